@@ -1,0 +1,12 @@
+"""MNIST Basic: the first 62,000 of MNIST's 70,000 images, 28 x 28 grey.
+
+python -m mvae_jax.main --config=configs/mnist_basic.py:mvae,16
+"""
+
+from ml_collections import ConfigDict
+
+from mvae_jax.config import base_config
+
+
+def get_config(argument: str = "") -> ConfigDict:
+    return base_config("mnist_basic", argument, source="regenerated")

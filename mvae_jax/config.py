@@ -1,0 +1,272 @@
+"""The configuration of a run: its fields, the `mvae,16` argument, validation, and the command line.
+
+Nothing here imports jax: a mistake is answered before any device is touched.
+"""
+
+import difflib
+import json
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from absl import flags
+from ml_collections import ConfigDict, FrozenConfigDict, config_dict
+
+MODELS = ("mvae", "vae")
+PROTOCOLS = ("release", "paper")
+LIKELIHOODS = ("bernoulli", "gaussian", "gaussian_learned")
+ACTIVATIONS = ("tanh", "relu", "gelu", "silu")
+SEED_MODES = ("auto", "vmap", "map")
+MATMUL_PRECISIONS = ("default", "high", "highest")
+
+
+class ConfigError(Exception):
+    """A mistake of the user's; its message is the one line to print."""
+
+
+class Argument(NamedTuple):
+    """What stands behind the colon of `--config=configs/digits.py:mvae,16,paper`."""
+
+    model: str
+    latent_size: int
+    protocol: str
+
+
+def parse_argument(argument: str) -> Argument:
+    """Parses `model,latent[,protocol]`, strictly; raises ConfigError."""
+    usage = "write model,latent[,protocol] behind the colon, e.g. --config=FILE.py:mvae,16"
+    parts = argument.split(",") if argument else []
+    if len(parts) not in (2, 3):
+        missing = ("model and latent", "latent")[len(parts)] if len(parts) < 2 else None
+        problem = f"{missing} missing" if missing else "too many parts"
+        raise ConfigError(f"config argument: got '{argument}', {problem}; {usage}")
+    model, latent, protocol = (*parts, PROTOCOLS[0])[:3]
+    if model not in MODELS:
+        raise ConfigError(f"model: got '{model}'; allowed: {', '.join(MODELS)}; {usage}")
+    if not re.fullmatch(r"[1-9][0-9]{0,5}", latent):
+        raise ConfigError(f"latent: got '{latent}'; allowed: an integer of at least 1; {usage}")
+    if protocol not in PROTOCOLS:
+        raise ConfigError(f"protocol: got '{protocol}'; allowed: {', '.join(PROTOCOLS)}; {usage}")
+    return Argument(model, int(latent), protocol)
+
+
+def base_config(dataset: str, argument: str, source: str = "") -> ConfigDict:
+    """Returns the protocol's configuration of one model on one data set."""
+    model, latent_size, protocol = parse_argument(argument)
+    return ConfigDict(
+        {
+            "dataset": dataset,
+            "source": source,  # where the data set has more than one
+            "protocol": protocol,
+            "model": model,
+            "latent_size": latent_size,
+            # Encoder and decoder.
+            "hidden_size": 500,
+            "num_hidden_layers": 1,
+            "activation": "tanh",
+            "couple_mean": protocol == "release",  # mu = C m(x); the paper's Eqs. 3 to 6: mu = m(x)
+            "likelihood": "bernoulli",
+            "likelihood_variance": 0.1,  # of a pixel, for likelihood=gaussian
+            # Optimiser.
+            "batch_size": 100,
+            "num_epochs": 200,
+            "learning_rate": 1e-3,
+            "weight_decay": 1e-2,
+            # Replicates: seeds first_seed, first_seed + 1, ...
+            "num_seeds": 5,
+            "first_seed": 777,
+            "seed_mode": "auto",  # vmap | map; auto times both once and stores the faster
+            # Running.
+            "matmul_precision": "default",
+            "checkpoint_every": 20,  # epochs
+            "keep_embeddings": True,
+            "tag": "",  # ends the name of the default run folder
+            # Facts of the data set: filled in by the run where not given.
+            "pixel_scale": config_dict.placeholder(float),
+            "image_shape": config_dict.placeholder(tuple),
+        }
+    )
+
+
+class Rule(NamedTuple):
+    """What a field's value must satisfy, and how to say so."""
+
+    holds: Callable[[Any], bool]
+    allowed: str
+
+
+def _one_of(values: Sequence[str]) -> Rule:
+    return Rule(lambda value: value in values, ", ".join(values))
+
+
+_AT_LEAST_1 = Rule(lambda value: value >= 1, "an integer of at least 1")
+_AT_LEAST_0 = Rule(lambda value: 0 <= value < float("inf"), "a finite number of at least 0")
+_POSITIVE = Rule(lambda value: 0 < value < float("inf"), "a finite number above 0")
+
+RULES = {
+    "dataset": Rule(bool, "the name of a data set or the path of an .npz file"),
+    "protocol": _one_of(PROTOCOLS),
+    "model": _one_of(MODELS),
+    "latent_size": _AT_LEAST_1,
+    "hidden_size": _AT_LEAST_1,
+    "num_hidden_layers": _AT_LEAST_1,
+    "activation": _one_of(ACTIVATIONS),
+    "likelihood": _one_of(LIKELIHOODS),
+    "likelihood_variance": _POSITIVE,
+    "batch_size": _AT_LEAST_1,
+    "num_epochs": _AT_LEAST_1,
+    "learning_rate": _POSITIVE,
+    "weight_decay": _AT_LEAST_0,
+    "num_seeds": _AT_LEAST_1,
+    "first_seed": Rule(lambda value: 0 <= value < 2**31, "an integer from 0 to 2147483647"),
+    "seed_mode": _one_of(SEED_MODES),
+    "matmul_precision": _one_of(MATMUL_PRECISIONS),
+    "checkpoint_every": _AT_LEAST_1,
+    "tag": Rule(
+        lambda value: re.fullmatch(r"[\w.+-]*", value) is not None, "letters, digits, . _ + -"
+    ),
+    "pixel_scale": Rule(lambda value: value is None or 0 < value <= 1, "a number in (0, 1]"),
+}
+
+
+def validate(config: ConfigDict) -> FrozenConfigDict:
+    """Returns the configuration, frozen; raises ConfigError at the first impossible value."""
+    for field, rule in RULES.items():
+        if not rule.holds(config[field]):
+            raise ConfigError(f"config.{field}: got {config[field]!r}; allowed: {rule.allowed}")
+    if config.first_seed + config.num_seeds > 2**31:
+        raise ConfigError(
+            f"config.num_seeds: got {config.num_seeds} from first_seed {config.first_seed}; "
+            "allowed: seeds up to 2147483647"
+        )
+    return FrozenConfigDict(config)
+
+
+def seeds(config: ConfigDict) -> range:
+    """Returns the seeds that the configuration asks for."""
+    return range(config.first_seed, config.first_seed + config.num_seeds)
+
+
+def default_workdir(config: ConfigDict) -> Path:
+    """Returns runs/<dataset>[-<source>]/<protocol>/<model>-z<latent>[-<tag>]."""
+    dataset = Path(config.dataset).stem if config.dataset.endswith(".npz") else config.dataset
+    data = "-".join(filter(None, [dataset, config.source]))
+    name = "-".join(filter(None, [config.model, f"z{config.latent_size}", config.tag]))
+    return Path("runs") / data / config.protocol / name
+
+
+# --- config.json -------------------------------------------------------------------------------
+
+
+def to_json(config: ConfigDict) -> str:
+    """Returns the text of config.json."""
+    return json.dumps(config.to_dict(), indent=2) + "\n"
+
+
+def read(path: Path) -> FrozenConfigDict:
+    """Reads config.json; raises ConfigError where it is not one."""
+    try:
+        fields = json.loads(path.read_text())
+        return FrozenConfigDict(
+            {key: tuple(v) if isinstance(v, list) else v for key, v in fields.items()}
+        )
+    except (ValueError, AttributeError, OSError) as error:
+        raise ConfigError(f"{path}: not a config.json ({error})") from error
+
+
+def settle(requested: ConfigDict, stored: ConfigDict) -> FrozenConfigDict:
+    """Returns `requested` with what an earlier run resolved; raises ConfigError if they differ.
+
+    More epochs and more seeds are no difference; what was left open (`auto`, data facts) takes
+    the stored value, so that a resumed run compiles the same program.
+    """
+    settled = ConfigDict(requested.to_dict())
+    differing = []
+    for field in sorted({*requested.keys(), *stored.keys()}):
+        new, old = requested.get(field), stored.get(field)
+        if new is None or (field == "seed_mode" and new == "auto"):
+            settled[field] = old
+        elif field in ("num_epochs", "num_seeds") and old is not None and new >= old:
+            continue
+        elif new != old:
+            differing.append(f"{field} ({old!r} stored, {new!r} asked for)")
+    if differing:
+        raise ConfigError(
+            f"config: differs from the stored run's in {', '.join(differing)}; "
+            "restore the values, choose another --workdir, or pass --overwrite, "
+            "which moves the old folder aside"
+        )
+    return FrozenConfigDict(settled)
+
+
+# --- the command line --------------------------------------------------------------------------
+
+
+def find_config_file(name: str) -> Path:
+    """Returns the file itself or, where there is none, the shipped config of that name."""
+    if Path(name).is_file():
+        return Path(name)
+    package = Path(__file__).parent
+    shipped = next(d for d in (package / "configs", package.parent / "configs") if d.is_dir())
+    path = Path(name)
+    if path.parent == Path("configs") and (shipped / path.name).is_file():
+        return shipped / path.name
+    known = ", ".join(f"configs/{file.name}" for file in sorted(shipped.glob("[!_]*.py")))
+    raise ConfigError(f"config file: got '{name}', which does not exist; shipped: {known}")
+
+
+def _locate(argv: Sequence[str]) -> list[str]:
+    """Returns argv with the config file's path resolved; raises ConfigError where it is missing."""
+    located, expect_path = [], False
+    for position, arg in enumerate(argv):
+        match = re.fullmatch(r"(--?config=)(.*)", arg, re.DOTALL)
+        prefix, value = match.groups() if match else ("", arg)
+        if match or expect_path:
+            path, colon, argument = value.partition(":")
+            value = f"{find_config_file(path)}{colon}{argument}"
+        elif re.match(r"--?(no)?config\.", arg) and not any(
+            re.match(r"--?config(=|$)", earlier) for earlier in argv[:position]
+        ):
+            raise ConfigError(f"{arg}: write it behind --config=FILE.py:model,latent")
+        located.append(prefix + value)
+        expect_path = re.fullmatch(r"--?config", arg) is not None
+    return located
+
+
+def parse_flags(argv: Sequence[str]) -> list[str]:
+    """Parses the command line into absl's FLAGS; exits with status 2 and one line on a mistake."""
+    try:
+        try:
+            rest = flags.FLAGS(_locate(argv))
+        except (AttributeError, KeyError) as error:
+            raise _unknown_field(argv) or error from error
+        except flags.Error as error:
+            raise ConfigError(" ".join(str(error).split())) from error
+        if len(rest) > 1:
+            raise ConfigError(f"argument: got '{rest[1]}'; allowed: flags only, as --name=value")
+        if flags.FLAGS["config"].value is None:
+            raise ConfigError("--config: missing; write --config=configs/digits.py:mvae,16")
+        validate(flags.FLAGS.config)
+    except ConfigError as error:
+        exit_with(error)
+    return rest
+
+
+def exit_with(error: Exception) -> None:
+    """Prints the error as one line and exits with status 2."""
+    print(f"error: {error}", file=sys.stderr)
+    sys.exit(2)
+
+
+def _unknown_field(argv: Sequence[str]) -> ConfigError | None:
+    """Returns the error for the first --config.FIELD that no configuration has."""
+    fields = list(base_config("", "vae,1").keys())
+    for arg in argv:
+        match = re.match(r"--?(?:no)?config\.([^=]*)", arg)
+        if match and match[1] not in fields:
+            close = difflib.get_close_matches(match[1], fields, n=1)
+            hint = f"did you mean {close[0]}? " if close else ""
+            return ConfigError(f"config.{match[1]}: no such field; {hint}all: {', '.join(fields)}")
+    return None
