@@ -9,7 +9,7 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 from absl import flags
 from ml_collections import ConfigDict, FrozenConfigDict, config_dict
@@ -254,10 +254,10 @@ def parse_flags(argv: Sequence[str]) -> list[str]:
     return rest
 
 
-def exit_with(error: Exception) -> None:
-    """Prints the error as one line and exits with status 2."""
+def exit_with(error: Exception, status: int = 2) -> NoReturn:
+    """Prints the error as one line and exits; status 2 is a mistake of usage."""
     print(f"error: {error}", file=sys.stderr)
-    sys.exit(2)
+    sys.exit(status)
 
 
 def _unknown_field(argv: Sequence[str]) -> ConfigError | None:

@@ -1,0 +1,122 @@
+"""What one trained seed leaves behind: embeddings, per-example terms, weights and pictures.
+
+Three files per replicate, arrays only (README, "The run folder"): `embeddings/`, `model/` and
+`pictures/<replicate>.npz`. They are all that evaluation and report ever see of the model.
+"""
+
+from functools import partial
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.stats
+from jaxtyping import Array, Float, Key, UInt8
+from ml_collections import ConfigDict
+
+from mvae_jax import elbo, files, inference, model, posterior, train
+from mvae_jax.datasets import Dataset
+from mvae_jax.model import Params
+from mvae_jax.posterior import Posterior
+
+NUM_PICTURES = 48  # the paper's Figure 3 and its FreyFace errors use the first 48 in file order
+SWEEP_POINTS = 10  # per axis of the latent plane, as in Section V.D's text
+SWEEP_TAIL = 1e-5  # the sweep runs over the normal quantiles from this to one minus this
+
+
+def write(
+    run_dir: Path,
+    replicate: str,
+    config: ConfigDict,
+    seed: int,
+    state: train.TrainState,
+    dataset: Dataset,
+) -> None:
+    """Writes one seed's three files; `state` has no replicate axis."""
+    contents = {
+        "model": inference.flatten_params(state.params),
+        "pictures": pictures(config, state.params, state.key, dataset.images),
+        "embeddings": embeddings(config, state.params, state.key, dataset),
+    }
+    for folder, arrays in contents.items():
+        files.write_npz(run_dir / folder / f"{replicate}.npz", {"seed": np.int64(seed), **arrays})
+
+
+def embeddings(
+    config: ConfigDict, params: Params, key: Key[Array, ""], dataset: Dataset
+) -> dict[str, np.ndarray]:
+    """Returns `mu_`, `label_` and `index_<split>`, and the per-example terms of the test split.
+
+    Rows stand in the split's own order. `mu` is the posterior mean, after coupling.
+    """
+    encode = jax.jit(inference.encode, static_argnums=0)
+    arrays = {}
+    for split, indices in dataset.splits.items():
+        arrays[f"mu_{split}"] = np.asarray(encode(config, params, dataset.images[indices]).loc)
+        arrays[f"index_{split}"] = indices
+        if dataset.labels is not None:
+            arrays[f"label_{split}"] = dataset.labels[indices]
+    terms = example_terms(config, params, key, dataset.images[dataset.splits["test"]])
+    return arrays | {f"{name}_test": np.asarray(term) for name, term in terms.items()}
+
+
+@partial(jax.jit, static_argnames="config")
+def example_terms(
+    config: ConfigDict, params: Params, key: Key[Array, ""], images: UInt8[Array, "n h w c"]
+) -> dict[str, Float[Array, " n"]]:
+    """Returns every example's terms, each [N], all from the same one sample of z.
+
+    log_likelihood, kl:    in nats; the ELBO is their difference
+    squared_error_sampled: mean over pixels of (x - mean image of the sampled z)^2
+    squared_error_mean:    the same at z = mu
+    """
+
+    def one_example(image: Array, noise: Array) -> dict[str, Array]:
+        x = model.scale_pixels(config, image)
+        terms, p = elbo.elbo_terms(config, params, x, noise)
+        from_mean = model.decode(config, params, model.encode(config, params, x).loc)
+        return {
+            "log_likelihood": terms.log_likelihood,
+            "kl": terms.kl,
+            "squared_error_sampled": jnp.mean((x - p.mean) ** 2),
+            "squared_error_mean": jnp.mean((x - from_mean.mean) ** 2),
+        }
+
+    noise_key = jax.random.fold_in(key, train.TEST)
+    noise = jax.random.normal(noise_key, (len(images), config.latent_size))
+    return jax.lax.map(
+        lambda pair: one_example(*pair), (images, noise), batch_size=inference.BATCH_SIZE
+    )
+
+
+def pictures(
+    config: ConfigDict, params: Params, key: Key[Array, ""], images: UInt8[Array, "n h w c"]
+) -> dict[str, np.ndarray]:
+    """Returns inputs, reconstructions and the sweep of the first latent plane, pixels in [0, 1].
+
+    input [48, H, W, C]:                  the data set's first images, in file order
+    reconstruction_sampled, _mean:        their mean images at a sampled z and at z = mu
+    sweep [10, 10, H, W, C]:              row i: z_0 = sweep_values[i], column j: z_1, others 0
+                                          (with one latent dimension: [10, 1, H, W, C])
+    """
+    inputs = images[:NUM_PICTURES]
+    q = jax.jit(inference.encode, static_argnums=0)(config, params, inputs)
+    noise = jax.random.normal(jax.random.fold_in(key, train.TEST), q.loc.shape)
+    sampled = jax.vmap(posterior.sample, in_axes=(Posterior(0, 0, None), 0))(q, noise)
+    values = scipy.stats.norm.ppf(np.linspace(SWEEP_TAIL, 1 - SWEEP_TAIL, SWEEP_POINTS))
+    plane = np.zeros((SWEEP_POINTS, SWEEP_POINTS, config.latent_size), np.float32)
+    plane[..., 0] = values[:, None]
+    if config.latent_size > 1:
+        plane[..., 1] = values[None, :]
+    else:
+        plane = plane[:, :1]
+    decode = jax.jit(inference.decode, static_argnums=0)
+    return {
+        "input": np.asarray(inputs, np.float32) * config.pixel_scale,
+        "reconstruction_sampled": np.asarray(decode(config, params, sampled)),
+        "reconstruction_mean": np.asarray(decode(config, params, q.loc)),
+        "sweep_values": values,
+        "sweep": np.asarray(
+            decode(config, params, plane.reshape(-1, config.latent_size))
+        ).reshape(*plane.shape[:2], *config.image_shape),
+    }

@@ -1,0 +1,89 @@
+"""A trained model in Python: `load` a seed of a run, then `encode`, `decode`, `sample_prior`.
+
+The three are pure and can be jitted with the configuration static:
+`jax.jit(mvae_jax.encode, static_argnums=0)`.
+"""
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Array, Float, Key, UInt8
+from ml_collections import ConfigDict, FrozenConfigDict
+
+from mvae_jax import config as config_lib
+from mvae_jax import model
+from mvae_jax.model import Params
+from mvae_jax.posterior import Posterior
+
+# How many examples one step of a map over a data set works on: bounds the memory.
+BATCH_SIZE = 500
+
+
+def encode(config: ConfigDict, params: Params, images: UInt8[Array, "n h w c"]) -> Posterior:
+    """Returns q(z|x) of every image: `loc` and `log_variance` [N, d], one `coupling` for all."""
+
+    def heads(image: Array) -> tuple[Array, Array]:
+        q = model.encode(config, params, model.scale_pixels(config, image))
+        return q.loc, q.log_variance
+
+    loc, log_variance = jax.lax.map(heads, images, batch_size=BATCH_SIZE)
+    return Posterior(loc, log_variance, model.coupling(params))
+
+
+def decode(
+    config: ConfigDict, params: Params, z: Float[Array, "n d"]
+) -> Float[Array, "n h w c"]:
+    """Returns the mean images of latent vectors, pixels in [0, 1]."""
+    means = jax.lax.map(lambda z: model.decode(config, params, z).mean, z, batch_size=BATCH_SIZE)
+    return means.reshape(-1, *config.image_shape)
+
+
+def sample_prior(
+    config: ConfigDict, params: Params, key: Key[Array, ""], n: int
+) -> Float[Array, "n h w c"]:
+    """Returns the mean images of n draws from the prior N(0, I); jit with `n` static too."""
+    return decode(config, params, jax.random.normal(key, (n, config.latent_size)))
+
+
+def load(run_dir: str | Path, seed: int) -> tuple[FrozenConfigDict, Params]:
+    """Returns the configuration and the parameters of one seed of a finished run.
+
+    Raises:
+      FileNotFoundError: the run has no such seed; the message lists those it has.
+      ConfigError: config.json is damaged.
+    """
+    run_dir = Path(run_dir)
+    path = run_dir / "model" / f"seed_{seed}.npz"
+    if not path.is_file():
+        there = ", ".join(sorted(file.stem for file in path.parent.glob("*.npz"))) or "none"
+        raise FileNotFoundError(f"{path}: no such file; replicates with a model: {there}")
+    return config_lib.read(run_dir / "config.json"), read_params(path)
+
+
+def read_params(path: Path) -> Params:
+    """Reads parameters from an .npz whose names are their paths, as `encoder/layer_0/.../bias`."""
+    params: dict[str, Any] = {}
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            for name in arrays.files:
+                if name.startswith("params/"):
+                    *parents, last = name.split("/")[1:]
+                    node = params
+                    for parent in parents:
+                        node = node.setdefault(parent, {})
+                    node[last] = arrays[name]
+    except (ValueError, OSError, zipfile.BadZipFile) as error:
+        raise OSError(f"{path}: not a readable .npz file ({error})") from error
+    return params
+
+
+def flatten_params(params: Params) -> dict[str, np.ndarray]:
+    """Returns what `read_params` reads: the arrays by `params/<path>`."""
+    paths, _ = jax.tree.flatten_with_path(params)
+    return {
+        "/".join(["params", *(str(key.key) for key in path)]): np.asarray(leaf)
+        for path, leaf in paths
+    }
