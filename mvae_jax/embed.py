@@ -116,7 +116,7 @@ def pictures(
         "reconstruction_sampled": np.asarray(decode(config, params, sampled)),
         "reconstruction_mean": np.asarray(decode(config, params, q.loc)),
         "sweep_values": values,
-        "sweep": np.asarray(
-            decode(config, params, plane.reshape(-1, config.latent_size))
-        ).reshape(*plane.shape[:2], *config.image_shape),
+        "sweep": np.asarray(decode(config, params, plane.reshape(-1, config.latent_size))).reshape(
+            *plane.shape[:2], *config.image_shape
+        ),
     }

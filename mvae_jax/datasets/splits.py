@@ -12,9 +12,7 @@ SPLIT_SEED = 777
 Splits = dict[str, Int[np.ndarray, " n"]]
 
 
-def stratified(
-    labels: Int[np.ndarray, " n"], test: float = 0.2, valid: float = 0.0
-) -> Splits:
+def stratified(labels: Int[np.ndarray, " n"], test: float = 0.2, valid: float = 0.0) -> Splits:
     """Splits every class by the given fractions; a split of fraction 0 is left out.
 
     The release's order: for each class in sorted order shuffle its indices; the first
