@@ -91,7 +91,8 @@ def read_config(path: Path) -> dict[str, Any]:
 
 def score_embeddings(found: Embeddings, batch_size: int) -> tuple[dict[str, float], dict[str, str]]:
     """Returns one replicate's metrics on the test split, and the reason for each absent one."""
-    values, absent = {}, {}
+    values: dict[str, float] = {}
+    absent: dict[str, str] = {}
     terms = found.terms
     if {"log_likelihood", "kl"} <= set(terms):
         elbo = terms["log_likelihood"].astype(np.float64) - terms["kl"]
@@ -108,8 +109,8 @@ def score_embeddings(found: Embeddings, batch_size: int) -> tuple[dict[str, floa
         else:
             absent[name] = f"no per-example {term}_test in the file"
 
-    if reason := _why_no_labels(found):
-        absent |= dict.fromkeys(LABEL_METRICS, reason)
+    if why := _why_no_labels(found):
+        absent |= dict.fromkeys(LABEL_METRICS, why)
         return values, absent
     labels = found.labels["test"]
     probe = metrics.fit_probe(found.mu["train"], found.labels["train"], found.mu["test"])

@@ -114,7 +114,7 @@ def tabulate_run(run: dict[str, Any]) -> Table:
 
 def cells(table: Table) -> list[tuple[str, ...]]:
     """Returns the table's rows as they are printed."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for metric, summary in table.rows.items():
         title, decimals = METRICS[metric]
         sd = "-" if summary.sd is None else f"{summary.sd:.{decimals}f}"
