@@ -1,0 +1,175 @@
+"""The published files of every data set, real where they are at hand and generated where not,
+and a server on loopback that hands them out, whole or spoilt."""
+
+import gzip
+import io
+import tarfile
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import cache, partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy.io import savemat
+
+from mvae_jax.datasets import cifar, files, frey_face
+from mvae_jax.datasets.files import File
+
+ARCHIVES = {"cifar10": "cifar-10-binary.tar.gz", "cifar100": "cifar-100-binary.tar.gz"}
+LABEL_BYTES = {"cifar10": 1, "cifar100": 2}
+IDX = [f"{p}-{k}-ubyte.gz" for p in ("train", "t10k") for k in ("images-idx3", "labels-idx1")]
+NAMES = ("mnist", "fashion_mnist", "cifar10", "cifar100", "frey_face")
+
+
+class Published(NamedTuple):
+    """Files as DIR/<data set>/<name>, and whether their bytes are the real ones."""
+
+    folder: Path
+    is_real: bool
+
+
+@cache
+def sha256(folder: Path, dataset: str, name: str) -> str:
+    return files.digest(folder / dataset / name)
+
+
+def build(folder: Path, shared: Path) -> Published:
+    """Fills the folder with the five data sets' files."""
+    is_real = shared.is_dir()
+    for name in NAMES:
+        (folder / name).mkdir()
+    if is_real:
+        for name in ("mnist", "fashion_mnist", "frey_face"):
+            for path in (shared / name).iterdir():
+                (folder / name / path.name).symlink_to(path)
+    else:
+        for name in ("mnist", "fashion_mnist"):
+            _generate_idx(folder / name)
+        frames = np.arange(560 * 1965, dtype=np.uint32).reshape(560, 1965) % 251
+        savemat(folder / "frey_face" / "frey_rawface.mat", {"ff": frames.astype(np.uint8)})
+    for name, archive in ARCHIVES.items():
+        records = _restore(name, shared) if is_real else _generate_records(name)
+        with tarfile.open(folder / name / archive, "w:gz", compresslevel=0) as tar:
+            for member, data in records.items():
+                (folder / name / member).write_bytes(data)
+                add_member(tar, f"{name}-batches-bin/{member}", data)
+    return Published(folder, is_real)
+
+
+def add_member(tar: tarfile.TarFile, name: str, data: bytes) -> None:
+    info = tarfile.TarInfo(name)
+    info.size = len(data)
+    tar.addfile(info, io.BytesIO(data))
+
+
+def labels_like(num_classes: int, num: int) -> np.ndarray:
+    """Returns uint8 labels, every class equally often, in no order."""
+    return np.random.default_rng(1).permutation(np.arange(num) % num_classes).astype(np.uint8)
+
+
+def _generate_idx(folder: Path) -> None:
+    labels = labels_like(10, 70_000)
+    images = np.zeros((70_000, 28, 28), np.uint8)
+    images[:, 5:20, 10] = 255
+    images[:, 14, 12] = np.arange(70_000) % 251
+    images[np.arange(70_000), labels + 8, 14] = 200
+    for part, rows in (("train", slice(0, 60_000)), ("t10k", slice(60_000, None))):
+        for kind, values in (("images-idx3", images), ("labels-idx1", labels)):
+            data = idx(values[rows])
+            (folder / f"{part}-{kind}-ubyte.gz").write_bytes(gzip.compress(data, 1))
+
+
+def idx(values: np.ndarray) -> bytes:
+    header = b"\0\0\x08" + bytes([values.ndim]) + np.array(values.shape, ">u4").tobytes()
+    return header + values.tobytes()
+
+
+def _generate_records(name: str) -> dict[str, bytes]:
+    num_classes = {"cifar10": 10, "cifar100": 100}[name]
+    records = np.zeros((60_000, LABEL_BYTES[name] + 3072), np.uint8)
+    records[:, LABEL_BYTES[name] - 1] = labels_like(num_classes, 60_000)
+    records[:, LABEL_BYTES[name] + 33] = 7  # red, row 1, column 1
+    return _cut(name, records)
+
+
+def _restore(name: str, shared: Path) -> dict[str, bytes]:
+    """Returns the record files from the lossless sheets of 100 x 100 images."""
+    sheets = sorted((shared / name).glob("*.webp"))
+    sheets.sort(key=lambda path: path.stem.startswith("test"))
+    with ThreadPoolExecutor(2) as pool:
+        tables = list(pool.map(lambda sheet: _records(sheet, LABEL_BYTES[name]), sheets))
+    return _cut(name, np.concatenate(tables))
+
+
+def _records(sheet: Path, label_bytes: int) -> np.ndarray:
+    pixels = np.asarray(Image.open(sheet)).reshape(100, 32, 100, 32, 3)
+    pixels = pixels.transpose(0, 2, 4, 1, 3).reshape(10_000, 3072)
+    labels = np.fromfile(sheet.with_suffix(".labels"), np.uint8).reshape(10_000, label_bytes)
+    return np.hstack([labels, pixels])
+
+
+def _cut(name: str, records: np.ndarray) -> dict[str, bytes]:
+    members = list(cifar.MEMBERS[name])
+    sizes = [50_000, 10_000] if name == "cifar100" else [10_000] * 6
+    parts = np.split(records, np.cumsum(sizes)[:-1])
+    return {member: part.tobytes() for member, part in zip(members, parts, strict=True)}
+
+
+class Server:
+    """Serves the folder on loopback; `spoil[path]` turns a file's bytes into others."""
+
+    def __init__(self, folder: Path):
+        self.requests: list[str] = []
+        self.spoil: dict[str, Callable[[bytes], bytes]] = {}
+        self.claim: dict[str, int] = {}  # Content-Length, where it is not the body's
+        server = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self):
+                server.requests.append(self.path)
+                if not (folder / self.path[1:]).is_file():
+                    self.send_error(404)
+                    return
+                data = (folder / self.path[1:]).read_bytes()
+                data = server.spoil.get(self.path, bytes)(data)
+                self.send_response(200)
+                self.send_header("Content-Length", str(server.claim.get(self.path, len(data))))
+                self.end_headers()
+                self.wfile.write(data)
+
+            def log_message(self, *args):
+                pass
+
+        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.address = f"http://127.0.0.1:{self._http.server_port}"
+        threading.Thread(target=self._http.serve_forever, daemon=True).start()
+
+    def close(self) -> None:
+        self._http.shutdown()
+        self._http.server_close()
+
+
+@contextmanager
+def serving(published: Published, patch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """Serves the files and points the package at the server, with the digests that they have."""
+    server = Server(published.folder)
+    digest = partial(sha256, published.folder)
+
+    def file(dataset: str, name: str) -> File:
+        return File(f"{server.address}/{dataset}/{name}", digest(dataset, name))
+
+    names = {name: [archive] for name, archive in ARCHIVES.items()}
+    names |= {name: list(IDX) for name in ("mnist", "fashion_mnist")}
+    registered = {name: {f: file(name, f) for f in names[name]} for name in names}
+    members = {name: {m: digest(name, m) for m in cifar.MEMBERS[name]} for name in ARCHIVES}
+    patch.setattr(files, "registered", registered.__getitem__)
+    patch.setattr(cifar, "MEMBERS", members)
+    patch.setattr(frey_face, "MAT", file("frey_face", "frey_rawface.mat"))
+    yield server
+    server.close()
