@@ -48,13 +48,13 @@ def _vary(vary: Callable[..., Images], inputs: Inputs, scratch: Path, **facts: A
 
 
 def rotate(digits: Images, rng: np.random.Generator) -> Images:
-    """Turns each digit about the image's centre, with bilinear interpolation."""
+    """Turns each digit counter-clockwise about the image's centre, interpolating bilinearly."""
     angles = rng.uniform(0, 2 * np.pi, len(digits))
     centre = (np.array(digits.shape[1:]) - 1) / 2
     turned = np.empty_like(digits)
     for digit, angle, target in zip(digits, angles, turned, strict=True):
         cosine, sine = np.cos(angle), np.sin(angle)
-        turn = np.array([[cosine, -sine], [sine, cosine]])
+        turn = np.array([[cosine, sine], [-sine, cosine]])
         # Output pixel p shows the input at turn (p - centre) + centre.
         values = ndimage.affine_transform(
             digit, turn, centre - turn @ centre, output=np.float64, order=1
