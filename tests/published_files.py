@@ -125,6 +125,7 @@ class Server:
     """Serves the folder on loopback; `spoil[path]` turns a file's bytes into others."""
 
     def __init__(self, folder: Path):
+        self.folder = folder
         self.requests: list[str] = []
         self.spoil: dict[str, Callable[[bytes], bytes]] = {}
         self.claim: dict[str, int] = {}  # Content-Length, where it is not the body's
@@ -148,7 +149,8 @@ class Server:
 
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.address = f"http://127.0.0.1:{self._http.server_port}"
-        threading.Thread(target=self._http.serve_forever, daemon=True).start()
+        serve = partial(self._http.serve_forever, poll_interval=0.01)
+        threading.Thread(target=serve, daemon=True).start()
 
     def close(self) -> None:
         self._http.shutdown()

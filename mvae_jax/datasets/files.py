@@ -103,24 +103,23 @@ def _download(file: File, folder: str, scratch: Path) -> Path:
     else:
         tfds.disable_progress_bar()
         print(f"downloading {file.url}", file=sys.stderr, flush=True)
-    target = scratch / file.name
     try:
-        manager = tfds.download.DownloadManager(download_dir=target)
+        manager = tfds.download.DownloadManager(download_dir=scratch)
         path = Path(manager.download(file.url))
     except Exception as error:  # whatever TFDS, requests, urllib3 or the system raise
-        raise DataError(_failure(file, folder, target, error)) from error
+        arrived = next(scratch.rglob(file.name), None)
+        raise DataError(_failure(file, folder, arrived, error)) from error
     if digest(path, file.algorithm) != file.digest:
-        raise DataError(_failure(file, folder, target))
+        raise DataError(_failure(file, folder, path))
     return path
 
 
-def _failure(file: File, folder: str, target: Path, error: Exception | None = None) -> str:
+def _failure(file: File, folder: str, arrived: Path | None, error: Exception | None = None) -> str:
     """Returns the line that says what came instead of the file, and what to do."""
-    arrived = [path for path in target.rglob("*") if path.is_file() and path.suffix != ".json"]
     if arrived:
         problem = (
-            f"{file.algorithm} expected {file.digest}, got {digest(arrived[0], file.algorithm)} "
-            f"({arrived[0].stat().st_size:,} bytes)"
+            f"{file.algorithm} expected {file.digest}, got {digest(arrived, file.algorithm)} "
+            f"({arrived.stat().st_size:,} bytes)"
         )
     elif type(error).__name__ in ("ConnectionError", "ConnectTimeout"):
         problem = "no connection"

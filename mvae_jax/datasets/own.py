@@ -7,7 +7,6 @@ refused, and a header's shape is held against the bytes that are there before an
 import math
 import os
 import zipfile
-import zlib
 from pathlib import Path
 from typing import NoReturn
 
@@ -66,7 +65,9 @@ def _read_array(path: Path, archive: zipfile.ZipFile, key: str) -> np.ndarray:
             _refuse(path, key, f"{dtype} {shape}, {claimed:,} bytes", f"the {there:,} there")
         with archive.open(info) as stream:
             return np.lib.format.read_array(stream, allow_pickle=False)
-    except (ValueError, EOFError, zlib.error, NotImplementedError, MemoryError) as error:
+    except DataError:
+        raise
+    except Exception as error:  # zipfile and numpy raise whatever the bytes lead them to
         raise DataError(f"{path}: {key}: not readable as an array ({error})") from error
 
 
