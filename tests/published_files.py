@@ -1,14 +1,15 @@
 """The published files of every data set, real where they are at hand and generated where not,
-and a server on loopback that hands them out, whole or spoilt."""
+a server on loopback that hands them out, whole or spoilt, and the fixtures of both."""
 
 import gzip
+import hashlib
 import io
 import tarfile
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import cache, partial
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import NamedTuple
@@ -18,8 +19,9 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
-from mvae_jax.datasets import cifar, files, frey_face
-from mvae_jax.datasets.files import File
+from mvae_jax.datasets import catalogue, cifar, files, frey_face
+from mvae_jax.datasets.files import File, Inputs
+from mvae_jax.datasets.parsed import Parsed
 
 ARCHIVES = {"cifar10": "cifar-10-binary.tar.gz", "cifar100": "cifar-100-binary.tar.gz"}
 LABEL_BYTES = {"cifar10": 1, "cifar100": 2}
@@ -28,15 +30,54 @@ NAMES = ("mnist", "fashion_mnist", "cifar10", "cifar100", "frey_face")
 
 
 class Published(NamedTuple):
-    """Files as DIR/<data set>/<name>, and whether their bytes are the real ones."""
+    """Files as DIR/<data set>/<name>, their SHA-256, and whether their bytes are the real ones.
+
+    CIFAR-10 is an archive, whose members' digests are known; CIFAR-100 is unpacked as well.
+    """
 
     folder: Path
+    sha256: dict[tuple[str, str], str]
     is_real: bool
 
 
-@cache
-def sha256(folder: Path, dataset: str, name: str) -> str:
-    return files.digest(folder / dataset / name)
+@pytest.fixture(scope="session")
+def published(tmp_path_factory):
+    """The published files, real or generated."""
+    from conftest import SHARED_DATA
+
+    return build(tmp_path_factory.mktemp("published"), SHARED_DATA)
+
+
+@pytest.fixture
+def server(published, monkeypatch, tmp_path):
+    """A server of the published files that the package downloads from, and an empty cache."""
+    monkeypatch.setenv("MVAE_JAX_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("MVAE_JAX_DATA_DIR", raising=False)
+    with serving(published, monkeypatch) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def memory():
+    """What `ready` has read so far, by name and source."""
+    return {}
+
+
+@pytest.fixture
+def ready(published, server, memory, monkeypatch, tmp_path_factory):
+    """Every data set loads from the published files, and is read only once in all tests."""
+    monkeypatch.setenv("MVAE_JAX_CACHE", str(tmp_path_factory.getbasetemp() / "shared_cache"))
+    monkeypatch.setenv("MVAE_JAX_DATA_DIR", str(published.folder))
+    read, usual = catalogue.read, Inputs(published.folder)
+
+    def read_once(name: str, source: str, inputs: Inputs) -> Parsed:
+        if inputs != usual:
+            return read(name, source, inputs)
+        if (name, source) not in memory:
+            memory[name, source] = read(name, source, inputs)
+        return memory[name, source]
+
+    monkeypatch.setattr(catalogue, "read", read_once)
 
 
 def build(folder: Path, shared: Path) -> Published:
@@ -53,13 +94,18 @@ def build(folder: Path, shared: Path) -> Published:
             _generate_idx(folder / name)
         frames = np.arange(560 * 1965, dtype=np.uint32).reshape(560, 1965) % 251
         savemat(folder / "frey_face" / "frey_rawface.mat", {"ff": frames.astype(np.uint8)})
+    digests = {}
     for name, archive in ARCHIVES.items():
         records = _restore(name, shared) if is_real else _generate_records(name)
         with tarfile.open(folder / name / archive, "w:gz", compresslevel=0) as tar:
             for member, data in records.items():
-                (folder / name / member).write_bytes(data)
+                digests[name, member] = hashlib.sha256(data).hexdigest()
                 add_member(tar, f"{name}-batches-bin/{member}", data)
-    return Published(folder, is_real)
+                if name == "cifar100":
+                    (folder / name / member).write_bytes(data)
+    for path in folder.glob("*/*"):
+        digests[path.parent.name, path.name] = files.digest(path)
+    return Published(folder, digests, is_real)
 
 
 def add_member(tar: tarfile.TarFile, name: str, data: bytes) -> None:
@@ -161,15 +207,14 @@ class Server:
 def serving(published: Published, patch: pytest.MonkeyPatch) -> Iterator[Server]:
     """Serves the files and points the package at the server, with the digests that they have."""
     server = Server(published.folder)
-    digest = partial(sha256, published.folder)
 
     def file(dataset: str, name: str) -> File:
-        return File(f"{server.address}/{dataset}/{name}", digest(dataset, name))
+        return File(f"{server.address}/{dataset}/{name}", published.sha256[dataset, name])
 
     names = {name: [archive] for name, archive in ARCHIVES.items()}
     names |= {name: list(IDX) for name in ("mnist", "fashion_mnist")}
     registered = {name: {f: file(name, f) for f in names[name]} for name in names}
-    members = {name: {m: digest(name, m) for m in cifar.MEMBERS[name]} for name in ARCHIVES}
+    members = {name: {m: published.sha256[name, m] for m in cifar.MEMBERS[name]} for name in ARCHIVES}
     patch.setattr(files, "registered", registered.__getitem__)
     patch.setattr(cifar, "MEMBERS", members)
     patch.setattr(frey_face, "MAT", file("frey_face", "frey_rawface.mat"))

@@ -52,9 +52,9 @@ def patch(photographs: list[Photograph], rng: np.random.Generator) -> UInt8[np.n
 
 def _textured(square: Photograph) -> bool:
     """Compares the standard deviation, in integers: the same answer on every machine."""
-    values = square.astype(np.int64)
+    values = square.ravel().astype(np.int64)
     n = values.size
-    return n * int((values**2).sum()) - int(values.sum()) ** 2 >= (n * MIN_DEVIATION) ** 2
+    return n * int(values @ values) - int(values.sum()) ** 2 >= (n * MIN_DEVIATION) ** 2
 
 
 def _listed(folder: Path | None) -> list[Path]:
