@@ -6,6 +6,7 @@ Three files per replicate, arrays only (README, "The run folder"): `embeddings/`
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -39,7 +40,7 @@ def write(
         "embeddings": embeddings(config, state.params, state.key, dataset),
     }
     for folder, arrays in contents.items():
-        files.write_npz(run_dir / folder / f"{replicate}.npz", {"seed": np.int64(seed), **arrays})
+        files.write_npz(run_dir / folder / f"{replicate}.npz", {"seed": np.asarray(seed), **arrays})
 
 
 def embeddings(
@@ -90,7 +91,7 @@ def example_terms(
 
 
 def pictures(
-    config: ConfigDict, params: Params, key: Key[Array, ""], images: UInt8[Array, "n h w c"]
+    config: ConfigDict, params: Params, key: Key[Array, ""], images: UInt8[np.ndarray, "n h w c"]
 ) -> dict[str, np.ndarray]:
     """Returns inputs, reconstructions and the sweep of the first latent plane, pixels in [0, 1].
 
@@ -100,9 +101,10 @@ def pictures(
                                           (with one latent dimension: [10, 1, H, W, C])
     """
     inputs = images[:NUM_PICTURES]
-    q = jax.jit(inference.encode, static_argnums=0)(config, params, inputs)
+    q = jax.jit(inference.encode, static_argnums=0)(config, params, jax.device_put(inputs))
     noise = jax.random.normal(jax.random.fold_in(key, train.TEST), q.loc.shape)
-    sampled = jax.vmap(posterior.sample, in_axes=(Posterior(0, 0, None), 0))(q, noise)
+    axes: Any = Posterior(0, 0, None)  # type: ignore[arg-type]
+    sampled = jax.vmap(posterior.sample, in_axes=(axes, 0))(q, noise)
     values = scipy.stats.norm.ppf(np.linspace(SWEEP_TAIL, 1 - SWEEP_TAIL, SWEEP_POINTS))
     plane = np.zeros((SWEEP_POINTS, SWEEP_POINTS, config.latent_size), np.float32)
     plane[..., 0] = values[:, None]
@@ -116,7 +118,7 @@ def pictures(
         "reconstruction_sampled": np.asarray(decode(config, params, sampled)),
         "reconstruction_mean": np.asarray(decode(config, params, q.loc)),
         "sweep_values": values,
-        "sweep": np.asarray(
-            decode(config, params, plane.reshape(-1, config.latent_size))
-        ).reshape(*plane.shape[:2], *config.image_shape),
+        "sweep": np.asarray(decode(config, params, plane.reshape(-1, config.latent_size))).reshape(
+            *plane.shape[:2], *config.image_shape
+        ),
     }

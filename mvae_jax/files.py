@@ -3,7 +3,7 @@
 import hashlib
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
@@ -46,3 +46,18 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def find_runs(paths: Iterable[Path]) -> list[Path]:
+    """Returns the run folders at or below the paths: those that hold `embeddings/`.
+
+    Folders whose name begins with a dot (runs moved aside) are not entered.
+    """
+    runs = set()
+    for path in paths:
+        for folder, subfolders, _ in os.walk(path):
+            if "embeddings" in subfolders:
+                runs.add(Path(folder))
+                subfolders.clear()
+            subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+    return sorted(runs)

@@ -33,9 +33,7 @@ def encode(config: ConfigDict, params: Params, images: UInt8[Array, "n h w c"]) 
     return Posterior(loc, log_variance, model.coupling(params))
 
 
-def decode(
-    config: ConfigDict, params: Params, z: Float[Array, "n d"]
-) -> Float[Array, "n h w c"]:
+def decode(config: ConfigDict, params: Params, z: Float[Array, "n d"]) -> Float[Array, "n h w c"]:
     """Returns the mean images of latent vectors, pixels in [0, 1]."""
     means = jax.lax.map(lambda z: model.decode(config, params, z).mean, z, batch_size=BATCH_SIZE)
     return means.reshape(-1, *config.image_shape)

@@ -30,9 +30,7 @@ def main(_argv: Sequence[str]) -> None:
     from mvae_jax.datasets import DataError
 
     try:
-        run.run(
-            config, workdir, Path(DATA_DIR.value) if DATA_DIR.value else None, OVERWRITE.value
-        )
+        run.run(config, workdir, Path(DATA_DIR.value) if DATA_DIR.value else None, OVERWRITE.value)
     except (ConfigError, DataError) as error:
         exit_with(error)
     except (CheckpointError, run.RunError) as error:

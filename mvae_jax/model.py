@@ -121,12 +121,14 @@ def init(config: ConfigDict, key: Key[Array, ""]) -> Params:
 
 def encode(config: ConfigDict, params: Params, x: Float[Array, " pixels"]) -> Posterior:
     """Returns q(z|x) of one image, its pixels scaled and flat."""
-    return _network(config).apply({"params": params}, x, method="encode")
+    q: Any = _network(config).apply({"params": params}, x, method="encode")
+    return q
 
 
 def decode(config: ConfigDict, params: Params, z: Float[Array, " d"]) -> Decoded:
     """Returns p(x|z) of one latent vector."""
-    return _network(config).apply({"params": params}, z, method="decode")
+    p: Any = _network(config).apply({"params": params}, z, method="decode")
+    return p
 
 
 def coupling(params: Params) -> Coupling | None:

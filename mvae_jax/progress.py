@@ -15,8 +15,8 @@ PLAIN_LINES = 10  # per cohort of seeds
 class Report(Protocol):
     """Called after every epoch."""
 
-    def __call__(self, epoch: int, elbo: float, examples_per_second: float) -> None:
-        """epoch: epochs done; elbo: mean over seeds, nats."""
+    def __call__(self, epoch: int, elbo: float, rate: float, /) -> None:
+        """epoch: epochs done; elbo: mean over seeds, nats; rate: examples per second."""
 
 
 @contextmanager

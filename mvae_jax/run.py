@@ -162,18 +162,14 @@ def _epoch_lines(
 ) -> Iterator[dict[str, Any]]:
     """Yields one line of metrics.jsonl per seed; `failed` names the first value not finite."""
     for seed, log_likelihood, kl, norm in zip(cohort, *metrics, strict=True):
-        values = {
-            "elbo": float(log_likelihood) - float(kl),
-            "log_likelihood": float(log_likelihood),
-            "kl": float(kl),
-            "parameter_norm": float(norm),
-        }
+        elbo = float(log_likelihood) - float(kl)
+        values = {"log_likelihood": log_likelihood, "kl": kl, "parameter_norm": norm, "elbo": elbo}
         line = {"replicate": f"seed_{seed}", "seed": seed, "split": "train", "epoch": epoch}
-        bad = [name for name in list(values)[1:] if not math.isfinite(values[name])]
+        bad = [f"{k} was {v} in epoch {epoch}" for k, v in values.items() if not math.isfinite(v)]
         if bad:
-            line["failed"] = f"{bad[0]} was {values[bad[0]]} in epoch {epoch}"
-            values = {k: v if math.isfinite(v) else None for k, v in values.items()}
-        yield line | values
+            line["failed"] = bad[0]
+        # JSON has no NaN and no infinity.
+        yield line | {k: float(v) if math.isfinite(v) else None for k, v in values.items()}
 
 
 class _Stop:

@@ -12,7 +12,7 @@ from jaxtyping import Int
 SPLIT_SEED = 777
 
 Labels = Int[np.ndarray, " n"]
-Splits = dict[str, Int[np.ndarray, " m"]]
+Splits = dict[str, Int[np.ndarray, " _"]]
 Rule = Callable[[Labels], Splits]
 
 
