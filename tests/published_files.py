@@ -214,7 +214,9 @@ def serving(published: Published, patch: pytest.MonkeyPatch) -> Iterator[Server]
     names = {name: [archive] for name, archive in ARCHIVES.items()}
     names |= {name: list(IDX) for name in ("mnist", "fashion_mnist")}
     registered = {name: {f: file(name, f) for f in names[name]} for name in names}
-    members = {name: {m: published.sha256[name, m] for m in cifar.MEMBERS[name]} for name in ARCHIVES}
+    members = {
+        name: {m: published.sha256[name, m] for m in cifar.MEMBERS[name]} for name in ARCHIVES
+    }
     patch.setattr(files, "registered", registered.__getitem__)
     patch.setattr(cifar, "MEMBERS", members)
     patch.setattr(frey_face, "MAT", file("frey_face", "frey_rawface.mat"))

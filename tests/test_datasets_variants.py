@@ -16,7 +16,7 @@ VARIANTS = tuple(icml2007.ARCHIVES)
 MADE = {
     "mnist_basic": "ab494d8e8f4fed7de08c2e958a8841fb6cd0914137307877003bbe6d903424ce",
     "mnist_rotated": "7d66f27537303b4de368e804ab78f96ee75dd28e496813bd43a2413bcf4862ce",
-    "mnist_background_images": "2ee28066160e315c6d85dcee1faf9322a25a0a01869ef602646a06f788a397b2",
+    "mnist_background_images": "40dc4f8ebcbae33fbf844630d16fef50287e7ad322a374a3f9db7cac393c3bbf",
     "mnist_background_random": "d9722884ead6d8515cf4ff9cce9714426f500bbb8d79614a9cfb6a198640059f",
 }
 
@@ -67,10 +67,11 @@ def smooth_digit():
     return np.round(200 * np.exp(-((x - 3) ** 2 + (2 * y - 1) ** 2) / 25)).astype(np.uint8)
 
 
-class Angle:
+class Angle(np.random.Generator):
     """A generator that draws the angle it was given."""
 
     def __init__(self, radians):
+        super().__init__(np.random.PCG64())
         self.radians = radians
 
     def uniform(self, low, high, size):
@@ -109,15 +110,33 @@ def test_the_angles_are_uniform_over_a_full_turn(monkeypatch):
 def test_patches_have_texture_and_come_from_the_photographs(rng):
     flat = np.full((100, 100), 90, np.uint8)
     textured = rng.integers(256, size=(60, 80), dtype=np.uint8)
-    patch = photographs.patch([flat, textured], rng)
-    assert patch.std() >= photographs.MIN_DEVIATION
+    patches = photographs.patches([flat, textured], 40, rng)
+    assert patches.shape == (40, 28, 28)
     windows = np.lib.stride_tricks.sliding_window_view(textured, (28, 28))
-    assert np.any(np.all(windows == patch, axis=(2, 3)))
+    found = [np.argwhere(np.all(windows == patch, axis=(2, 3))) for patch in patches]
+    assert {len(places) for places in found} == {1}
+    top, left = np.concatenate(found).T
+    assert top.max() > 25 > 7 > top.min()  # of 0 to 32
+    assert left.max() > 45 > 7 > left.min()  # of 0 to 52
+
+
+def test_texture_is_a_deviation_of_20_grey_levels():
+    for deviation, is_kept in ((19, False), (20, True), (21, True)):
+        half = np.full((28, 14), 100 - deviation, np.uint8)
+        photograph = np.hstack([half, half + 2 * deviation])
+        assert photograph.std() == deviation
+        if is_kept:
+            np.testing.assert_array_equal(
+                photographs.patches([photograph], 1, np.random.default_rng(0))[0], photograph
+            )
+        else:
+            with pytest.raises(DataError, match="deviation below 20 grey levels"):
+                photographs.patches([photograph], 1, np.random.default_rng(0))
 
 
 def test_photographs_without_texture_are_refused(rng):
-    with pytest.raises(DataError, match="photographs: 10,000 patches in a row"):
-        photographs.patch([np.full((100, 100), 90, np.uint8)], rng)
+    with pytest.raises(DataError, match="photographs: 100 squares were drawn from them, all"):
+        photographs.patches([np.full((100, 100), 90, np.uint8)], 100, rng)
 
 
 def test_the_users_photographs_are_used_and_named(ready, tmp_path, rng, monkeypatch):

@@ -4,10 +4,10 @@ An .amat file is text: on each line an image's 784 values in [0, 1] and its labe
 file holds 10,000 training and then 2,000 validation images, the test file 50,000.
 """
 
-import io
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -110,15 +110,15 @@ def _read_member(archive: Path, member: str, size: int) -> np.ndarray:
         raise DataError(f"{archive}: holds no readable {member} ({error})") from error
 
 
-def read_amat(stream: IO[bytes], name: str, size: int) -> np.ndarray:
+def read_amat(lines: Iterable[bytes], name: str, size: int) -> np.ndarray:
     """Returns float32 [size, 785]: pixels in [0, 1], and labels 0 to 9 in the last column.
 
     Raises:
       DataError: the text is no such table; the message begins with `name`.
     """
     try:
-        table = np.loadtxt(io.TextIOWrapper(stream, "ascii"), dtype=np.float32, ndmin=2)
-    except ValueError as error:  # UnicodeDecodeError is one
+        table = np.loadtxt(lines, dtype=np.float32, ndmin=2)
+    except ValueError as error:
         raise DataError(f"{name}: not a table of numbers ({error})") from error
     if table.shape != (size, 785):
         raise DataError(f"{name}: a table of {table.shape}; allowed: {(size, 785)}")

@@ -36,25 +36,43 @@ def digest(inputs: Inputs) -> str:
     return digest_all(_listed(inputs.photographs))
 
 
-def patch(photographs: list[Photograph], rng: np.random.Generator) -> UInt8[np.ndarray, "28 28"]:
-    """Returns a random square of a random photograph, drawn again while it has little texture."""
-    for _ in range(10_000):
-        photograph = photographs[rng.integers(len(photographs))]
-        top, left = rng.integers(np.array(photograph.shape) - SIZE + 1)
-        square = photograph[top : top + SIZE, left : left + SIZE]
-        if _textured(square):
-            return square
-    raise DataError(
-        f"photographs: 10,000 patches in a row have a deviation below {MIN_DEVIATION} grey "
-        "levels; use others"
-    )
+def patches(
+    photographs: list[Photograph], num: int, rng: np.random.Generator
+) -> UInt8[np.ndarray, "{num} 28 28"]:
+    """Returns random squares of random photographs, drawn again while they have little texture.
+
+    Raises:
+      DataError: as many squares as asked for were drawn, and none has texture.
+    """
+    kept = np.empty((0, SIZE, SIZE), np.uint8)
+    while len(kept) < num:
+        which = rng.integers(len(photographs), size=num)
+        corners = rng.random((num, 2))
+        squares = np.stack(
+            [_square(photographs[k], corner) for k, corner in zip(which, corners, strict=True)]
+        )
+        textured = squares[_is_textured(squares)]
+        if len(textured) == 0:
+            raise DataError(
+                f"photographs: {num:,} squares were drawn from them, all with a deviation below "
+                f"{MIN_DEVIATION} grey levels; use others"
+            )
+        kept = np.concatenate([kept, textured])
+    return kept[:num]
 
 
-def _textured(square: Photograph) -> bool:
-    """Compares the standard deviation, in integers: the same answer on every machine."""
-    values = square.ravel().astype(np.int64)
-    n = values.size
-    return n * int(values @ values) - int(values.sum()) ** 2 >= (n * MIN_DEVIATION) ** 2
+def _square(photograph: np.ndarray, corner: np.ndarray) -> np.ndarray:
+    """Cuts a square whose corner is given as a share, in [0, 1), of where it may lie."""
+    top, left = (corner * (np.array(photograph.shape) - SIZE + 1)).astype(int)
+    return photograph[top : top + SIZE, left : left + SIZE]
+
+
+def _is_textured(squares: np.ndarray) -> np.ndarray:
+    """Compares the standard deviations in integers: the same answer on every machine."""
+    n = SIZE * SIZE
+    sums = squares.sum((1, 2), dtype=np.int64)
+    sums_of_squares = np.einsum("nij,nij->n", squares, squares, dtype=np.int64)
+    return n * sums_of_squares - sums**2 >= (n * MIN_DEVIATION) ** 2
 
 
 def _listed(folder: Path | None) -> list[Path]:

@@ -72,4 +72,4 @@ def add_patches(
     digits: Images, rng: np.random.Generator, pictures: list[photographs.Photograph]
 ) -> Images:
     """Puts each digit on a textured patch of a random photograph."""
-    return np.stack([np.maximum(digit, photographs.patch(pictures, rng)) for digit in digits])
+    return np.maximum(digits, photographs.patches(pictures, len(digits), rng))
