@@ -102,6 +102,11 @@ def test_column_major_and_stored_arrays_are_read(tmp_path):
     assert data.images.flags.c_contiguous
 
 
+def test_the_most_compressible_images_are_read(write):
+    data = load(write(images=np.zeros((2000, 64, 64), np.uint8)))
+    assert not data.images.any()
+
+
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [

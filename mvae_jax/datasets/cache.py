@@ -2,7 +2,8 @@
 
 An entry is one uncompressed .npz file, which carries a CRC-32 of each array and is moved into
 place when complete: it is there whole or not at all. Processes that make the same entry at once
-do so in folders of their own, and the last one's move wins. A damaged entry is made anew.
+do so in folders of their own (hidden, and left behind only by a kill), and the last one's move
+wins. A damaged entry is made anew.
 """
 
 import json

@@ -73,7 +73,7 @@ def make(dataset: str, inputs: Inputs, scratch: Path) -> Parsed:
         archive = files.obtain(file, FOLDER, inputs, scratch)
         tables = [_read_member(archive, m, size) for m, size in zip(members, SIZES, strict=True)]
     table = np.concatenate(tables)
-    images, denominator, error = quantise(table[:, :-1], file.name)
+    images, denominator, error = quantise(table[:, :-1])
     images = images.reshape(-1, 28, 28)
     if column_major:
         images = np.ascontiguousarray(images.transpose(0, 2, 1))
@@ -130,7 +130,7 @@ def read_amat(lines: Iterable[bytes], name: str, size: int) -> np.ndarray:
     return table
 
 
-def quantise(pixels: np.ndarray, name: str) -> tuple[np.ndarray, int, float]:
+def quantise(pixels: np.ndarray) -> tuple[np.ndarray, int, float]:
     """Returns uint8 pixels, the denominator (255 or 256) and the largest error, in [0, 1].
 
     Pixels stored as v/256 or v/255 are recognised exactly. Interpolated ones (rotated digits)
