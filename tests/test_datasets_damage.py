@@ -316,10 +316,10 @@ def test_the_cache_is_where_it_should_be(monkeypatch, tmp_path):
 
 PREPARE = """
 import sys
-sys.modules["tensorflow"] = None  # importing it fails, as where it is not installed
 from mvae_jax.datasets import files, frey_face, load
 frey_face.MAT = files.File(*sys.argv[1:])
 print(load("frey_face").images.sum())
+assert "tensorflow_datasets" in sys.modules and "tensorflow" not in sys.modules
 """
 
 

@@ -1,8 +1,8 @@
 """Natural photographs, and the textured patches that are cut from them as backgrounds.
 
-By default the two photographs that ship with scikit-learn, a dependency anyway; scikit-image has
-a dozen, but only four of them natural scenes, and weighs 13 MB with its own dependencies. A folder
-of the user's own (BSDS500, say) gives more variety.
+By default the two photographs that ship with scikit-learn, a dependency anyway. scikit-image ships
+a few more (a cat, a coffee cup, a rocket), but is a wheel of 14 MB and four dependencies for them.
+A folder of the user's own (BSDS500, say) gives more variety.
 """
 
 from importlib.resources import files as package_files
