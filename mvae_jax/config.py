@@ -60,6 +60,7 @@ def base_config(dataset: str, argument: str, source: str = "") -> ConfigDict:
         {
             "dataset": dataset,
             "source": source,  # where the data set has more than one
+            "photographs": "",  # a folder of backgrounds for mnist_background_images, regenerated
             "protocol": protocol,
             "model": model,
             "latent_size": latent_size,

@@ -57,7 +57,8 @@ def run(
       Interrupted: on SIGINT or SIGTERM, after a checkpoint.
     """
     start = time.perf_counter()
-    dataset = datasets.load(config.dataset, config.protocol, config.source, data_dir)
+    photographs = Path(config.photographs) if config.photographs else None
+    dataset = datasets.load(config.dataset, config.protocol, config.source, data_dir, photographs)
     config = _with_data_facts(config, dataset)
     if overwrite:
         _move_aside(workdir)
@@ -71,7 +72,7 @@ def run(
             mode = replicas.choose_mode(config, *images)
             config = FrozenConfigDict({**config.to_dict(), "seed_mode": mode})
         files.write_text(workdir / "config.json", config_lib.to_json(config))
-        files.write_text(workdir / "environment.json", _to_json(_environment(config)))
+        files.write_text(workdir / "environment.json", _to_json(_environment(config, dataset)))
         log_time(workdir, "data", data_seconds)
         for cohort in _cohorts(workdir, config):
             _train_and_embed(workdir, config, cohort, dataset, images)
@@ -308,8 +309,8 @@ def _write_manifest(workdir: Path, replicates: dict[str, Any]) -> None:
     files.write_text(workdir / "manifest.json", _to_json(manifest))
 
 
-def _environment(config: ConfigDict) -> dict[str, Any]:
-    """Returns what else a result depends on: versions, revision, devices, precision."""
+def _environment(config: ConfigDict, dataset: Dataset) -> dict[str, Any]:
+    """Returns what else a result depends on: versions, revision, devices, precision, data."""
     packages = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
     versions = {package: importlib.metadata.version(package) for package in packages}
     return {
@@ -319,6 +320,7 @@ def _environment(config: ConfigDict) -> dict[str, Any]:
         "backend": jax.default_backend(),
         "devices": [device.device_kind for device in jax.local_devices()],
         "matmul_precision": config.matmul_precision,
+        "data": dataset.provenance,
     }
 
 
