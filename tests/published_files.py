@@ -43,7 +43,7 @@ class Published(NamedTuple):
 @pytest.fixture(scope="session")
 def published(tmp_path_factory):
     """The published files, real or generated."""
-    from conftest import SHARED_DATA
+    from tests.conftest import SHARED_DATA
 
     return build(tmp_path_factory.mktemp("published"), SHARED_DATA)
 

@@ -6,12 +6,12 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import SHARED_DATA
 from PIL import Image
-from published_files import ARCHIVES, IDX
 
 from mvae_jax.datasets import cache, catalogue, cifar, files, frey_face, load
 from mvae_jax.datasets.catalogue import CATALOGUE
+from tests.conftest import SHARED_DATA
+from tests.published_files import ARCHIVES, IDX
 
 DOWNLOADED = ("mnist_basic", "fashion_mnist", "cifar10", "cifar100", "frey_face")
 NUM_FILES = {"mnist_basic": 4, "fashion_mnist": 4, "cifar10": 1, "cifar100": 1, "frey_face": 1}

@@ -12,11 +12,11 @@ import tarfile
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
-from published_files import add_member, idx
-from test_datasets_own import Marker
 
 from mvae_jax.datasets import DataError, cache, cifar, files, frey_face, load, mnist
 from mvae_jax.datasets.files import File
+from tests.published_files import add_member, idx
+from tests.test_datasets_own import Marker
 
 FREY_FACE = "/frey_face/frey_rawface.mat"
 
