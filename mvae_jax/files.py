@@ -3,7 +3,7 @@
 import hashlib
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
@@ -48,15 +48,17 @@ def _umask() -> int:
     return mask
 
 
-def find_runs(paths: Iterable[Path]) -> list[Path]:
-    """Returns the run folders at or below the paths: those that hold `embeddings/`.
+def find_runs(
+    paths: Iterable[Path], holding: Collection[str] = frozenset({"embeddings"})
+) -> list[Path]:
+    """Returns the run folders at or below the paths: those that hold any of these names.
 
     Folders whose name begins with a dot (runs moved aside) are not entered.
     """
     runs = set()
     for path in paths:
-        for folder, subfolders, _ in os.walk(path):
-            if "embeddings" in subfolders:
+        for folder, subfolders, names in os.walk(path):
+            if not {*subfolders, *names}.isdisjoint(holding):
                 runs.add(Path(folder))
                 subfolders.clear()
             subfolders[:] = [name for name in subfolders if not name.startswith(".")]
