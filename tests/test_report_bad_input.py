@@ -1,13 +1,12 @@
 """What is missing is marked as missing with its reason, and the exit status says so."""
 
 import json
-import subprocess
-import sys
 
 import pytest
 from fake_runs import SEEDS, draw, write_run
 
 from mvae_jax.report import render
+from mvae_jax.report.__main__ import main
 
 
 def pair(root, vae_seeds=SEEDS, mvae_seeds=SEEDS, **kwargs):
@@ -17,7 +16,7 @@ def pair(root, vae_seeds=SEEDS, mvae_seeds=SEEDS, **kwargs):
 
 def report(root, capsys):
     """Returns whether the report is complete, its table's text and what it complained of."""
-    complete = render([root], root / "report")
+    complete = render([root], root / "report", draw=False)
     return complete, (root / "report/tables.txt").read_text(), capsys.readouterr().err
 
 
@@ -191,19 +190,28 @@ def test_a_config_without_its_fields(tmp_path, capsys):
     assert f"{run / 'config.json'}: 'protocol' is missing or no str" in complaints
 
 
+def run_main(monkeypatch, *arguments):
+    """Returns the exit status of the command."""
+    monkeypatch.setattr("sys.argv", ["report", *map(str, arguments)])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    return caught.value.code
+
+
 @pytest.mark.parametrize(("what", "status"), [("empty", 1), ("absent", 2), ("good", 0)])
-def test_exit_status(tmp_path, what, status):
+def test_exit_status(tmp_path, monkeypatch, capsys, what, status):
     if what != "absent":
         (tmp_path / what).mkdir()
     if what == "good":
         pair(tmp_path / what)
-    command = [sys.executable, "-m", "mvae_jax.report", str(tmp_path / what)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == status
-    assert done.stderr.count("\n") == (status > 0)
+    assert run_main(monkeypatch, "--no-figures", tmp_path / what) == status
+    assert capsys.readouterr().err.count("\n") == (status > 0)
 
 
-def test_two_paths_need_an_out(tmp_path):
-    command = [sys.executable, "-m", "mvae_jax.report", str(tmp_path), str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert (done.returncode, "--out" in done.stderr) == (2, True)
+def test_two_paths_need_an_out(tmp_path, monkeypatch, capsys):
+    pair(tmp_path / "a")
+    assert run_main(monkeypatch, tmp_path / "a", tmp_path) == 2
+    assert "--out" in capsys.readouterr().err
+    out = tmp_path / "out"
+    assert run_main(monkeypatch, "--no-figures", tmp_path / "a", tmp_path, "--out", out) == 0
+    assert (out / "tables.txt").is_file()  # a run below both paths is one run

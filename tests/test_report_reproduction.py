@@ -57,7 +57,7 @@ def test_a_released_value_outside_the_interval_is_flagged(tmp_path):
         found = reproduction.figures(runs.read([tmp_path / name]))
         assert len(found) == 14
         assert all(figure.inside is inside for figure in found)
-        render([tmp_path / name], tmp_path / name / "report")
+        render([tmp_path / name], tmp_path / name / "report", draw=False)
         text = (tmp_path / name / "report/reproduction.txt").read_text()
         # The note explains the sign; each of the 14 values carries it.
         assert text.count("‡") == (1 if inside else 15)
@@ -66,7 +66,7 @@ def test_a_released_value_outside_the_interval_is_flagged(tmp_path):
 
 def test_the_paper_stands_under_its_corrected_label(tmp_path):
     write_pair(tmp_path, z=16)
-    render([tmp_path], tmp_path / "report")
+    render([tmp_path], tmp_path / "report", draw=False)
     with (tmp_path / "report/reproduction.csv").open() as file:
         rows = {(r["metric"], r["model"]): r for r in csv.DictReader(file)}
     row = rows["probe_accuracy", "vae"]

@@ -83,13 +83,13 @@ def test_interval_of_the_mean():
 
 def test_prediction_interval_holds_a_new_seed_at_its_rate():
     rng = np.random.default_rng(0)
-    draws = rng.normal(size=(4000, 6))
+    draws = rng.normal(size=(1500, 6))
     inside = 0
     for row in draws:
         low, high = prediction_interval(row[:5].tolist())
         inside += low <= row[5] <= high
-    # 4000 trials at 0.95: standard error 0.0034.
-    assert inside / len(draws) == pytest.approx(0.95, abs=0.012)
+    # 1500 trials at 0.95: standard error 0.0056.
+    assert inside / len(draws) == pytest.approx(0.95, abs=0.02)
 
 
 def test_holm_of_a_published_example():

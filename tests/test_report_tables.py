@@ -37,7 +37,7 @@ def test_latent_sizes_sort_as_numbers(tmp_path, capsys):
             values |= dict.fromkeys(("probe_accuracy", "nmi"), constant)
             absent = dict.fromkeys(("probe_nll", "brier", "ece", "ari"), "not computed")
             write_run(tmp_path, model, z, values, absent=absent)
-    assert render([tmp_path], tmp_path / "report")
+    assert render([tmp_path], tmp_path / "report", draw=False)
     golden = """\
 digits, release protocol
 
@@ -59,8 +59,8 @@ z                  vae               mvae              vae             mvae     
 def test_bold_only_where_significant_after_holm(tmp_path):
     sweep(tmp_path / "real", gain=0.05)
     sweep(tmp_path / "null", gain=0.0)
-    assert render([tmp_path / "real"], tmp_path / "a")
-    assert render([tmp_path / "null"], tmp_path / "b")
+    assert render([tmp_path / "real"], tmp_path / "a", draw=False)
+    assert render([tmp_path / "null"], tmp_path / "b", draw=False)
     marked = (tmp_path / "a/tables.md").read_text()
     assert marked.count("**") == 2 * len(NAME_ORDER)
     line = next(line for line in marked.splitlines() if line.startswith("| 16"))
@@ -76,10 +76,10 @@ def test_an_uncorrected_difference_is_not_bold(tmp_path):
     d = dict(zip(SEEDS, [0.001, 0.012, 0.005, 0.011, 0.003], strict=True))
     write_run(tmp_path / "one", "vae", 2, {"nmi": dict.fromkeys(SEEDS, 0.0)})
     write_run(tmp_path / "one", "mvae", 2, {"nmi": d})
-    render([tmp_path / "one"], tmp_path / "a")
+    render([tmp_path / "one"], tmp_path / "a", draw=False)
     assert "**0.0064" in (tmp_path / "a/tables.md").read_text()
     sweep(tmp_path / "one", sizes=(4, 16, 32, 256, 512))
-    render([tmp_path / "one"], tmp_path / "b")
+    render([tmp_path / "one"], tmp_path / "b", draw=False)
     assert "0.0064" in (tmp_path / "b/tables.md").read_text()
     assert "**0.0064" not in (tmp_path / "b/tables.md").read_text()
 
@@ -88,7 +88,7 @@ def test_lower_is_better_where_the_arrow_points_down(tmp_path):
     high, low = draw(0.5, 0.001), draw(0.3, 0.001, rng=1)
     write_run(tmp_path, "vae", 2, {"ece": high, "kl": high})
     write_run(tmp_path, "mvae", 2, {"ece": low, "kl": low})
-    render([tmp_path], tmp_path / "report")
+    render([tmp_path], tmp_path / "report", draw=False)
     text = (tmp_path / "report/tables.txt").read_text()
     assert "*0.3" in text
     assert "*0.5" not in text
@@ -98,7 +98,7 @@ def test_lower_is_better_where_the_arrow_points_down(tmp_path):
 def test_csv_holds_full_precision(tmp_path):
     values = draw(0.5, 0.01)
     write_run(tmp_path, "vae", 2, {"nmi": values})
-    render([tmp_path], tmp_path / "report")
+    render([tmp_path], tmp_path / "report", draw=False)
     row = next(row for row in rows(tmp_path / "report") if row["metric"] == "nmi")
     assert float(row["mean"]) == np.mean(list(values.values()))
     assert float(row["sd"]) == pytest.approx(np.std(list(values.values()), ddof=1), rel=1e-14)
@@ -107,7 +107,7 @@ def test_csv_holds_full_precision(tmp_path):
 
 def test_one_run_prints_its_metrics(tmp_path, capsys):
     write_run(tmp_path, "mvae", 4, {"nmi": draw(0.5, 0.01), "new_metric": draw(2, 0.1)})
-    assert render([tmp_path], tmp_path / "report")
+    assert render([tmp_path], tmp_path / "report", draw=False)
     out = capsys.readouterr().out
     assert "mvae z=4 on digits, release protocol" in out
     assert "95% interval of the mean" in out
@@ -122,7 +122,7 @@ def test_tags_and_swept_scalars_get_tables_of_their_own(tmp_path):
         )
         text = (run / "metrics.json").read_text()
         (run / "metrics.json").write_text(text.replace('"seed_777"', '"seed_777__beta=4"'))
-    render([tmp_path], tmp_path / "report")
+    render([tmp_path], tmp_path / "report", draw=False)
     text = (tmp_path / "report/tables.txt").read_text()
     for title in ("protocol\n", "protocol, wide\n", "protocol, wide, beta=4\n"):
         assert f"digits, release {title}" in text
@@ -134,7 +134,7 @@ def test_parameters_are_counted_from_the_arrays(tmp_path):
         arrays = {"params/a/kernel": np.zeros((600, 2)), "params/a/bias": np.zeros(2), **coupling}
         (run / "model").mkdir()
         np.savez(run / "model/seed_777.npz", seed=np.asarray(777), **arrays)
-    render([tmp_path], tmp_path / "report")
+    render([tmp_path], tmp_path / "report", draw=False)
     found = {(r["model"], r["metric"]): r["mean"] for r in rows(tmp_path / "report")}
     assert float(found["vae", "num_parameters"]) == 1202
     assert float(found["mvae", "num_parameters"]) == 1206
@@ -146,7 +146,7 @@ def test_unconverged_probes_are_flagged(tmp_path):
     converged = dict.fromkeys(SEEDS, 1.0) | {778: 0.0}
     write_run(tmp_path, "vae", 2, {"probe_converged": converged})
     write_run(tmp_path, "mvae", 2, {"probe_converged": dict.fromkeys(SEEDS, 1.0)})
-    render([tmp_path], tmp_path / "report")
+    render([tmp_path], tmp_path / "report", draw=False)
     text = (tmp_path / "report/tables.txt").read_text()
     assert "vae z=2: † 1 of 5 probes did not converge" in text
     assert text.count("†") == 2  # the value and the note
@@ -166,7 +166,7 @@ def test_every_format_escapes_what_it_must():
 def test_latex_compiles(tmp_path):
     sweep(tmp_path, gain=0.05, dataset="mnist_basic")
     out = tmp_path / "report"
-    render([tmp_path], out)
+    render([tmp_path], out, draw=False)
     names = ("tables", "comparisons", "reproduction", "claims")
     inputs = "".join(rf"\input{{{name}}}\clearpage " for name in names)
     (out / "all.tex").write_text(

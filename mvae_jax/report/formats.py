@@ -56,10 +56,19 @@ def write(out: Path, name: str, grids: Iterable[Grid]) -> str:
     """Writes <name>.txt, .md and .tex to `out`; returns the text."""
     grids = list(grids)
     text = "\n".join(map(to_text, grids))
-    files.write_text(out / f"{name}.txt", text)
-    files.write_text(out / f"{name}.md", "\n".join(map(to_markdown, grids)))
-    files.write_text(out / f"{name}.tex", LATEX_HEAD + "\n".join(map(to_latex, grids)))
+    write_or_remove(out / f"{name}.txt", text)
+    write_or_remove(out / f"{name}.md", "\n".join(map(to_markdown, grids)))
+    latex = LATEX_HEAD + "\n".join(map(to_latex, grids)) if grids else ""
+    write_or_remove(out / f"{name}.tex", latex)
     return text
+
+
+def write_or_remove(path: Path, text: str) -> None:
+    """Writes a file, or removes an earlier report's where there is nothing to say now."""
+    if text:
+        files.write_text(path, text)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def to_text(grid: Grid) -> str:

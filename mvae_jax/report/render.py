@@ -1,15 +1,23 @@
-"""The room's door: from run folders to every table of the report."""
+"""The room's door: from run folders to every table, figure and page of the report."""
 
 import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from mvae_jax import files
-from mvae_jax.report import audit, comparisons, formats, reproduction, runs, tables
+from mvae_jax.report import (
+    audit,
+    comparisons,
+    figures,
+    formats,
+    html,
+    reproduction,
+    runs,
+    tables,
+)
 
 
-def render(paths: Iterable[Path], out: Path) -> bool:
-    """Prints the tables and writes the report to `out`.
+def render(paths: Iterable[Path], out: Path, *, draw: bool = True) -> bool:
+    """Prints the tables and writes the report to `out`, with its figures where `draw` is set.
 
     One run gives one table of its metrics; several give the paper's tables. Returns whether
     nothing is missing: every run scored, every seed there, every pair of models comparable.
@@ -19,20 +27,38 @@ def render(paths: Iterable[Path], out: Path) -> bool:
         print("error: path: no folder with embeddings/ or metrics.json there", file=sys.stderr)
         return False
     compared = comparisons.compare_all(found)
+    problems = [*found.problems, *compared.problems]
+
     if len(found.cells) == 1:
         grids = [tables.run_table(*cell) for cell in found.cells.items()]
     else:
         grids = list(tables.tables(found, compared))
-    print(formats.write(out, "tables", grids), end="")
-    files.write_text(out / "tables.csv", formats.to_csv(tables.records(found)))
-    if compared.found:
-        overview = comparisons.overview(compared)
-        print("\n" + formats.to_text(overview), end="")
-        formats.write(out, "comparisons", [overview, *comparisons.details(compared)])
-        files.write_text(out / "comparisons.csv", formats.to_csv(comparisons.records(compared)))
-    formats.write(out, "reproduction", reproduction.tables(found))
-    files.write_text(out / "reproduction.csv", formats.to_csv(reproduction.records(found)))
-    formats.write(out, "claims", [audit.table(found)])
-    for problem in (*found.problems, *compared.problems):
+    overview = [comparisons.overview(compared)] if compared.found else []
+    details = list(comparisons.details(compared))
+    reproduced = reproduction.tables(found)
+    claims = [audit.table(found)]
+    text = formats.write(out, "tables", grids)
+    formats.write(out, "comparisons", [*overview, *details])
+    formats.write(out, "reproduction", reproduced)
+    formats.write(out, "claims", claims)
+    for name, records in (
+        ("tables", tables.records(found)),
+        ("comparisons", comparisons.records(compared)),
+        ("reproduction", reproduction.records(found)),
+    ):
+        formats.write_or_remove(out / f"{name}.csv", formats.to_csv(records))
+
+    drawn = list(figures.draw(found, compared, out / "figures")) if draw else []
+    sections = [
+        html.Section("Tables", grids),
+        html.Section("MVAE against VAE", overview),
+        html.Section("Reproduction", reproduced),
+        html.Section("Claims", claims),
+        html.Section("Every comparison", details, folded=True),
+    ]
+    html.write(out, found, problems, sections, drawn)
+
+    print("\n".join([text, *map(formats.to_text, overview), f"wrote {out / 'index.html'}"]))
+    for problem in problems:
         print(f"error: {problem.where}: {problem.reason}", file=sys.stderr)
-    return not found.problems and not compared.problems
+    return not problems

@@ -7,7 +7,6 @@ and a problem with its reason.
 
 import json
 import math
-import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -113,6 +112,13 @@ def read(paths: Iterable[Path]) -> Runs:
     for cell, scores in cells.items():
         problems += _problems(cell, scores)
     return Runs(dict(sorted(cells.items())), problems)
+
+
+def models_of(cells: Iterable[Cell]) -> list[str]:
+    """Returns the models in the order in which they are shown: VAE, MVAE, others by name."""
+    first = [BASELINE, MODEL]
+    found = {cell.model for cell in cells}
+    return [*(model for model in first if model in found), *sorted(found.difference(first))]
 
 
 def _mark_unequal(cells: dict[Cell, Scores]) -> None:
@@ -276,8 +282,3 @@ def _listed(seeds: list[int]) -> str:
     """Returns `1, 2, 3`, or the first few and their number."""
     text = ", ".join(map(str, seeds[:5]))
     return text if len(seeds) <= 5 else f"{text} and {len(seeds) - 5} more"
-
-
-def anchor(run: Path) -> str:
-    """Returns a run's name as it may stand in an HTML id or a file name."""
-    return re.sub(r"[^\w.=-]+", "_", str(run)).strip("_")

@@ -1,13 +1,13 @@
 """The paper's tables: one data set, rows by latent size, the models side by side."""
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from mvae_jax.report import reference
 from mvae_jax.report.comparisons import Comparisons
 from mvae_jax.report.formats import Grid
 from mvae_jax.report.metrics import BOUND, MEASURED, METRICS, PAPER, describe
-from mvae_jax.report.runs import BASELINE, MODEL, Cell, Runs, Scores, Setting, partial
+from mvae_jax.report.runs import BASELINE, MODEL, Cell, Runs, Scores, Setting, models_of, partial
 from mvae_jax.report.statistics import ALPHA, summarise
 
 MISSING = "-"
@@ -33,7 +33,7 @@ def _grid(
     """Returns a table of the metrics that any run has; without rows where none has any."""
     cells = {cell: scores for cell, scores in runs.cells.items() if cell.setting == setting}
     shown = [n for n in names if any(n in s.values or n in s.per_run for s in cells.values())]
-    models = _models(cells)
+    models = models_of(cells)
     rows = []
     for z in sorted({cell.latent_size for cell in cells}):
         of_row = {model: cells.get(Cell(setting, z, model)) for model in models}
@@ -170,13 +170,6 @@ def unconverged(scores: Scores) -> int:
     """Returns how many of the cell's probes stopped before they converged."""
     converged = scores.values.get("probe_converged", {}).values()
     return sum(not value for value in converged)
-
-
-def _models(cells: Iterable[Cell]) -> list[str]:
-    """Returns the models in the order of the columns: VAE, MVAE, then others by name."""
-    first = [BASELINE, MODEL]
-    found = {cell.model for cell in cells}
-    return [*(m for m in first if m in found), *sorted(found.difference(first))]
 
 
 def _ordered(values: dict[str, dict[int, float]]) -> list[tuple[str, dict[int, float]]]:
