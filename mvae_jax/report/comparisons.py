@@ -27,10 +27,19 @@ Place = tuple[str, Setting, int]  # metric, table, latent size
 
 
 class Comparisons(NamedTuple):
-    """All comparisons of a report, and the pairs that could not be compared."""
+    """All comparisons of a report, and the runs that one would need to compare more."""
 
     found: dict[Place, Compared]
-    problems: list[Problem]
+    missing: dict[Setting, list[str]]
+
+    @property
+    def problems(self) -> list[Problem]:
+        """The missing runs, as problems of the report."""
+        return [
+            Problem(str(setting), reason)
+            for setting, reasons in self.missing.items()
+            for reason in reasons
+        ]
 
 
 def compare_all(runs: Runs) -> Comparisons:
@@ -39,12 +48,12 @@ def compare_all(runs: Runs) -> Comparisons:
     Holm's correction runs over one metric's cells: all data sets and latent sizes of a protocol.
     """
     raw: dict[Place, Comparison] = {}
-    problems = []
+    missing: dict[Setting, list[str]] = defaultdict(list)
     for setting, z in _places(runs):
         models = {m: runs.cells.get(Cell(setting, z, m)) for m in (BASELINE, MODEL)}
         for model, scores in models.items():
             if scores is None:
-                problems.append(Problem(f"{setting}, z={z}", f"no run of {model}"))
+                missing[setting].append(f"z={z}: no run of {model}")
         for metric, (x, y) in paired(*models.values()):
             raw[metric, setting, z] = compare(x, y)
     families = defaultdict(list)
@@ -57,7 +66,7 @@ def compare_all(runs: Runs) -> Comparisons:
         adjusted = holm([raw[place].p_t or 0.0 for place in places])
         for place, p in zip(places, adjusted, strict=True):
             found[place] = Compared(raw[place], p, len(places))
-    return Comparisons(found, problems)
+    return Comparisons(found, dict(missing))
 
 
 def paired(

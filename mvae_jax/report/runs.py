@@ -86,16 +86,26 @@ class Problem(NamedTuple):
     reason: str
 
 
-class Runs(NamedTuple):
-    """Everything found below the paths."""
+Cells = dict[Cell, Scores]
 
-    cells: dict[Cell, Scores]
+
+class Runs(NamedTuple):
+    """Everything found below the paths, by data set, latent size and model."""
+
+    cells: Cells
     problems: list[Problem]
+
+    def tables(self) -> dict[Setting, Cells]:
+        """Returns the cells of each table."""
+        grouped: dict[Setting, Cells] = {}
+        for cell, scores in self.cells.items():
+            grouped.setdefault(cell.setting, {})[cell] = scores
+        return grouped
 
 
 def read(paths: Iterable[Path]) -> Runs:
     """Reads every run folder at or below the paths."""
-    cells: dict[Cell, Scores] = {}
+    cells: Cells = {}
     problems: list[Problem] = []
     for run in files.find_runs(paths, holding=("embeddings", "metrics.json")):
         try:
@@ -121,7 +131,7 @@ def models_of(cells: Iterable[Cell]) -> list[str]:
     return [*(model for model in first if model in found), *sorted(found.difference(first))]
 
 
-def _mark_unequal(cells: dict[Cell, Scores]) -> None:
+def _mark_unequal(cells: Cells) -> None:
     """Marks both models of a row as missing where they were trained on different seeds.
 
     Means over different seeds differ by the seeds as well as by the models.

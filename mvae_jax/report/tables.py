@@ -7,7 +7,17 @@ from mvae_jax.report import reference
 from mvae_jax.report.comparisons import Comparisons
 from mvae_jax.report.formats import Grid
 from mvae_jax.report.metrics import BOUND, MEASURED, METRICS, PAPER, describe
-from mvae_jax.report.runs import BASELINE, MODEL, Cell, Runs, Scores, Setting, models_of, partial
+from mvae_jax.report.runs import (
+    BASELINE,
+    MODEL,
+    Cell,
+    Cells,
+    Runs,
+    Scores,
+    Setting,
+    models_of,
+    partial,
+)
 from mvae_jax.report.statistics import ALPHA, summarise
 
 MISSING = "-"
@@ -15,12 +25,12 @@ MISSING = "-"
 
 def tables(runs: Runs, comparisons: Comparisons) -> Iterator[Grid]:
     """Yields, for each data set, the paper's table and the one that the paper leaves out."""
-    for setting in dict.fromkeys(cell.setting for cell in runs.cells):
-        notes = _notes(setting, runs, comparisons)
+    for setting, cells in runs.tables().items():
+        notes = _notes(setting, cells, comparisons)
         numeral = reference.table_numbers().get(setting.dataset)
         title = f"{setting}" + (f" (the paper's Table {numeral})" if numeral else "")
-        first = _grid(title, setting, PAPER, runs, comparisons)
-        second = _grid(f"{setting}: the bound and its size", setting, BOUND, runs, comparisons)
+        first = _grid(title, PAPER, setting, cells, comparisons)
+        second = _grid(f"{setting}: the bound and its size", BOUND, setting, cells, comparisons)
         if first.rows:
             yield first._replace(notes=notes)
         if second.rows:
@@ -28,10 +38,9 @@ def tables(runs: Runs, comparisons: Comparisons) -> Iterator[Grid]:
 
 
 def _grid(
-    title: str, setting: Setting, names: Sequence[str], runs: Runs, comparisons: Comparisons
+    title: str, names: Sequence[str], setting: Setting, cells: Cells, comparisons: Comparisons
 ) -> Grid:
     """Returns a table of the metrics that any run has; without rows where none has any."""
-    cells = {cell: scores for cell, scores in runs.cells.items() if cell.setting == setting}
     shown = [n for n in names if any(n in s.values or n in s.per_run for s in cells.values())]
     models = models_of(cells)
     rows = []
@@ -72,18 +81,15 @@ def _is_better(metric: str, model: str, setting: Setting, z: int, comparisons: C
     return gain > 0 if model == MODEL else gain < 0
 
 
-def _notes(setting: Setting, runs: Runs, comparisons: Comparisons) -> list[str]:
+def _notes(setting: Setting, cells: Cells, comparisons: Comparisons) -> list[str]:
     """Returns what a reader must know of the table, and the reason for each missing row."""
-    cells = {cell: scores for cell, scores in runs.cells.items() if cell.setting == setting}
     epochs = {s.config["num_epochs"] for s in cells.values() if "num_epochs" in s.config}
     seeds = {len(s.replicates) - len(s.failed) for s in cells.values() if s.replicates}
     trained = f", {_range(epochs)} epochs" if epochs else ""
     notes = [f"Mean ± standard deviation over {_range(seeds)} seeds{trained}; test split."]
-    families = {
-        c.family
-        for (metric, where, _), c in comparisons.found.items()
-        if where == setting and metric in PAPER and c.family
-    }
+    places = {(metric, setting, cell.latent_size) for metric in PAPER for cell in cells}
+    compared = [comparisons.found[place] for place in places & comparisons.found.keys()]
+    families = {c.family for c in compared if c.family}
     if families:
         notes.append(
             f"Bold (in text: *): significantly better than the other of {BASELINE} and {MODEL} "
@@ -92,12 +98,7 @@ def _notes(setting: Setting, runs: Runs, comparisons: Comparisons) -> list[str]:
         )
     for cell, scores in cells.items():
         notes += [f"{cell.model} z={cell.latent_size}: {note}" for note in _cell_notes(scores)]
-    notes += [
-        f"{problem.where.removeprefix(f'{setting}, ')}: {problem.reason}"
-        for problem in comparisons.problems
-        if problem.where.startswith(f"{setting}, ")
-    ]
-    return notes
+    return [*notes, *comparisons.missing.get(setting, ())]
 
 
 def _cell_notes(scores: Scores) -> list[str]:

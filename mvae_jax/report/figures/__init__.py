@@ -70,10 +70,10 @@ class Drawn(NamedTuple):
 
 def draw(runs: Runs, comparisons: Comparisons, out: Path) -> Iterator[Drawn]:
     """Draws every figure whose data is there, as PNG files in `out`."""
-    for setting in dict.fromkeys(cell.setting for cell in runs.cells):
-        cells = {c: s for c, s in runs.cells.items() if c.setting == setting and not s.missing}
-        order = models_of(cells)
-        cells = dict(sorted(cells.items(), key=lambda item: order.index(item[0].model)))
+    for setting, of_table in runs.tables().items():
+        order = models_of(of_table)
+        items = sorted(of_table.items(), key=lambda item: order.index(item[0].model))
+        cells = {cell: scores for cell, scores in items if not scores.missing}
         for name, (function, caption) in FIGURES.items():
             with mpl.rc_context(style.RC):
                 figure = function(cells, comparisons)

@@ -1,17 +1,14 @@
 """Figures of the latent space: C, the covariance of the embeddings, the plane of two of them."""
 
-from collections.abc import Mapping
-
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mvae_jax.report.comparisons import Comparisons
 from mvae_jax.report.figures import style
-from mvae_jax.report.runs import Cell, Scores, models_of
+from mvae_jax.report.runs import Cells, Scores, models_of
 
 NUM_POINTS = 3000  # of a scatter plot
-Cells = Mapping[Cell, Scores]
 
 
 def coupling(cells: Cells, _comparisons: Comparisons) -> Figure | None:

@@ -1,18 +1,15 @@
 """Figures of images: reconstructions as in the paper's Fig. 3, latent sweeps as in its Fig. 4."""
 
-from collections.abc import Mapping
-
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mvae_jax.report.comparisons import Comparisons
 from mvae_jax.report.figures import style
-from mvae_jax.report.runs import Cell, Scores
+from mvae_jax.report.runs import Cells
 
 LATENT_SIZE = 32  # of the paper's pictures; the nearest one is drawn where it was not run
 NUM_IMAGES = 24
-Cells = Mapping[Cell, Scores]
 
 
 def reconstructions(cells: Cells, _comparisons: Comparisons) -> Figure | None:

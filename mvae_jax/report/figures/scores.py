@@ -2,7 +2,6 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +12,10 @@ from mvae_jax.report import reference
 from mvae_jax.report.comparisons import Compared, Comparisons
 from mvae_jax.report.figures import style
 from mvae_jax.report.metrics import PAPER, describe
-from mvae_jax.report.runs import Cell, Scores, models_of, read_metrics
+from mvae_jax.report.runs import Cells, models_of, read_metrics
 from mvae_jax.report.statistics import summarise
 
 SHOWN = ("elbo", *PAPER)
-Cells = Mapping[Cell, Scores]
 
 
 def metrics_against_latent_size(cells: Cells, _comparisons: Comparisons) -> Figure | None:
@@ -68,11 +66,12 @@ def metrics_against_latent_size(cells: Cells, _comparisons: Comparisons) -> Figu
 
 def paired_differences(cells: Cells, comparisons: Comparisons) -> Figure | None:
     """Draws a forest plot per metric: rows z, MVAE - VAE with its 95% interval."""
-    setting = next(iter(cells)).setting if cells else None
     found: dict[str, dict[int, Compared]] = defaultdict(dict)
-    for (metric, where, z), compared in comparisons.found.items():
-        if where == setting and metric in SHOWN and compared.comparison.difference.interval:
-            found[metric][z] = compared
+    for metric in SHOWN:
+        for cell in cells:
+            compared = comparisons.found.get((metric, cell.setting, cell.latent_size))
+            if compared is not None and compared.comparison.difference.interval:
+                found[metric][cell.latent_size] = compared
     if not found:
         return None
     sizes = sorted({z for of_metric in found.values() for z in of_metric})
