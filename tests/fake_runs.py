@@ -25,12 +25,15 @@ def write_run(
     *,
     dataset: str = "digits",
     failed: Mapping[int, str] | None = None,
+    unscored: Mapping[int, str] | None = None,
     absent: Mapping[str, str] | None = None,
     version: int = 1,
     folder: str = "",
     **config: Any,
 ) -> Path:
     """Writes config.json and metrics.json of one run; returns its folder.
+
+    `failed` seeds diverged in training, `unscored` ones have embeddings that cannot be read.
 
     The paper's metrics that `values` lacks are filled with one plausible value per seed.
     """
@@ -62,10 +65,13 @@ def write_run(
         }
         for seed in seeds
     ]
-    entries += [{"replicate": f"seed_{s}", "seed": s, "failed": r} for s, r in failed.items()]
+    diverged = {f"seed_{s}": {"seed": s, "failed": r} for s, r in failed.items()}
+    entries += [{"replicate": name, **entry} for name, entry in diverged.items()]
+    entries += [{"replicate": f"seed_{s}", "failed": r} for s, r in (unscored or {}).items()]
     described = {key: config[key] for key in ("dataset", "source", "protocol", "model")}
     metrics = {"version": version, **described, "latent_size": latent_size, "settings": {}}
     (run / "embeddings").mkdir(parents=True)
     (run / "config.json").write_text(json.dumps(config))
+    (run / "manifest.json").write_text(json.dumps({"replicates": diverged}))
     (run / "metrics.json").write_text(json.dumps(metrics | {"replicates": entries}))
     return run

@@ -151,10 +151,39 @@ def test_a_failed_seed_is_left_out_of_both_and_named(tmp_path, capsys):
     write_run(tmp_path, "mvae", 4, {"nmi": draw(0.6, 0.01, SEEDS[:-1])}, failed=failed)
     complete, text, complaints = report(tmp_path, capsys)
     assert not complete
-    assert "seed 781 left out: kl was nan in epoch 3" in complaints
-    assert "over 4 to 5 seeds" in text
+    assert "means over 4 of 5 seeds, 781 left out: kl was nan in epoch 3" in complaints
+    assert "mvae z=4: means over 4 of 5 seeds, 781 left out" in text
     comparisons = (tmp_path / "report/comparisons.txt").read_text()
     assert "digits        4        4" in comparisons  # z=4 over 4 seeds
+
+
+def test_a_seed_whose_embeddings_are_damaged(tmp_path, capsys):
+    write_run(tmp_path, "vae", 4, {"nmi": draw(0.5, 0.01)})
+    unscored = {781: "seed_781.npz: mu_test is NaN or infinite in 3 of 100 rows"}
+    write_run(tmp_path, "mvae", 4, {"nmi": draw(0.6, 0.01, SEEDS[:-1])}, unscored=unscored)
+    complete, text, complaints = report(tmp_path, capsys)
+    assert not complete
+    assert "seed 781 has no scores: seed_781.npz: mu_test is NaN" in complaints
+    assert row(text)[3::4] == ["-"] * 7
+
+
+@pytest.mark.parametrize("folder", ["pictures", "model"])
+def test_damaged_files_of_a_run(tmp_path, capsys, folder):
+    run = pair(tmp_path)
+    (run / folder).mkdir()
+    (run / folder / "seed_777.npz").write_bytes(b"PK\x03\x04 torn")
+    complete, text, complaints = report(tmp_path, capsys)
+    assert not complete
+    assert f"{run / folder / 'seed_777.npz'}: not readable" in complaints
+    assert "mvae z=4: missing" in text
+
+
+def test_metrics_of_another_run(tmp_path, capsys):
+    run = pair(tmp_path)
+    edit(run, lambda metrics: metrics.update(latent_size=16))
+    complete, _, complaints = report(tmp_path, capsys)
+    assert not complete
+    assert f"{run / 'metrics.json'}: latent_size is 16, in config.json 4" in complaints
 
 
 def test_every_seed_failed(tmp_path, capsys):

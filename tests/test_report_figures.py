@@ -66,7 +66,8 @@ def compared(found):
 
 
 def test_every_figure_is_drawn(found, compared, tmp_path):
-    drawn = list(figures.draw(found, compared, tmp_path))
+    drawn, problems = figures.draw(found, compared, tmp_path)
+    assert problems == []
     names = [figure.path.stem.rpartition("-")[2] for figure in drawn]
     assert names == list(figures.FIGURES)
     for figure in drawn:
@@ -80,8 +81,21 @@ def test_without_the_files_only_the_scores_are_drawn(tmp_path):
         for z in (2, 4):
             write_run(tmp_path, model, z, {"nmi": draw(0.5, 0.01)})
     found = runs.read([tmp_path])
-    drawn = figures.draw(found, comparisons.compare_all(found), tmp_path / "out")
+    drawn, problems = figures.draw(found, comparisons.compare_all(found), tmp_path / "out")
+    assert problems == []
     assert [d.path.stem.rpartition("-")[2] for d in drawn] == ["metrics", "differences"]
+
+
+def test_a_damaged_file_costs_its_figure_and_nothing_else(tmp_path):
+    run = write_full(tmp_path, "mvae", 2)
+    (run / "embeddings/seed_777.npz").write_bytes(b"PK\x03\x04 torn")
+    found = runs.read([tmp_path])
+    drawn, problems = figures.draw(found, comparisons.compare_all(found), tmp_path / "out")
+    names = [d.path.stem.rpartition("-")[2] for d in drawn]
+    assert names == ["training", "reliability", "coupling", "reconstructions", "sweeps"]
+    assert len(problems) == 2
+    for problem in problems:
+        assert f"{run / 'embeddings/seed_777.npz'}: not readable" in problem.reason
 
 
 def test_the_points_are_the_means_and_the_crosses_the_release(found, compared):

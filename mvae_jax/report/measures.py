@@ -1,12 +1,15 @@
 """Quantities that the run folder's other files hold: sizes, times, pictures.
 
 They stand beside the scores of metrics.json and test what the paper says of capacity, cost,
-reconstructions and latent sweeps. A file that is not there gives no value.
+reconstructions and latent sweeps. A file that is not there gives no value; one that is damaged
+raises ValueError.
 """
 
 import json
 import statistics
 import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +32,8 @@ def measure_run(run: Path, config: dict[str, Any]) -> dict[str, float]:
     values: dict[str, float] = {}
     model = next(iter(sorted((run / "model").glob("[!.]*.npz"))), None)
     if model is not None:
-        sizes = {name: int(np.prod(shape)) for name, shape in _shapes(model).items()}
+        with _named(model):
+            sizes = {name: int(np.prod(shape)) for name, shape in _shapes(model).items()}
         sizes = {name: size for name, size in sizes.items() if name.startswith("params/")}
         products = 1 + bool(config.get("couple_mean"))
         values["num_parameters"] = sum(sizes.values())
@@ -48,7 +52,7 @@ def measure_pictures(path: Path) -> dict[str, float]:
     """Returns what one replicate's pictures show; nothing where there are none."""
     if not path.is_file():
         return {}
-    with np.load(path, allow_pickle=False) as arrays:
+    with open_npz(path) as arrays:
         inputs, outputs = arrays["input"], arrays["reconstruction_sampled"]
         sweep = arrays["sweep"]
     return {
@@ -95,7 +99,10 @@ def _epoch_seconds(path: Path) -> list[float]:
         return []
     seconds, compiled = [], False
     for line in path.read_text().splitlines():
-        event = json.loads(line)
+        try:
+            event = json.loads(line)
+        except json.JSONDecodeError:  # the line that a kill tore
+            continue
         if event["event"] != "epoch":
             compiled = False
             continue
@@ -103,6 +110,22 @@ def _epoch_seconds(path: Path) -> list[float]:
             seconds.append(event["seconds"] / event["seeds"])
         compiled = True
     return seconds
+
+
+@contextmanager
+def open_npz(path: Path) -> Iterator[Mapping[str, np.ndarray]]:
+    """Opens an .npz of plain arrays; raises ValueError where it, or what is read, is damaged."""
+    with _named(path), path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+        yield arrays
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Turns whatever a damaged file raises into a ValueError that names it."""
+    try:
+        yield
+    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path}: not readable ({error}); train or copy it again") from error
 
 
 def _shapes(path: Path) -> dict[str, tuple[int, ...]]:

@@ -27,7 +27,8 @@ def render(paths: Iterable[Path], out: Path, *, draw: bool = True) -> bool:
         print("error: path: no folder with embeddings/ or metrics.json there", file=sys.stderr)
         return False
     compared = comparisons.compare_all(found)
-    problems = [*found.problems, *compared.problems]
+    drawn, undrawn = figures.draw(found, compared, out / "figures") if draw else ([], [])
+    problems = [*found.problems, *compared.problems, *undrawn]
 
     if len(found.cells) == 1:
         grids = [tables.run_table(*cell) for cell in found.cells.items()]
@@ -48,7 +49,6 @@ def render(paths: Iterable[Path], out: Path, *, draw: bool = True) -> bool:
     ):
         formats.write_or_remove(out / f"{name}.csv", formats.to_csv(records))
 
-    drawn = list(figures.draw(found, compared, out / "figures")) if draw else []
     sections = [
         html.Section("Tables", grids),
         html.Section("MVAE against VAE", overview),

@@ -7,7 +7,7 @@ and a problem with its reason.
 
 import json
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -49,7 +49,7 @@ class Scores(NamedTuple):
     replicates: seed -> the stem of its files
     values:     metric -> seed -> value, on the test split
     per_run:    metric -> value, of what does not depend on the seed
-    failed:     seed -> why training or scoring gave no values
+    failed:     seed -> why its training failed; the means are over the others
     absent:     metric -> why no seed has it
     missing:    why the cell may not be averaged as it stands; empty where it may
     """
@@ -154,12 +154,17 @@ def _mark_unequal(cells: Cells) -> None:
 
 def _problems(cell: Cell, scores: Scores) -> Iterator[Problem]:
     where = f"{cell.setting}, {cell.model} z={cell.latent_size}"
-    for seed, reason in scores.failed.items():
-        yield Problem(where, f"seed {seed} left out: {reason}")
+    yield from (Problem(where, note) for note in left_out(scores))
     if scores.missing:
         yield Problem(where, scores.missing)
     else:
         yield from (Problem(where, reason) for reason in partial(scores))
+
+
+def left_out(scores: Scores) -> list[str]:
+    """Returns which seeds are not in the means because their training failed, and why."""
+    number = f"means over {len(scores.replicates) - len(scores.failed)} of {len(scores.replicates)}"
+    return [f"{number} seeds, {seed} left out: {why}" for seed, why in scores.failed.items()]
 
 
 def partial(scores: Scores) -> list[str]:
@@ -183,60 +188,84 @@ def _read_run(run: Path) -> Iterator[tuple[Cell, Scores]]:
         if type(config.get(field)) is not kind:
             raise ValueError(f"{run / 'config.json'}: '{field}' is missing or no {kind.__name__}")
     try:
-        replicates = read_metrics(run / "metrics.json")["replicates"]
+        by_sweep: dict[str, list[dict[str, Any]]] = {}
+        for entry in read_metrics(run / "metrics.json", config)["replicates"]:
+            _, _, swept = entry["replicate"].partition("__")
+            by_sweep.setdefault(swept.replace("__", ", "), []).append(entry)
+        cells = [(_cell(config, s), _scores(run, config, of)) for s, of in by_sweep.items()]
     except ValueError as error:
-        yield _cell(config, ""), _empty(run, config, str(error))
-        return
-    by_sweep: dict[str, list[dict[str, Any]]] = {"": []} if not replicates else {}
-    for replicate in replicates:
-        _, _, swept = replicate["replicate"].partition("__")
-        by_sweep.setdefault(swept.replace("__", ", "), []).append(replicate)
-    for swept, entries in by_sweep.items():
-        yield _cell(config, swept), _scores(run, config, entries)
+        cells = [(_cell(config, ""), _empty(run, config, str(error)))]
+    yield from cells
 
 
-def read_metrics(path: Path) -> dict[str, Any]:
-    """Reads a metrics.json; raises ValueError where it is absent, malformed or too new or old."""
+def read_metrics(path: Path, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Reads a metrics.json; raises ValueError where it is absent, malformed or of another run."""
     found = _read_json(path)
     if found.get("version") != VERSION:
         version = found.get("version")
         raise ValueError(f"{path}: version is {version!r}, not {VERSION}; {SCORE_AGAIN}")
+    for field in DESCRIBED:
+        if found.get(field) != config[field]:
+            said, expected = found.get(field), config[field]
+            raise ValueError(f"{path}: {field} is {said!r}, in config.json {expected!r}")
     entries = found.get("replicates")
     if not isinstance(entries, list) or not entries:
         raise ValueError(f"{path}: 'replicates' is missing or empty; {SCORE_AGAIN}")
     for entry in entries:
-        try:
-            sound = isinstance(entry["replicate"], str) and isinstance(entry["seed"], int)
-            sound &= "failed" in entry or all(
-                isinstance(row["metric"], str) and isinstance(row["value"], int | float)
-                for row in entry["values"]
-            )
-        except (KeyError, TypeError):
-            sound = False
-        if not sound:
+        if not _is_replicate(entry):
             raise ValueError(f"{path}: a replicate is malformed ({entry!r:.80}); {SCORE_AGAIN}")
     return found
 
 
+def _is_replicate(entry: Any) -> bool:
+    """Whether an entry names its replicate and seed, and has values or the reason for none."""
+    try:
+        name, seed = entry["replicate"], _seed(entry)
+        return (isinstance(name, str) and isinstance(seed, int)) and (
+            isinstance(entry.get("failed"), str)
+            or all(
+                isinstance(row["metric"], str) and isinstance(row["value"], int | float)
+                for row in entry["values"]
+            )
+        )
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return False
+
+
+def _seed(entry: dict[str, Any]) -> int:
+    """Returns the entry's seed; that of a file which could not be read stands in its name."""
+    if "seed" in entry:
+        return entry["seed"]
+    return int(entry["replicate"].partition("__")[0].removeprefix("seed_"))
+
+
 def _scores(run: Path, config: dict[str, Any], entries: list[dict[str, Any]]) -> Scores:
+    """Collects one cell's replicates; raises ValueError where a file of theirs is damaged."""
+    replicates = {_seed(entry): entry["replicate"] for entry in entries}
     values: dict[str, dict[int, float]] = {}
-    failed: dict[int, str] = {}
     absent: dict[str, str] = {}
+    failed: dict[int, str] = {}
+    unscored: dict[int, str] = {}
+    diverged = _diverged(run)
     for entry in entries:
+        seed, name = _seed(entry), entry["replicate"]
         if "failed" in entry:
-            failed[entry["seed"]] = entry["failed"]
+            (failed if name in diverged else unscored)[seed] = entry["failed"]
             continue
-        rows = {row["metric"]: row["value"] for row in entry["values"]}
-        rows |= measures.measure_pictures(run / "pictures" / f"{entry['replicate']}.npz")
+        on_test = [row for row in entry["values"] if row.get("split", "test") == "test"]
+        rows = {row["metric"]: row["value"] for row in on_test}
+        rows |= measures.measure_pictures(run / "pictures" / f"{name}.npz")
         for metric, value in rows.items():
             of_metric = values.setdefault(metric, {})
             if math.isfinite(value):
-                of_metric[entry["seed"]] = float(value)
+                of_metric[seed] = float(value)
         absent |= {row["metric"]: row["reason"] for row in entry.get("absent", ())}
-    replicates = {entry["seed"]: entry["replicate"] for entry in entries}
+
     missing = ""
     if len(replicates) < len(entries):
         missing = f"{run / 'metrics.json'}: two replicates have the same seed"
+    elif unscored:
+        missing = "; ".join(f"seed {seed} has no scores: {r}" for seed, r in unscored.items())
     elif lost := sorted(_planned_seeds(config) - replicates.keys()):
         missing = f"seed {_listed(lost)} of the {config['num_seeds']} planned has no scores"
     elif len(failed) == len(replicates):
@@ -253,6 +282,13 @@ def _scores(run: Path, config: dict[str, Any], entries: list[dict[str, Any]]) ->
         absent,
         missing,
     )
+
+
+def _diverged(run: Path) -> set[str]:
+    """Returns the replicates whose training failed: there is nothing of them to score."""
+    manifest = run / "manifest.json"
+    replicates = _read_json(manifest).get("replicates", {}) if manifest.is_file() else {}
+    return {name for name, replicate in replicates.items() if "failed" in replicate}
 
 
 def _empty(run: Path, config: dict[str, Any], reason: str) -> Scores:

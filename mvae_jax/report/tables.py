@@ -15,6 +15,7 @@ from mvae_jax.report.runs import (
     Runs,
     Scores,
     Setting,
+    left_out,
     models_of,
     partial,
 )
@@ -103,7 +104,7 @@ def _notes(setting: Setting, cells: Cells, comparisons: Comparisons) -> list[str
 
 def _cell_notes(scores: Scores) -> list[str]:
     """Returns what is missing or flagged in one cell, with the reason."""
-    notes = [f"seed {seed} left out: {reason}" for seed, reason in scores.failed.items()]
+    notes = left_out(scores)
     if scores.missing:
         return [*notes, f"missing: {scores.missing}"]
     notes += [f"missing: {reason}" for reason in partial(scores)]

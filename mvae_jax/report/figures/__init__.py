@@ -5,7 +5,7 @@ not there is not drawn.
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from mvae_jax import files
 from mvae_jax.report.comparisons import Comparisons
 from mvae_jax.report.figures import latents, pictures, scores, style
-from mvae_jax.report.runs import Runs, Setting, models_of
+from mvae_jax.report.runs import Problem, Runs, Setting, models_of
 
 FIGURES: dict[str, tuple[Callable[..., Figure | None], str]] = {
     "metrics": (
@@ -68,20 +68,29 @@ class Drawn(NamedTuple):
     path: Path
 
 
-def draw(runs: Runs, comparisons: Comparisons, out: Path) -> Iterator[Drawn]:
-    """Draws every figure whose data is there, as PNG files in `out`."""
+def draw(runs: Runs, comparisons: Comparisons, out: Path) -> tuple[list[Drawn], list[Problem]]:
+    """Draws every figure whose data is there, as PNG files in `out`.
+
+    Returns the figures, and those that a damaged file kept from being drawn.
+    """
+    drawn: list[Drawn] = []
+    problems: list[Problem] = []
     for setting, of_table in runs.tables().items():
         order = models_of(of_table)
         items = sorted(of_table.items(), key=lambda item: order.index(item[0].model))
         cells = {cell: scores for cell, scores in items if not scores.missing}
         for name, (function, caption) in FIGURES.items():
             with mpl.rc_context(style.RC):
-                figure = function(cells, comparisons)
-                if figure is None:
+                try:
+                    figure = function(cells, comparisons)
+                except ValueError as error:
+                    problems.append(Problem(f"{setting}, figure {name}", str(error)))
                     continue
-                path = out / f"{name_of(setting)}-{name}.png"
-                files.write_bytes(path, figure.savefig)
-            yield Drawn(f"{setting}: {name}", caption, path)
+                if figure is not None:
+                    path = out / f"{name_of(setting)}-{name}.png"
+                    files.write_bytes(path, figure.savefig)
+                    drawn.append(Drawn(f"{setting}: {name}", caption, path))
+    return drawn, problems
 
 
 def name_of(setting: Setting) -> str:

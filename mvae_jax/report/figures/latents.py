@@ -6,6 +6,7 @@ from matplotlib.figure import Figure
 
 from mvae_jax.report.comparisons import Comparisons
 from mvae_jax.report.figures import style
+from mvae_jax.report.measures import open_npz
 from mvae_jax.report.runs import Cells, Scores, models_of
 
 NUM_POINTS = 3000  # of a scatter plot
@@ -120,6 +121,6 @@ def _load(scores: Scores, folder: str, seed: int | None, name: str) -> np.ndarra
     path = scores.run / folder / f"{scores.replicates[seed]}.npz"
     if not path.is_file():
         return None
-    with np.load(path, allow_pickle=False) as arrays:
-        full = next((full for full in arrays.files if full.rpartition("/")[2] == name), None)
+    with open_npz(path) as arrays:
+        full = next((full for full in arrays if full.rpartition("/")[2] == name), None)
         return None if full is None else arrays[full]

@@ -6,6 +6,7 @@ from matplotlib.figure import Figure
 
 from mvae_jax.report.comparisons import Comparisons
 from mvae_jax.report.figures import style
+from mvae_jax.report.measures import open_npz
 from mvae_jax.report.runs import Cells
 
 LATENT_SIZE = 32  # of the paper's pictures; the nearest one is drawn where it was not run
@@ -72,7 +73,7 @@ def _pictures(cells: Cells) -> tuple[int, dict[str, dict[str, np.ndarray]]]:
     found = {}
     for (size, model), path in paths.items():
         if size == z:
-            with np.load(path, allow_pickle=False) as arrays:
+            with open_npz(path) as arrays:
                 found[model] = dict(arrays)
     return z, found
 

@@ -137,7 +137,7 @@ def reliability(cells: Cells, _comparisons: Comparisons) -> Figure | None:
     Reads `curves.reliability` of each replicate in metrics.json: `count`, `confidence` and
     `accuracy` per bin, null where a bin is empty.
     """
-    found = {cell: _reliability_bins(scores.run) for cell, scores in cells.items()}
+    found = {cell: _reliability_bins(s.run, s.config) for cell, s in cells.items()}
     found = {cell: bins for cell, bins in found.items() if bins is not None}
     sizes = sorted({cell.latent_size for cell in found})
     if not sizes:
@@ -179,12 +179,11 @@ def read_curves(path: Path, quantity: str = "elbo", split: str = "train") -> dic
     return dict(by_seed)
 
 
-def _reliability_bins(run: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+def _reliability_bins(
+    run: Path, config: dict[str, Any]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
     """Returns the bins' count, mean confidence and accuracy, of all seeds together."""
-    try:
-        entries = read_metrics(run / "metrics.json")["replicates"]
-    except ValueError:
-        return None
+    entries = read_metrics(run / "metrics.json", config)["replicates"]
     curves = [entry.get("curves", {}).get("reliability") for entry in entries]
     sums = [
         np.nan_to_num(np.array([c["count"], c["confidence"], c["accuracy"]], dtype=float))
