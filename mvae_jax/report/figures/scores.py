@@ -32,7 +32,7 @@ def metrics_against_latent_size(cells: Cells, _comparisons: Comparisons) -> Figu
         for shift, model in enumerate(models):
             colour = style.colour(model, models)
             here = [
-                (c.latent_size * 1.05 ** (shift - len(models) / 2 + 0.5), s)
+                (sizes.index(c.latent_size) + 0.12 * (shift - len(models) / 2 + 0.5), s)
                 for c, s in cells.items()
                 if c.model == model and not s.why_missing(metric)
             ]
@@ -49,8 +49,8 @@ def metrics_against_latent_size(cells: Cells, _comparisons: Comparisons) -> Figu
                 label=model,
             )
             released = {
-                z: float(release[key])
-                for z in sizes
+                index: float(release[key])
+                for index, z in enumerate(sizes)
                 if (key := reference.Key(metric, setting.dataset, z, model)) in release
             }
             if released:

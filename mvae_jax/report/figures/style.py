@@ -1,6 +1,6 @@
 """How the figures look: sizes in inches of a page, colours that everybody can tell apart."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -54,11 +54,9 @@ def panels(number: int, columns: int, height: float, **options: Any) -> tuple[Fi
     return figure, axes[:number]
 
 
-def latent_axis(axes: Axes, sizes: Iterable[int]) -> None:
-    """Makes x the latent size, on a logarithmic scale with every size named."""
-    axes.set_xscale("log", base=2)
-    axes.set_xticks(sorted(sizes), [str(z) for z in sorted(sizes)])
-    axes.minorticks_off()
+def latent_axis(axes: Axes, sizes: Sequence[int]) -> None:
+    """Makes x the index of a latent size: evenly spaced, so that every size can be named."""
+    axes.set_xticks(range(len(sizes)), [str(z) for z in sizes])
     axes.set_xlabel("latent size z")
 
 
