@@ -3,10 +3,10 @@
 import json
 
 import pytest
-from fake_runs import SEEDS, draw, write_run
 
 from mvae_jax.report import render
 from mvae_jax.report.__main__ import main
+from tests.fake_runs import SEEDS, draw, write_run
 
 
 def pair(root, vae_seeds=SEEDS, mvae_seeds=SEEDS, **kwargs):

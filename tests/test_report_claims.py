@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from fake_runs import SEEDS, write_run
 
 from mvae_jax.report import audit, claims, reference, runs
 from mvae_jax.report.audit import NOT_SUPPORTED, SUPPORTED, UNDECIDED, Evidence, Pair
 from mvae_jax.report.claims import CLAIMS, Claim, Unit
+from tests.fake_runs import SEEDS, write_run
 
 PRINTED = audit.published(corrected=False)
 CORRECTED = audit.published(corrected=True)

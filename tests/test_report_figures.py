@@ -5,11 +5,11 @@ import json
 import matplotlib.image
 import numpy as np
 import pytest
-from fake_runs import SEEDS, draw, write_run
 from matplotlib.colors import to_hex
 
 from mvae_jax.report import comparisons, figures, runs
 from mvae_jax.report.figures import latents, pictures, scores, style
+from tests.fake_runs import SEEDS, draw, write_run
 
 
 def write_full(root, model, z, dataset="mnist_basic", gain=0.0, **config):

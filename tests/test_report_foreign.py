@@ -6,10 +6,11 @@ import subprocess
 import sys
 
 import numpy as np
-from fake_runs import draw, write_run
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 from sklearn.model_selection import train_test_split
+
+from tests.fake_runs import draw, write_run
 
 
 def write_pca(run, latent_size):

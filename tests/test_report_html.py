@@ -7,11 +7,11 @@ import shutil
 import subprocess
 
 import pytest
-from fake_runs import draw, write_run
-from test_report_figures import write_full
 
 from mvae_jax.report import html as html_stage
 from mvae_jax.report import render
+from tests.fake_runs import draw, write_run
+from tests.test_report_figures import write_full
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 

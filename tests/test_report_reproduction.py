@@ -3,10 +3,10 @@
 import csv
 
 import pytest
-from fake_runs import SEEDS, write_run
 
 from mvae_jax.report import reference, render, reproduction, runs
 from mvae_jax.report.reference import Key
+from tests.fake_runs import SEEDS, write_run
 
 
 def around(key, offset=0.0, spread=0.01):

@@ -94,7 +94,7 @@ def test_prediction_interval_holds_a_new_seed_at_its_rate():
 
 def test_holm_of_a_published_example():
     # R: p.adjust(c(0.01, 0.04, 0.03, 0.005), "holm")
-    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm(np.array([0.01, 0.04, 0.03, 0.005])) == pytest.approx([0.03, 0.06, 0.06, 0.02])
 
 
 def test_holm_rejects_what_the_step_down_rejects():
@@ -106,14 +106,14 @@ def test_holm_rejects_what_the_step_down_rejects():
             if p[index] >= 0.05 / (len(p) - step):
                 break
             rejected[index] = True
-        assert (np.array(holm(p)) < 0.05).tolist() == rejected.tolist()
+        assert (holm(p) < 0.05).tolist() == rejected.tolist()
 
 
 def test_sign_test_leaves_ties_out():
-    found = sign_test([1, 2, 3, 4, 5, 6, 0, 0])
+    found = sign_test(np.array([1.0, 2, 3, 4, 5, 6, 0, 0]))
     assert found[:3] == (6, 2, 0)
     assert found.p == pytest.approx(2 / 2**6)
-    assert sign_test([0, 0]).p == 1
+    assert sign_test(np.zeros(2)).p == 1
 
 
 def test_the_simulation_tests_as_the_report_does():

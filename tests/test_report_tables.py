@@ -6,9 +6,9 @@ import subprocess
 
 import numpy as np
 import pytest
-from fake_runs import SEEDS, draw, write_run
 
 from mvae_jax.report import formats, render
+from tests.fake_runs import SEEDS, draw, write_run
 
 # Written in the order in which names sort, which put the paper's rows in the wrong place.
 NAME_ORDER = (16, 2, 256, 32, 4, 512)

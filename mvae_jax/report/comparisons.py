@@ -4,6 +4,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from mvae_jax.report.formats import Grid
 from mvae_jax.report.metrics import METRICS, describe
 from mvae_jax.report.runs import BASELINE, MODEL, Cell, Problem, Runs, Scores, Setting
@@ -63,9 +65,9 @@ def compare_all(runs: Runs) -> Comparisons:
             families[metric, setting.protocol, setting.variant].append(place)
     found = {place: Compared(comparison, None, 0) for place, comparison in raw.items()}
     for places in families.values():
-        adjusted = holm([raw[place].p_t or 0.0 for place in places])
+        adjusted = holm(np.array([raw[place].p_t for place in places], float))
         for place, p in zip(places, adjusted, strict=True):
-            found[place] = Compared(raw[place], p, len(places))
+            found[place] = Compared(raw[place], float(p), len(places))
     return Comparisons(found, dict(missing))
 
 
@@ -120,7 +122,8 @@ def overview(comparisons: Comparisons) -> Grid:
         better = describe(metric).better
         if not better:
             continue
-        test = sign_test([c.comparison.difference.mean * better for c in group.values()])
+        gains = [c.comparison.difference.mean * better for c in group.values()]
+        test = sign_test(np.array(gains))
         real = [c.comparison.difference.mean * better > 0 for c in group.values() if c.significant]
         smallest = max(c.comparison.smallest_p or 1.0 for c in group.values())
         rows.append(

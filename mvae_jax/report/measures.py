@@ -36,11 +36,13 @@ def measure_run(run: Path, config: dict[str, Any]) -> dict[str, float]:
             sizes = {name: int(np.prod(shape)) for name, shape in _shapes(model).items()}
         sizes = {name: size for name, size in sizes.items() if name.startswith("params/")}
         products = 1 + bool(config.get("couple_mean"))
-        values["num_parameters"] = sum(sizes.values())
-        values["multiply_adds"] = sum(
-            size * (products if name.endswith("coupling") else 1)
-            for name, size in sizes.items()
-            if name.endswith(("kernel", "coupling"))
+        values["num_parameters"] = float(sum(sizes.values()))
+        values["multiply_adds"] = float(
+            sum(
+                size * (products if name.endswith("coupling") else 1)
+                for name, size in sizes.items()
+                if name.endswith(("kernel", "coupling"))
+            )
         )
     seconds = _epoch_seconds(run / "timing.jsonl")
     if seconds:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 import scipy.stats
+from jaxtyping import Float
 
 CONFIDENCE = 0.95
 ALPHA = 1 - CONFIDENCE
@@ -100,17 +101,16 @@ def compare(baseline: Mapping[int, float], other: Mapping[int, float]) -> Compar
     )
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
+def holm(p: Float[np.ndarray, " m"]) -> Float[np.ndarray, " m"]:
     """Returns Holm's adjusted p-values, in the order given (Holm 1979).
 
     The k-th smallest of m is multiplied by m - k + 1, then made monotone and capped at 1.
     """
-    p = np.asarray(p_values, float)
     order = np.argsort(p, kind="stable")
     steps = p[order] * np.arange(len(p), 0, -1)
     adjusted = np.empty_like(p)
     adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1)
-    return adjusted.tolist()
+    return adjusted
 
 
 class SignTest(NamedTuple):
@@ -122,7 +122,7 @@ class SignTest(NamedTuple):
     p: float
 
 
-def sign_test(gains: Sequence[float]) -> SignTest:
+def sign_test(gains: Float[np.ndarray, " n"]) -> SignTest:
     """Counts the gains above, at and below zero; the unit is whatever one gain stands for."""
     signs = np.sign(gains)
     wins, losses = int((signs > 0).sum()), int((signs < 0).sum())
