@@ -31,12 +31,12 @@ class Rates(NamedTuple):
     power: float
 
 
-def simulate(num_seeds: int, effect: float, num_different: int, sweeps: int = SWEEPS) -> Rates:
+def simulate(num_seeds: int, effect: int, num_different: int, sweeps: int = SWEEPS) -> Rates:
     """Simulates sweeps of the paper's cells, `num_different` of them with a true difference.
 
     The paired differences of a cell are normal with sd 1 and mean 0, or `effect`.
     """
-    rng = np.random.default_rng([num_seeds, int(effect), num_different])
+    rng = np.random.default_rng([num_seeds, effect, num_different])
     means = np.zeros(len(CELLS))
     means[:num_different] = effect
     differences = rng.normal(means[None, :, None], size=(sweeps, len(CELLS), num_seeds))

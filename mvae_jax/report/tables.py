@@ -95,7 +95,7 @@ def _notes(setting: Setting, cells: Cells, comparisons: Comparisons) -> list[str
         notes.append(
             f"Bold (in text: *): significantly better than the other of {BASELINE} and {MODEL} "
             f"by a paired t-test over seeds at {ALPHA:.2g}, after Holm's correction over the "
-            f"metric's {_range(families)} cells."
+            f"metric's cells ({_range(families)})."
         )
     for cell, scores in cells.items():
         notes += [f"{cell.model} z={cell.latent_size}: {note}" for note in _cell_notes(scores)]
