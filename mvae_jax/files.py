@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
@@ -40,15 +40,17 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def find_runs(paths: Iterable[Path]) -> list[Path]:
-    """Returns the run folders at or below the paths: those that hold `embeddings/`.
+def find_runs(
+    paths: Iterable[Path], holding: Collection[str] = frozenset({"embeddings"})
+) -> list[Path]:
+    """Returns the run folders at or below the paths: those that hold any of these names.
 
     Folders whose name begins with a dot (runs moved aside) are not entered.
     """
     runs = set()
     for path in paths:
-        for folder, subfolders, _ in os.walk(path):
-            if "embeddings" in subfolders:
+        for folder, subfolders, names in os.walk(path):
+            if not {*subfolders, *names}.isdisjoint(holding):
                 runs.add(Path(folder))
                 subfolders.clear()
             subfolders[:] = [name for name in subfolders if not name.startswith(".")]
