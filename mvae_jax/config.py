@@ -81,6 +81,7 @@ def base_config(dataset: str, argument: str, source: str = "") -> ConfigDict:
             # Running.
             "matmul_precision": "default",
             "checkpoint_every": 20,  # epochs
+            "iwae_samples": 50,  # K of the test split's importance-weighted bound; 0: none
             "keep_embeddings": True,
             "tag": "",  # ends the name of the default run folder
             # Facts of the data set: filled in by the run where not given.
@@ -124,6 +125,7 @@ RULES = {
     "seed_mode": _one_of(SEED_MODES),
     "matmul_precision": _one_of(MATMUL_PRECISIONS),
     "checkpoint_every": _AT_LEAST_1,
+    "iwae_samples": _AT_LEAST_0,
     "tag": Rule(
         lambda value: re.fullmatch(r"[\w.+-]*", value) is not None, "letters, digits, . _ + -"
     ),

@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 from mvae_jax import elbo, model
 
 # What a key drawn from the seed's is for.
-INIT, ORDER, NOISE, TEST = range(4)
+INIT, ORDER, NOISE, TEST, IWAE = range(5)
 
 
 class TrainState(NamedTuple):
