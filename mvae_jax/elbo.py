@@ -61,7 +61,7 @@ def iwae_bound(
         log_weight = log_likelihood(model.decode(config, params, z), x) + log_prior_ratio
         return jnp.logaddexp(log_sum, log_weight), None
 
-    log_sum, _ = jax.lax.scan(add_sample, -jnp.inf, jnp.arange(num_samples))
+    log_sum, _ = jax.lax.scan(add_sample, jnp.array(-jnp.inf), jnp.arange(num_samples))
     return log_sum - jnp.log(num_samples)
 
 
