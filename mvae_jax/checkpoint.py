@@ -43,7 +43,9 @@ def restore(folder: Path, epoch: int, like: State) -> State:
       CheckpointError: the checkpoint is unreadable, of another shape, or damaged.
     """
     way_out = "delete that folder to train from the start, or pass --overwrite"
-    abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), like)
+    abstract = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding), like
+    )
     try:
         with _checkpointer(folder) as checkpointer:
             state = checkpointer.load(epoch, abstract)

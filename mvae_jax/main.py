@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from absl import app, flags
+from absl import app, flags, logging
 from ml_collections import config_flags
 
 from mvae_jax import config as config_lib
@@ -21,6 +21,8 @@ OVERWRITE = flags.DEFINE_bool("overwrite", False, "move an earlier run's folder 
 
 def main(_argv: Sequence[str]) -> None:
     """Runs the three stages; exit status 0: complete, 1: a seed failed, 2: usage."""
+    if not flags.FLAGS["verbosity"].present:
+        logging.set_verbosity(logging.WARNING)
     config = config_lib.validate(CONFIG.value)
     workdir = Path(WORKDIR.value or config_lib.default_workdir(config))
 

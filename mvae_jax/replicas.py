@@ -36,7 +36,12 @@ def train_epoch(
 def unstack(tree: Any) -> Iterator[Any]:
     """Yields the tree of one replicate after the other."""
     for replicate in range(len(jax.tree.leaves(tree)[0])):
-        yield jax.tree.map(lambda leaf, r=replicate: leaf[r], tree)
+        yield _take(tree, replicate)
+
+
+@jax.jit
+def _take(tree: Any, replicate: int | Array) -> Any:
+    return jax.tree.map(lambda leaf: leaf[replicate], tree)
 
 
 def choose_mode(config: ConfigDict, images: UInt8[Array, "n ..."]) -> str:

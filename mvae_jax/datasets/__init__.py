@@ -31,7 +31,7 @@ class Dataset(NamedTuple):
     images: UInt8[np.ndarray, "n h w c"]
     labels: Int32[np.ndarray, " n"] | None
     pixel_scale: float
-    splits: dict[str, Int[np.ndarray, " m"]]
+    splits: dict[str, Int[np.ndarray, " _"]]
 
 
 LOADERS: dict[str, Callable[[Path | None], tuple[np.ndarray, np.ndarray, float]]] = {

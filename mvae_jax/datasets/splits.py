@@ -9,7 +9,7 @@ from jaxtyping import Int
 
 SPLIT_SEED = 777
 
-Splits = dict[str, Int[np.ndarray, " n"]]
+Splits = dict[str, Int[np.ndarray, " _"]]
 
 
 def stratified(labels: Int[np.ndarray, " n"], test: float = 0.2, valid: float = 0.0) -> Splits:

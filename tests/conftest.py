@@ -1,0 +1,48 @@
+"""What every test shares: strict JAX, checked shapes, small configurations, and the real data."""
+
+import os
+from pathlib import Path
+
+# Two CPU devices, so that what ignores a second device fails here; quick compiles, since every test
+# compiles programs of its own that then run for milliseconds.
+os.environ["XLA_FLAGS"] = (
+    "--xla_force_host_platform_device_count=2 --xla_backend_optimization_level=0"
+)
+
+import jax
+import pytest
+from jaxtyping import install_import_hook
+from ml_collections import FrozenConfigDict
+
+# Every annotated shape is checked at run time; must come before the package's modules load.
+install_import_hook("mvae_jax", "beartype.beartype")
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_debug_key_reuse", True)
+
+ROOT = Path(__file__).parent.parent
+
+# Public data sets for tests on real bytes; such tests skip where the folder is absent.
+SHARED_DATA = ROOT.parent / "shared" / "data"
+
+
+@pytest.fixture
+def make_config():
+    """Returns a function: (argument, **fields) -> a small configuration on 6 x 5 images."""
+    from mvae_jax import config as config_lib
+
+    def make(argument: str = "mvae,4", **fields) -> FrozenConfigDict:
+        config = config_lib.base_config("digits", argument)
+        small = {
+            "hidden_size": 16,
+            "batch_size": 8,
+            "num_epochs": 2,
+            "num_seeds": 3,
+            "seed_mode": "vmap",
+            "image_shape": (6, 5, 1),
+            "pixel_scale": 1 / 255,
+        }
+        config.update(small | fields)
+        return FrozenConfigDict(config)
+
+    return make

@@ -1,0 +1,327 @@
+"""The run folder: resume, refusal, more epochs, more seeds, failed seeds; and the two stages."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from ml_collections import FrozenConfigDict
+
+import mvae_jax
+from mvae_jax import checkpoint, files, replicas, run
+from mvae_jax import config as config_lib
+from mvae_jax.checkpoint import CheckpointError
+from mvae_jax.config import ConfigError
+from tests.conftest import ROOT
+
+SMALL = {
+    "hidden_size": 8,
+    "batch_size": 500,
+    "num_epochs": 4,
+    "num_seeds": 2,
+    "seed_mode": "vmap",
+    "checkpoint_every": 2,
+}
+
+
+def small(argument="mvae,3", **fields) -> FrozenConfigDict:
+    config = config_lib.base_config("digits", argument)
+    config.update(SMALL | fields)
+    return config_lib.validate(config)
+
+
+def contents(folder):
+    """Returns the SHA-256 of every file that must be bitwise equal."""
+    varying = ("timing.jsonl", "environment.json", "manifest.json")
+    return {
+        str(path.relative_to(folder)): files.sha256(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name not in varying and "checkpoints" not in path.parts
+    }
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A finished run of two seeds and four epochs; copy it before changing it."""
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    run.run(small(), folder)
+    return folder
+
+
+@pytest.fixture
+def folder(finished, tmp_path):
+    return shutil.copytree(finished, tmp_path / "run")
+
+
+def test_the_run_folder_holds_what_the_contract_says(finished):
+    names = {path.name for path in finished.iterdir()}
+    assert names == {
+        *("config.json", "environment.json", "metrics.jsonl", "timing.jsonl", "manifest.json"),
+        *("checkpoints", "embeddings", "model", "pictures"),
+    }
+    config = json.loads((finished / "config.json").read_text())
+    assert config["image_shape"] == [8, 8, 1]
+    assert config["seed_mode"] == "vmap"
+    lines = [json.loads(line) for line in (finished / "metrics.jsonl").read_text().splitlines()]
+    assert [(line["epoch"], line["seed"]) for line in lines] == [
+        (epoch, seed) for epoch in (1, 2, 3, 4) for seed in (777, 778)
+    ]
+    for line in lines:
+        assert line["elbo"] == pytest.approx(line["log_likelihood"] - line["kl"])
+        assert line["kl"] >= 0
+    manifest = json.loads((finished / "manifest.json").read_text())
+    for name, digest in manifest["sha256"].items():
+        assert files.sha256(finished / name) == digest
+    environment = json.loads((finished / "environment.json").read_text())
+    assert environment["versions"]["jax"] == jax.__version__
+
+    with np.load(finished / "embeddings" / "seed_778.npz", allow_pickle=False) as arrays:
+        assert int(arrays["seed"]) == 778
+        assert arrays["mu_train"].shape == (1438, 3)
+        assert arrays["mu_test"].dtype == np.float32
+        both = np.concatenate([arrays["index_train"], arrays["index_test"]])
+        assert sorted(both) == list(range(1797))
+    with np.load(finished / "pictures" / "seed_778.npz", allow_pickle=False) as pictures:
+        assert pictures["input"].shape == (48, 8, 8, 1)
+        assert pictures["sweep"].shape == (10, 10, 8, 8, 1)
+
+
+def test_the_same_command_again_does_nothing(folder):
+    before = contents(folder)
+    run.run(small(seed_mode="auto"), folder)
+    assert contents(folder) == before
+
+
+def test_saved_terms_and_embeddings_are_those_of_the_saved_model(finished):
+    """Recomputed in numpy from model/ alone: the forward pass, the KL and the likelihood."""
+    config, params = mvae_jax.load(finished, 777)
+    from sklearn.datasets import load_digits
+
+    arrays = np.load(finished / "embeddings" / "seed_777.npz", allow_pickle=False)
+    x = np.round(load_digits().images * 255 / 16)[arrays["index_test"]].reshape(-1, 64) / 255
+    layer = {name: params[name]["Dense_0"] for name in ("mean", "log_variance", "pixels")}
+    for name in ("encoder", "decoder"):
+        layer[name] = params[name]["layer_0"]["Dense_0"]
+
+    def affine(name, inputs):
+        return inputs @ np.float64(layer[name]["kernel"]) + np.float64(layer[name]["bias"])
+
+    c = np.float64(params["coupling"])
+    hidden = np.tanh(affine("encoder", x))
+    mu, variance = affine("mean", hidden) @ c.T, np.exp(affine("log_variance", hidden))
+    np.testing.assert_allclose(arrays["mu_test"], mu, atol=1e-5)
+    covariance = np.einsum("ij,nj,kj->nik", c, variance, c)
+    kl = 0.5 * (
+        np.trace(covariance, axis1=1, axis2=2)
+        + (mu**2).sum(axis=1)
+        - 3
+        - np.linalg.slogdet(covariance)[1]
+    )
+    np.testing.assert_allclose(arrays["kl_test"], kl, rtol=1e-4)
+
+    logits = affine("pixels", np.tanh(affine("decoder", mu)))
+    error = np.mean((x - 1 / (1 + np.exp(-logits))) ** 2, axis=1)
+    np.testing.assert_allclose(arrays["squared_error_mean_test"], error, rtol=1e-4)
+    # A sampled z reconstructs worse than the mean, on average, and its bound is finite.
+    assert arrays["squared_error_sampled_test"].mean() > error.mean()
+    assert np.isfinite(arrays["log_likelihood_test"]).all()
+    assert (arrays["log_likelihood_test"] < 0).all()
+
+
+def test_python_functions(finished):
+    config, params = mvae_jax.load(finished, 777)
+    images = jnp.zeros((5, 8, 8, 1), jnp.uint8)
+    q = jax.jit(mvae_jax.encode, static_argnums=0)(config, params, images)
+    assert q.loc.shape == (5, 3)
+    means = jax.jit(mvae_jax.decode, static_argnums=0)(config, params, q.loc)
+    assert means.shape == (5, 8, 8, 1)
+    draws = jax.jit(mvae_jax.sample_prior, static_argnums=(0, 3))(
+        config, params, jax.random.key(0), 4
+    )
+    assert draws.shape == (4, 8, 8, 1)
+    assert ((draws > 0) & (draws < 1)).all()
+    with pytest.raises(FileNotFoundError, match="seed_777, seed_778"):
+        mvae_jax.load(finished, 5)
+
+
+def test_interrupted_and_resumed_is_bitwise_the_uninterrupted_run(finished, tmp_path, monkeypatch):
+    """SIGTERM in epoch 3: a checkpoint at once, and the same files in the end."""
+    original, epochs = replicas.train_epoch, []
+
+    def interrupting(*arguments):
+        epochs.append(1)
+        if len(epochs) == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return original(*arguments)
+
+    monkeypatch.setattr(replicas, "train_epoch", interrupting)
+    with pytest.raises(run.Interrupted, match="after epoch 3"):
+        run.run(small(), tmp_path / "run")
+    assert not (tmp_path / "run" / "embeddings").exists()
+    run.run(small(), tmp_path / "run")
+    assert len(epochs) == 4
+    assert contents(tmp_path / "run") == contents(finished)
+
+
+def test_a_changed_config_is_refused_and_nothing_changes(folder):
+    before = contents(folder)
+    with pytest.raises(ConfigError, match=r"hidden_size \(8 stored, 9.*learning_rate"):
+        run.run(small(hidden_size=9, learning_rate=0.1), folder)
+    with pytest.raises(ConfigError, match="num_seeds"):
+        run.run(small(num_seeds=1), folder)
+    assert contents(folder) == before
+
+
+def test_more_epochs_go_on_from_the_last(folder, tmp_path):
+    run.run(small(num_epochs=6), folder)
+    run.run(small(num_epochs=6), tmp_path / "at_once")
+    assert contents(folder) == contents(tmp_path / "at_once")
+
+
+def test_more_seeds_train_the_new_ones_alone(folder, monkeypatch):
+    before = contents(folder)
+    trained = []
+    original = replicas.init
+    monkeypatch.setattr(replicas, "init", lambda c, s: trained.append(list(s)) or original(c, s))
+    run.run(small(num_seeds=4), folder)
+    assert trained == [[779, 780]]
+    after = contents(folder)
+    for name in before:
+        if name.startswith(("embeddings", "model", "pictures")):
+            assert after[name] == before[name]
+    # Seed 779 is the one that it would have been in a run of its own.
+    run.run(small(first_seed=779, num_seeds=1), folder.parent / "alone")
+    name = "model/seed_779.npz"
+    with np.load(folder / name) as ours, np.load(folder.parent / "alone" / name) as alone:
+        for array in ours.files:
+            np.testing.assert_allclose(ours[array], alone[array], rtol=1e-3, atol=1e-5)
+    # And more epochs then carry both cohorts on.
+    run.run(small(num_seeds=4, num_epochs=5), folder)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert {r["epoch"] for r in manifest["replicates"].values()} == {5}
+
+
+def test_overwrite_moves_the_old_run_aside(folder):
+    before = contents(folder)
+    run.run(small(hidden_size=9), folder, overwrite=True)
+    assert contents(folder.parent / ".run.old-1") == before
+    assert json.loads((folder / "config.json").read_text())["hidden_size"] == 9
+    assert files.find_runs([folder.parent]) == [folder]
+
+
+def test_a_folder_of_something_else_is_refused(tmp_path):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(ConfigError, match="holds no run"):
+        run.run(small(), tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_failed_seed_is_named_and_left_out(finished, tmp_path, monkeypatch, capsys):
+    from mvae_jax import evaluate, report
+
+    original = replicas.init
+
+    def poisoned(config, seeds):
+        states = original(config, seeds)
+        params = jax.tree.map(lambda leaf: leaf.at[1].set(jnp.nan), states.params)
+        return states._replace(params=params)
+
+    folder = tmp_path / "run"
+    monkeypatch.setattr(replicas, "init", poisoned)
+    run.run(small(), folder)
+    assert "seed_778: failed, log_likelihood was nan in epoch 1" in capsys.readouterr().err
+    assert not (folder / "embeddings" / "seed_778.npz").exists()
+    for line in (folder / "metrics.jsonl").read_text().splitlines():
+        json.loads(line, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    healthy = contents(finished)["embeddings/seed_777.npz"]
+    assert contents(folder)["embeddings/seed_777.npz"] == healthy
+
+    assert not evaluate.score([folder])
+    assert not report.render([folder], tmp_path / "report")
+    printed = capsys.readouterr().out
+    assert "seed_778 left out: log_likelihood was nan in epoch 1" in printed
+
+
+def test_all_seeds_failed(tmp_path, monkeypatch):
+    original = replicas.init
+
+    def poisoned(config, seeds):
+        states = original(config, seeds)
+        return states._replace(params=jax.tree.map(lambda leaf: leaf * jnp.nan, states.params))
+
+    monkeypatch.setattr(replicas, "init", poisoned)
+    with pytest.raises(run.RunError, match="every seed has failed"):
+        run.run(small(), tmp_path / "run")
+
+
+def test_a_flipped_bit_in_a_checkpoint_is_noticed(tmp_path):
+    states = replicas.init(small_resolved(), range(2))
+    checkpoint.save(tmp_path, 3, states)
+    assert checkpoint.latest(tmp_path) == 3
+    # Orbax restores the damaged values without a word; the checksum in the metadata does not fit.
+    other = states._replace(step=states.step + 1)
+    digest = checkpoint._digest(states)
+    assert checkpoint._digest(other) != digest
+    metadata = tmp_path / "3" / "_CHECKPOINT_METADATA"
+    text = metadata.read_text()
+    assert digest in text
+    metadata.write_text(text.replace(digest, checkpoint._digest(other)))
+    with pytest.raises(CheckpointError, match="damaged"):
+        checkpoint.restore(tmp_path, 3, states)
+
+
+def test_a_truncated_checkpoint_is_an_error_with_a_way_out(tmp_path):
+    states = replicas.init(small_resolved(), range(2))
+    checkpoint.save(tmp_path, 3, states)
+    for path in (tmp_path / "3").rglob("*"):
+        if path.is_file() and path.parent.name == "d":
+            path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(CheckpointError, match="--overwrite"):
+        checkpoint.restore(tmp_path, 3, states)
+
+
+def small_resolved():
+    fields = {**small().to_dict(), "image_shape": (8, 8, 1), "pixel_scale": 1 / 255}
+    return FrozenConfigDict(fields)
+
+
+def command(folder, *extra):
+    flags = [f"--config.{name}={value}" for name, value in (SMALL | {"num_epochs": 30}).items()]
+    config = "--config=configs/digits.py:mvae,3"
+    return [sys.executable, "-m", "mvae_jax.main", config, *flags, f"--workdir={folder}", *extra]
+
+
+def test_killed_at_random_moments_ends_as_if_never_killed(tmp_path):
+    """kill -9, twice; then the same command: everything bitwise equal, and a table."""
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    moments = random.Random(0)
+    for _ in range(2):
+        process = subprocess.Popen(
+            command(killed), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        deadline = time.monotonic() + 60
+        while not (killed / "metrics.jsonl").exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(moments.uniform(0.0, 0.5))
+        process.kill()
+        process.wait()
+    outputs = [
+        subprocess.run(command(folder), cwd=ROOT, capture_output=True, text=True)
+        for folder in (killed, whole)
+    ]
+    for done in outputs:
+        assert done.returncode == 0, done.stderr
+        assert "probe accuracy" in done.stdout
+        assert "epoch 30/30" in done.stderr or "scored" in done.stderr
+    found, expected = contents(killed), contents(whole)
+    assert found == expected
+    assert any(name.startswith("embeddings/") for name in found)
+    assert {"metrics.json", "report/tables.csv", "report/tables.tex"} <= set(found)

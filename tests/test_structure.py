@@ -1,0 +1,117 @@
+"""The rooms import in the direction in which the data flows, and in no other."""
+
+import ast
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import ROOT
+
+PACKAGE = ROOT / "mvae_jax"
+
+# Room -> the rooms it may import. `files` and `config` stand below all others.
+ALLOWED = {
+    "config": set(),
+    "files": set(),
+    "progress": set(),
+    "posterior": set(),
+    "datasets": {"files"},
+    "model": {"posterior"},
+    "elbo": {"model", "posterior"},
+    "train": {"elbo", "model"},
+    "replicas": {"train"},
+    "checkpoint": set(),
+    "inference": {"config", "model", "posterior"},
+    "embed": {"datasets", "elbo", "files", "inference", "model", "posterior", "train"},
+    "run": {"checkpoint", "config", "datasets", "embed", "files", "progress", "replicas"},
+    "evaluate": {"files"},
+    "report": {"files"},
+    "main": {"checkpoint", "config", "datasets", "evaluate", "report", "run"},
+    "__init__": {"inference"},
+}
+ONLY_HERE = {"flax": {"model"}, "orbax": {"checkpoint"}, "optax": {"train"}}
+WITHOUT_JAX = ("config", "files", "progress", "datasets", "evaluate", "report", "main", "__init__")
+
+
+def imports(path):
+    """Yields every module that a file imports, as a dotted name, wherever in the file."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            assert node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Call) and getattr(node.func, "id", "") == "import_module":
+            yield node.args[0].value
+
+
+def rooms():
+    """Yields (room, path) of every file of the package."""
+    for path in sorted(PACKAGE.rglob("*.py")):
+        relative = path.relative_to(PACKAGE)
+        if relative.parts[0] != "configs":
+            yield relative.parts[0].removesuffix(".py"), path
+
+
+def room_imports(room, path):
+    """Returns the other rooms that a file imports."""
+    found = set()
+    for name in imports(path):
+        first, *rest = name.split(".")
+        if first == "mvae_jax" and rest:
+            found.add(rest[0])
+    return found - {room}
+
+
+def test_every_room_imports_only_what_the_design_allows():
+    for room, path in rooms():
+        assert room in ALLOWED, f"{path}: a room that the test does not know"
+        extra = room_imports(room, path) - ALLOWED[room]
+        assert not extra, f"{path}: {room} may not import {extra}"
+
+
+def test_the_allowed_imports_have_no_cycle():
+    def visit(room, above):
+        assert room not in above, f"cycle: {[*above, room]}"
+        for below in ALLOWED[room]:
+            visit(below, [*above, room])
+
+    for room in ALLOWED:
+        visit(room, [])
+
+
+def test_libraries_stay_in_their_rooms():
+    for room, path in rooms():
+        libraries = {name.split(".")[0] for name in imports(path)}
+        for library, allowed in ONLY_HERE.items():
+            assert library not in libraries or room in allowed, f"{path}: imports {library}"
+        if room in WITHOUT_JAX:
+            assert not libraries & {"jax", "flax", "optax", "orbax"}, f"{path}: imports jax"
+
+
+def test_the_test_notices_a_wrong_arrow(tmp_path):
+    wrong = tmp_path / "score.py"
+    wrong.write_text("def f():\n    from mvae_jax import model\n    import jax.numpy as jnp\n")
+    assert room_imports("evaluate", wrong) == {"model"}
+    assert "jax.numpy" in set(imports(wrong))
+
+
+@pytest.mark.parametrize("module", ["mvae_jax", "mvae_jax.evaluate", "mvae_jax.report"])
+def test_imports_without_jax(module):
+    code = (
+        "import sys\n"
+        "for name in ('jax', 'jaxlib', 'flax', 'optax', 'orbax'): sys.modules[name] = None\n"
+        f"import {module}\n"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+def test_tensorflow_and_torch_are_no_dependencies():
+    import tomllib
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    names = " ".join(project["dependencies"]).lower()
+    assert "torch" not in names
+    assert "tensorflow" not in names.replace("tensorflow-datasets", "")
