@@ -102,21 +102,34 @@ def _matrix(path: Path, name: str, arrays: dict[str, np.ndarray], latent_size: i
             f"{path}: {name} has shape {array.shape}, not [N, {latent_size}] "
             "(latent_size in config.json)"
         )
-    return _finite(path, name, array)
+    return _finite_floats(path, name, array)
 
 
 def _vector(path: Path, name: str, arrays: dict[str, np.ndarray], length: int) -> np.ndarray:
-    array = arrays[name]
-    if array.shape != (length,):
-        raise FormatError(f"{path}: {name} has shape {array.shape}, not [{length}] as its mu")
-    return _finite(path, name, array)
+    return _finite_floats(path, name, _of_length(path, name, arrays[name], length))
 
 
 def _labels(path: Path, name: str, arrays: dict[str, np.ndarray], length: int) -> np.ndarray:
-    array = _vector(path, name, arrays, length)
+    array = _of_length(path, name, arrays[name], length)
     if array.dtype.kind not in "iu":
         raise FormatError(f"{path}: {name} is {array.dtype}, not integers")
+    return array.astype(np.int64)
+
+
+def _of_length(path: Path, name: str, array: np.ndarray, length: int) -> np.ndarray:
+    if array.shape != (length,):
+        raise FormatError(f"{path}: {name} has shape {array.shape}, not [{length}] as its mu")
     return array
+
+
+def _finite_floats(path: Path, name: str, array: np.ndarray) -> np.ndarray:
+    """Returns the array in single precision, or in double where it needs it."""
+    if array.dtype.kind not in "fiu":
+        raise FormatError(f"{path}: {name} is {array.dtype}, not numbers")
+    bad = len(array) - np.isfinite(array.reshape(len(array), -1)).all(axis=1).sum()
+    if bad:
+        raise FormatError(f"{path}: {name} is NaN or infinite in {bad} of {len(array)} rows")
+    return array.astype(np.result_type(array, np.float32))
 
 
 def _iwae_k(path: Path, arrays: dict[str, np.ndarray]) -> int:
@@ -124,12 +137,3 @@ def _iwae_k(path: Path, arrays: dict[str, np.ndarray]) -> int:
     if k.shape != () or k.dtype.kind not in "iu" or k < 1:
         raise FormatError(f"{path}: iwae_test needs iwae_k, its number of samples, 1 or more")
     return int(k)
-
-
-def _finite(path: Path, name: str, array: np.ndarray) -> np.ndarray:
-    if array.dtype.kind not in "fiu":
-        raise FormatError(f"{path}: {name} is {array.dtype}, not numbers")
-    bad = len(array) - np.isfinite(array.reshape(len(array), -1)).all(axis=1).sum()
-    if bad:
-        raise FormatError(f"{path}: {name} is NaN or infinite in {bad} of {len(array)} rows")
-    return array

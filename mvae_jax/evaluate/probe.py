@@ -5,8 +5,9 @@ The objective is that of scikit-learn's `LogisticRegression(C=1.0)`, summed over
     ||W||^2 / (2 C) - sum_i log softmax(W^T x_i + b)[y_i],
 
 with the intercept b free. It is strictly convex in W, so the solver must not show in the result.
-L-BFGS crawls on it where features differ in scale or correlate, as an embedding's do. It needs
-few passes over the data in coordinates that whiten
+L-BFGS in single precision comes near the optimum, and Newton's method from there needs a handful of
+gradients in double precision; its curvature may be single. Both crawl where features differ in
+scale or correlate, as an embedding's do, so both work in coordinates that whiten
 
     H = X^T diag(h) X + I / C,   h_i = (1 - sum_k p_ik^2) / (K - 1),
 
@@ -23,7 +24,7 @@ import scipy.linalg
 import scipy.optimize
 from jaxtyping import Float, Int
 
-SETTINGS: dict[str, Any] = {"C": 1.0, "gradient_tolerance": 1e-5, "max_iter": 2000}
+SETTINGS: dict[str, Any] = {"C": 1.0, "gradient_tolerance": 1e-5, "max_iter": 200}
 
 
 class Probe(NamedTuple):
@@ -46,7 +47,8 @@ def fit(
     """Fits the probe to labels of two classes or more; call it with **SETTINGS.
 
     C: the inverse of the penalty, by scikit-learn's name
-    gradient_tolerance: of the largest entry of the whitened gradient, at which the fit converged
+    gradient_tolerance: of the whitened gradient's norm, at which the fit has converged
+    max_iter: Newton steps after which the fit stops and has not
 
     With two classes scikit-learn penalises one vector w. Here that is the pair (-w/2, w/2), whose
     squared norm is half of w's: hence the factor 2.
@@ -59,10 +61,8 @@ def fit(
     # Centred features are better conditioned, and the intercept takes the shift back up.
     x = np.column_stack([x - centre, np.ones(len(x))])
     weights = np.zeros((x.shape[1], len(classes)))  # the last row is the intercept
-    # Single precision goes part of the way on half the memory traffic; double precision arrives.
-    weights, _ = _minimise(weights, x.astype(np.float32), targets, penalty, 0.1, max_iter)
-    weights, gradient = _minimise(weights, x, targets, penalty, gradient_tolerance, max_iter)
-    converged = bool(np.abs(gradient).max() <= gradient_tolerance)
+    weights = _approach(weights, x.astype(np.float32), targets, penalty)
+    weights, converged = _newton(weights, x, targets, penalty, gradient_tolerance, max_iter)
     return Probe(weights[:-1], weights[-1] - centre @ weights[:-1], classes, converged)
 
 
@@ -72,18 +72,18 @@ def log_probabilities(probe: Probe, x: Float[np.ndarray, "n d"]) -> Float[np.nda
 
 
 def objective(
-    weights: Float[np.ndarray, "d+1 k"],
-    x: Float[np.ndarray, "n d+1"],
+    weights: Float[np.ndarray, "p k"],
+    x: Float[np.ndarray, "n p"],
     targets: Int[np.ndarray, " n"],
     penalty: float,
-) -> tuple[float, Float[np.ndarray, "d+1 k"]]:
+) -> tuple[float, Float[np.ndarray, "p k"]]:
     """Returns the objective in nats, summed over examples, and its gradient; in x's precision.
 
-    The last column of x is one, and its row of weights, the intercept, is not penalised.
+    The last of the p = d + 1 columns of x is one; its weights, the intercept, are not penalised.
     targets: each example's class as a column of the weights.
     """
     rows = np.arange(len(x))
-    log_p = _log_softmax(x @ weights.astype(x.dtype))
+    log_p = _log_scores(weights, x)
     loss = -log_p[rows, targets].sum(dtype=np.float64)
     residual = np.exp(log_p, out=log_p)
     residual[rows, targets] -= 1
@@ -92,44 +92,106 @@ def objective(
     return float(loss + 0.5 * penalty * np.sum(weights[:-1] ** 2)), gradient
 
 
-def _minimise(
-    weights: Float[np.ndarray, "d+1 k"],
-    x: Float[np.ndarray, "n d+1"],
+def hessian_product(
+    direction: Float[np.ndarray, "p k"],
+    p: Float[np.ndarray, "n k"],
+    x: Float[np.ndarray, "n p"],
+    penalty: float,
+) -> Float[np.ndarray, "p k"]:
+    """Returns the objective's Hessian, where the probabilities are p, times a direction."""
+    change = p * (x @ direction.astype(x.dtype))  # of the probabilities, were they not normalised
+    change -= p * change.sum(axis=1, keepdims=True)
+    product = (x.T @ change).astype(np.float64)
+    product[:-1] += penalty * direction[:-1]
+    return product
+
+
+def _approach(
+    weights: Float[np.ndarray, "p k"],
+    x: Float[np.ndarray, "n p"],
     targets: Int[np.ndarray, " n"],
     penalty: float,
-    tolerance: float,
-    max_iter: int,
-) -> tuple[Float[np.ndarray, "d+1 k"], Float[np.ndarray, "d+1 k"]]:
-    """Returns the weights after L-BFGS, and the whitened gradient there."""
+) -> Float[np.ndarray, "p k"]:
+    """Returns the weights after L-BFGS, which ends where its steps no longer pay."""
     factor = _whitening_factor(weights, x, penalty)
 
-    def whitened(v: np.ndarray) -> tuple[float, np.ndarray]:
-        weights = scipy.linalg.solve_triangular(factor, v.reshape(len(factor), -1))
-        value, gradient = objective(weights, x, targets, penalty)
-        return value, scipy.linalg.solve_triangular(factor, gradient, trans="T").ravel()
+    def loss(v: np.ndarray) -> tuple[float, np.ndarray]:
+        value, gradient = objective(_unwhitened(factor, v), x, targets, penalty)
+        return value, _whitened_gradient(factor, gradient)
+
+    options = {"ftol": 1e-4, "gtol": 0, "maxcor": 20, "maxiter": 500}
+    found = scipy.optimize.minimize(
+        loss, (factor @ weights).ravel(), jac=True, method="L-BFGS-B", options=options
+    )
+    return _unwhitened(factor, found.x)
+
+
+def _newton(
+    weights: Float[np.ndarray, "p k"],
+    x: Float[np.ndarray, "n p"],
+    targets: Int[np.ndarray, " n"],
+    penalty: float,
+    gradient_tolerance: float,
+    max_iter: int,
+) -> tuple[Float[np.ndarray, "p k"], bool]:
+    """Returns the weights after a trust-region Newton method, and whether it converged.
+
+    Only the curvature is in single precision: it sets the pace, the gradient the destination.
+    """
+    factor, x32 = _whitening_factor(weights, x, penalty), x.astype(np.float32)
+    at, p = np.empty(0), np.empty(0)
+
+    def loss(v: np.ndarray) -> tuple[float, np.ndarray]:
+        value, gradient = objective(_unwhitened(factor, v), x, targets, penalty)
+        return value, _whitened_gradient(factor, gradient)
+
+    def curvature(v: np.ndarray, direction: np.ndarray) -> np.ndarray:
+        nonlocal at, p
+        if not np.array_equal(at, v):  # all directions at one v share its probabilities
+            at, p = v.copy(), np.exp(_log_scores(_unwhitened(factor, v), x32))
+        product = hessian_product(_unwhitened(factor, direction), p, x32, penalty)
+        return _whitened_gradient(factor, product)
 
     found = scipy.optimize.minimize(
-        whitened,
+        loss,
         (factor @ weights).ravel(),
-        method="L-BFGS-B",
         jac=True,
-        # ftol 0: the gradient alone decides.
-        options={"gtol": tolerance, "ftol": 0, "maxcor": 20, "maxiter": max_iter, "maxfun": 10**6},
+        hessp=curvature,
+        method="trust-ncg",
+        options={"gtol": gradient_tolerance, "maxiter": max_iter},
     )
-    return scipy.linalg.solve_triangular(factor, found.x.reshape(weights.shape)), found.jac
+    converged = bool(np.linalg.norm(found.jac) <= gradient_tolerance)
+    return _unwhitened(factor, found.x), converged
+
+
+def _unwhitened(factor: Float[np.ndarray, "p p"], v: np.ndarray) -> np.ndarray:
+    """Returns the weights W = R^-1 v, as a matrix, of whitened coordinates v."""
+    return scipy.linalg.solve_triangular(factor, v.reshape(len(factor), -1))
+
+
+def _whitened_gradient(factor: Float[np.ndarray, "p p"], gradient: np.ndarray) -> np.ndarray:
+    """Returns the gradient by v, flat, of the gradient by W = R^-1 v."""
+    return scipy.linalg.solve_triangular(factor, gradient, trans="T").ravel()
 
 
 def _whitening_factor(
-    weights: Float[np.ndarray, "d+1 k"], x: Float[np.ndarray, "n d+1"], penalty: float
-) -> Float[np.ndarray, "d+1 d+1"]:
+    weights: Float[np.ndarray, "p k"], x: Float[np.ndarray, "n p"], penalty: float
+) -> Float[np.ndarray, "p p"]:
     """Returns the upper triangular R with R^T R = H, the module's average Hessian."""
-    p = np.exp(_log_softmax(x @ weights.astype(x.dtype)))
+    p = np.exp(_log_scores(weights, x))
     curvature = (1 - np.sum(p**2, axis=1)) / (p.shape[1] - 1)
     x = x * np.sqrt(np.maximum(curvature, 1e-8))[:, None]  # certain of all, H would be singular
     hessian = (x.T @ x).astype(np.float64)
     # Whatever positive definite matrix is near will do: the ridge absorbs the rounding errors.
     ridge = penalty + np.finfo(x.dtype).eps * np.trace(hessian)
     return scipy.linalg.cholesky(hessian + ridge * np.eye(len(hessian)))
+
+
+def _log_scores(
+    weights: Float[np.ndarray, "p k"], x: Float[np.ndarray, "n p"]
+) -> Float[np.ndarray, "n k"]:
+    """Returns log p(class | x), in x's precision."""
+    return _log_softmax(x @ weights.astype(x.dtype))
 
 
 def _log_softmax(scores: Float[np.ndarray, "n k"]) -> Float[np.ndarray, "n k"]:
