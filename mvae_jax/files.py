@@ -51,12 +51,13 @@ def _umask() -> int:
 def find_runs(paths: Iterable[Path]) -> list[Path]:
     """Returns the run folders at or below the paths: those that hold `embeddings/`.
 
+    A manifest.json marks one too: that of a run whose seeds all failed, which has no embeddings.
     Folders whose name begins with a dot (runs moved aside) are not entered.
     """
     runs = set()
     for path in paths:
-        for folder, subfolders, _ in os.walk(path):
-            if "embeddings" in subfolders:
+        for folder, subfolders, names in os.walk(path):
+            if "embeddings" in subfolders or "manifest.json" in names:
                 runs.add(Path(folder))
                 subfolders.clear()
             subfolders[:] = [name for name in subfolders if not name.startswith(".")]

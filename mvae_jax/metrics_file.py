@@ -100,9 +100,12 @@ def _check_scored(entry: dict[str, Any], settings: dict[str, Any], where: str) -
     for name, curve in curves.items():
         _check_fields(curve, COMPUTED, f"{where}curves.{name}.")
     for computed in [*entry["values"], *curves.values()]:
-        unknown = set(computed["settings"]) - set(settings)
-        if unknown or computed["seed"] != entry["seed"]:
-            raise MetricsError(f"{where}: settings {sorted(unknown)} unknown, or another seed")
+        what = computed.get("metric", "a curve")
+        unknown = sorted(set(computed["settings"]) - set(settings))
+        if unknown:
+            raise MetricsError(f"{where}{what} has settings {unknown}, which are not in settings")
+        if computed["seed"] != entry["seed"]:
+            raise MetricsError(f"{where}{what} is of seed {computed['seed']}, not of its entry's")
 
 
 def _check_fields(found: Any, fields: dict[str, type], where: str) -> None:

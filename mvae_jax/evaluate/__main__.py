@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from mvae_jax.evaluate.score import score
+from mvae_jax.evaluate.scoring import score
 
 
 def main() -> None:
