@@ -19,6 +19,7 @@ PROTOCOLS = ("release", "paper")
 LIKELIHOODS = ("bernoulli", "gaussian", "gaussian_learned")
 ACTIVATIONS = ("tanh", "relu", "gelu", "silu")
 SEED_MODES = ("auto", "vmap", "map")
+SELECTIONS = ("last", "best_valid")
 MATMUL_PRECISIONS = ("default", "high", "highest")
 
 
@@ -59,6 +60,7 @@ def base_config(dataset: str, argument: str, source: str = "") -> ConfigDict:
         {
             "dataset": dataset,
             "source": source,  # where the data set has more than one
+            "photographs": "",  # a folder of backgrounds for mnist_background_images, regenerated
             "protocol": protocol,
             "model": model,
             "latent_size": latent_size,
@@ -81,6 +83,7 @@ def base_config(dataset: str, argument: str, source: str = "") -> ConfigDict:
             # Running.
             "matmul_precision": "default",
             "checkpoint_every": 20,  # epochs
+            "select": "last",  # the epoch to embed; best_valid: of the best validation ELBO
             "iwae_samples": 50,  # K of the test split's importance-weighted bound; 0: none
             "keep_embeddings": True,
             "tag": "",  # ends the name of the default run folder
@@ -125,6 +128,7 @@ RULES = {
     "seed_mode": _one_of(SEED_MODES),
     "matmul_precision": _one_of(MATMUL_PRECISIONS),
     "checkpoint_every": _AT_LEAST_1,
+    "select": _one_of(SELECTIONS),
     "iwae_samples": _AT_LEAST_0,
     "tag": Rule(
         lambda value: re.fullmatch(r"[\w.+-]*", value) is not None, "letters, digits, . _ + -"

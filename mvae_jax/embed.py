@@ -34,10 +34,11 @@ def write(
     dataset: Dataset,
 ) -> None:
     """Writes one seed's three files; `state` has no replicate axis."""
+    params = state.params if state.best is None else state.best.params
     contents = {
-        "model": inference.flatten_params(state.params),
-        "pictures": pictures(config, state.params, state.key, dataset.images),
-        "embeddings": embeddings(config, state.params, state.key, dataset),
+        "model": inference.flatten_params(params),
+        "pictures": pictures(config, params, state.key, dataset.images),
+        "embeddings": embeddings(config, params, state.key, dataset),
     }
     for folder, arrays in contents.items():
         files.write_npz(run_dir / folder / f"{replicate}.npz", {"seed": np.asarray(seed), **arrays})

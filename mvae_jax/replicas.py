@@ -27,10 +27,16 @@ def init(config: ConfigDict, seeds: Sequence[int]) -> TrainState:
 
 @partial(jax.jit, static_argnames=("config", "mode"), donate_argnames="states")
 def train_epoch(
-    config: ConfigDict, mode: str, states: TrainState, images: UInt8[Array, "n ..."]
+    config: ConfigDict,
+    mode: str,
+    states: TrainState,
+    images: UInt8[Array, "n ..."],
+    valid_images: UInt8[Array, "m ..."] | None = None,
 ) -> tuple[TrainState, EpochMetrics]:
     """Trains every seed for one epoch, in one dispatch; the states passed in are consumed."""
-    return _over_replicates(mode, lambda s: train.train_epoch(config, s, images), states)
+    return _over_replicates(
+        mode, lambda s: train.train_epoch(config, s, images, valid_images), states
+    )
 
 
 def unstack(tree: Any) -> Iterator[Any]:
@@ -44,7 +50,11 @@ def _take(tree: Any, replicate: int | Array) -> Any:
     return jax.tree.map(lambda leaf: leaf[replicate], tree)
 
 
-def choose_mode(config: ConfigDict, images: UInt8[Array, "n ..."]) -> str:
+def choose_mode(
+    config: ConfigDict,
+    images: UInt8[Array, "n ..."],
+    valid_images: UInt8[Array, "m ..."] | None = None,
+) -> str:
     """Returns the faster of `vmap` and `map` on this device.
 
     Accelerators want the batched program. On a CPU both are timed on a few batches, since
@@ -53,14 +63,15 @@ def choose_mode(config: ConfigDict, images: UInt8[Array, "n ..."]) -> str:
     if jax.default_backend() != "cpu":
         return "vmap"
     few = images[: 10 * config.batch_size]
+    few_valid = None if valid_images is None else valid_images[: config.batch_size]
     seconds = {}
     for mode in ("vmap", "map"):
         states = init(config, range(config.num_seeds))
-        states, _ = train_epoch(config, mode, states, few)
+        states, _ = train_epoch(config, mode, states, few, few_valid)
         laps = []
         for _ in range(3):
             start = time.perf_counter()
-            states, metrics = train_epoch(config, mode, states, few)
+            states, metrics = train_epoch(config, mode, states, few, few_valid)
             jax.block_until_ready((states, metrics))
             laps.append(time.perf_counter() - start)
         seconds[mode] = np.median(laps)

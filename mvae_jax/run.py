@@ -18,7 +18,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -28,6 +28,13 @@ from mvae_jax import checkpoint, datasets, embed, files, progress, replicas
 from mvae_jax import config as config_lib
 from mvae_jax.config import ConfigError
 from mvae_jax.datasets import Dataset
+
+
+class Images(NamedTuple):
+    """The images that training reads, on the device."""
+
+    train: jax.Array
+    valid: jax.Array | None
 
 
 class RunError(Exception):
@@ -50,7 +57,8 @@ def run(
       Interrupted: on SIGINT or SIGTERM, after a checkpoint.
     """
     start = time.perf_counter()
-    dataset = datasets.load(config.dataset, config.protocol, config.source, data_dir)
+    photographs = Path(config.photographs) if config.photographs else None
+    dataset = datasets.load(config.dataset, config.protocol, config.source, data_dir, photographs)
     config = _with_data_facts(config, dataset)
     if overwrite:
         _move_aside(workdir)
@@ -59,15 +67,15 @@ def run(
 
     precision = None if config.matmul_precision == "default" else config.matmul_precision
     with jax.default_matmul_precision(precision):
-        train_images = jax.device_put(dataset.images[dataset.splits["train"]])
+        images = _device_images(dataset)
         if config.seed_mode == "auto":
-            mode = replicas.choose_mode(config, train_images)
+            mode = replicas.choose_mode(config, *images)
             config = FrozenConfigDict({**config.to_dict(), "seed_mode": mode})
         files.write_text(workdir / "config.json", config_lib.to_json(config))
-        files.write_text(workdir / "environment.json", _to_json(_environment(config)))
+        files.write_text(workdir / "environment.json", _to_json(_environment(config, dataset)))
         log_time(workdir, "data", data_seconds)
         for cohort in _cohorts(workdir, config):
-            _train_and_embed(workdir, config, cohort, dataset, train_images)
+            _train_and_embed(workdir, config, cohort, dataset, images)
     manifest = _read_manifest(workdir)
     _write_manifest(workdir, manifest["replicates"])
     if all("failed" in replicate for replicate in manifest["replicates"].values()):
@@ -85,14 +93,14 @@ def log_time(workdir: Path, event: str, seconds: float, **details: Any) -> None:
 
 
 def _train_and_embed(
-    workdir: Path, config: ConfigDict, cohort: range, dataset: Dataset, train_images: jax.Array
+    workdir: Path, config: ConfigDict, cohort: range, dataset: Dataset, images: Images
 ) -> None:
     """Brings a cohort to the last epoch and writes the files of its seeds."""
     replicates = _read_manifest(workdir)["replicates"]
     names = [f"seed_{seed}" for seed in cohort]
     if all(replicates.get(name, {}).get("epoch") == config.num_epochs for name in names):
         return
-    states, failed = _train(workdir, config, cohort, train_images)
+    states, failed = _train(workdir, config, cohort, images)
 
     start = time.perf_counter()
     for seed, name, state in zip(cohort, names, replicas.unstack(states), strict=True):
@@ -103,12 +111,14 @@ def _train_and_embed(
                 (workdir / folder / f"{name}.npz").unlink(missing_ok=True)
         else:
             embed.write(workdir, name, config, seed, state, dataset)
+            if state.best is not None:
+                replicates[name]["selected_epoch"] = int(state.best.epoch)
     log_time(workdir, "embed", time.perf_counter() - start, seeds=len(cohort))
     _write_manifest(workdir, replicates)
 
 
 def _train(
-    workdir: Path, config: ConfigDict, cohort: range, train_images: jax.Array
+    workdir: Path, config: ConfigDict, cohort: range, images: Images
 ) -> tuple[replicas.TrainState, dict[str, str]]:
     """Trains a cohort from its checkpoint, or from the start, to the last epoch.
 
@@ -132,7 +142,7 @@ def _train(
             if len(failed) == len(cohort):
                 break
             start = time.perf_counter()
-            states, metrics = replicas.train_epoch(config, config.seed_mode, states, train_images)
+            states, metrics = replicas.train_epoch(config, config.seed_mode, states, *images)
             elbos = []
             for line in _epoch_lines(cohort, epoch, jax.device_get(metrics)):
                 if line["replicate"] in failed:
@@ -145,7 +155,7 @@ def _train(
                     elbos.append(line["elbo"])
             log.flush()
             seconds = time.perf_counter() - start
-            rate = len(cohort) * len(train_images) / seconds
+            rate = len(cohort) * len(images.train) / seconds
             log_time(workdir, "epoch", seconds, epoch=epoch, seeds=len(cohort))
             report(epoch, float(np.mean(elbos)) if elbos else math.nan, rate)
 
@@ -161,9 +171,9 @@ def _epoch_lines(
     cohort: range, epoch: int, metrics: replicas.EpochMetrics
 ) -> Iterator[dict[str, Any]]:
     """Yields one line of metrics.jsonl per seed; `failed` names the first value not finite."""
-    for seed, log_likelihood, kl, norm in zip(cohort, *metrics, strict=True):
-        elbo = float(log_likelihood) - float(kl)
-        values = {"log_likelihood": log_likelihood, "kl": kl, "parameter_norm": norm, "elbo": elbo}
+    for replicate, seed in enumerate(cohort):
+        found = {k: v[replicate] for k, v in metrics._asdict().items() if v is not None}
+        values = found | {"elbo": float(found["log_likelihood"]) - float(found["kl"])}
         line = {"replicate": f"seed_{seed}", "seed": seed, "split": "train", "epoch": epoch}
         bad = [f"{k} was {v} in epoch {epoch}" for k, v in values.items() if not math.isfinite(v)]
         if bad:
@@ -204,11 +214,22 @@ def _with_data_facts(config: FrozenConfigDict, dataset: Dataset) -> FrozenConfig
             f"config.batch_size: got {config.batch_size}; "
             f"allowed: 1 to the {num_train} training examples of {config.dataset}"
         )
+    if config.select == "best_valid" and "valid" not in dataset.splits:
+        raise ConfigError(
+            f"config.select: got 'best_valid'; allowed: last, since the {config.protocol} protocol "
+            f"of {config.dataset} has no validation split"
+        )
     facts = config.to_dict()
     facts["image_shape"] = tuple(dataset.images.shape[1:])
     if config.pixel_scale is None:
         facts["pixel_scale"] = dataset.pixel_scale
     return FrozenConfigDict(facts)
+
+
+def _device_images(dataset: Dataset) -> Images:
+    splits = dataset.splits
+    valid = jax.device_put(dataset.images[splits["valid"]]) if "valid" in splits else None
+    return Images(jax.device_put(dataset.images[splits["train"]]), valid)
 
 
 def _settle(config: FrozenConfigDict, workdir: Path) -> FrozenConfigDict:
@@ -288,8 +309,8 @@ def _write_manifest(workdir: Path, replicates: dict[str, Any]) -> None:
     files.write_text(workdir / "manifest.json", _to_json(manifest))
 
 
-def _environment(config: ConfigDict) -> dict[str, Any]:
-    """Returns what else a result depends on: versions, revision, devices, precision."""
+def _environment(config: ConfigDict, dataset: Dataset) -> dict[str, Any]:
+    """Returns what else a result depends on: versions, revision, devices, precision, data."""
     packages = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
     versions = {package: importlib.metadata.version(package) for package in packages}
     return {
@@ -299,6 +320,7 @@ def _environment(config: ConfigDict) -> dict[str, Any]:
         "backend": jax.default_backend(),
         "devices": [device.device_kind for device in jax.local_devices()],
         "matmul_precision": config.matmul_precision,
+        "data": dataset.provenance,
     }
 
 

@@ -16,31 +16,49 @@ from ml_collections import ConfigDict
 from mvae_jax import elbo, model
 
 # What a key drawn from the seed's is for.
-INIT, ORDER, NOISE, TEST, IWAE = range(5)
+INIT, ORDER, NOISE, TEST, VALID, IWAE = range(6)
+
+
+class Best(NamedTuple):
+    """The parameters of the epoch with the best validation ELBO so far."""
+
+    params: model.Params
+    elbo: Float[Array, "*replicates"]
+    epoch: Int[Array, "*replicates"]
 
 
 class TrainState(NamedTuple):
-    """Everything that changes while one seed trains, and its key."""
+    """Everything that changes while one seed trains, and its key; `best` with select=best_valid."""
 
     params: model.Params
     opt_state: optax.OptState
     step: Int[Array, "*replicates"]
     key: Key[Array, "*replicates"]
+    best: Best | None
 
 
 class EpochMetrics(NamedTuple):
-    """Means over one epoch's training examples, in nats; the norm is that of the epoch's end."""
+    """Means over one epoch's training examples, in nats, and what the epoch's end is like.
+
+    parameter_norm: of all parameters together
+    valid_elbo:     mean over the validation examples, or None without a validation split
+    """
 
     log_likelihood: Float[Array, "*replicates"]
     kl: Float[Array, "*replicates"]
     parameter_norm: Float[Array, "*replicates"]
+    valid_elbo: Float[Array, "*replicates"] | None
 
 
 def init(config: ConfigDict, seed: Int[Array, ""]) -> TrainState:
     """Returns the state of a seed before its first step."""
     key = jax.random.key(seed)
     params = model.init(config, jax.random.fold_in(key, INIT))
-    return TrainState(params, optimizer(config).init(params), jnp.zeros((), jnp.int32), key)
+    zero = jnp.zeros((), jnp.int32)
+    best = None
+    if config.select == "best_valid":
+        best = Best(params, jnp.full((), -jnp.inf, jnp.float32), zero)
+    return TrainState(params, optimizer(config).init(params), zero, key, best)
 
 
 def optimizer(config: ConfigDict) -> optax.GradientTransformation:
@@ -74,13 +92,20 @@ def train_step(
     gradient, sums = jax.grad(loss, has_aux=True)(state.params)
     updates, opt_state = optimizer(config).update(gradient, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
-    return TrainState(params, opt_state, state.step + 1, state.key), sums
+    return state._replace(params=params, opt_state=opt_state, step=state.step + 1), sums
 
 
 def train_epoch(
-    config: ConfigDict, state: TrainState, images: UInt8[Array, "n ..."]
+    config: ConfigDict,
+    state: TrainState,
+    images: UInt8[Array, "n ..."],
+    valid_images: UInt8[Array, "m ..."] | None = None,
 ) -> tuple[TrainState, EpochMetrics]:
-    """Trains on every image once, in an order of the epoch's own; the last batch may be smaller."""
+    """Trains on every image once, in an order of the epoch's own; the last batch may be smaller.
+
+    The validation images, where there are any, are scored at the epoch's end; with
+    select=best_valid they choose the parameters to keep.
+    """
     num_images, batch_size = len(images), config.batch_size
     num_steps = -(-num_images // batch_size)
     padding = num_steps * batch_size - num_images
@@ -97,4 +122,31 @@ def train_epoch(
     batches = (order.reshape(num_steps, batch_size), is_real.reshape(num_steps, batch_size))
     state, sums = jax.lax.scan(step, state, batches)
     log_likelihood, kl = (jnp.sum(term) / num_images for term in sums)
-    return state, EpochMetrics(log_likelihood, kl, optax.tree.norm(state.params))
+    valid = None
+    if valid_images is not None:
+        valid = valid_elbo(config, state, valid_images)
+        if state.best is not None:
+            now = Best(state.params, valid, state.step // num_steps)
+            state = state._replace(best=_better(state.best, now))
+    return state, EpochMetrics(log_likelihood, kl, optax.tree.norm(state.params), valid)
+
+
+def valid_elbo(
+    config: ConfigDict, state: TrainState, images: UInt8[Array, "n ..."]
+) -> Float[Array, ""]:
+    """Returns the mean ELBO of the images in nats, with the same noise in every epoch."""
+
+    def one_example(pair: tuple[Array, Array]) -> Float[Array, ""]:
+        image, noise = pair
+        x = model.scale_pixels(config, image)
+        return elbo.elbo_terms(config, state.params, x, noise)[0].elbo
+
+    noise_key = jax.random.fold_in(state.key, VALID)
+    noise = jax.random.normal(noise_key, (len(images), config.latent_size))
+    return jnp.mean(jax.lax.map(one_example, (images, noise), batch_size=config.batch_size))
+
+
+def _better(best: Best, now: Best) -> Best:
+    """Returns the better of the best so far and this epoch; where they are equal, the earlier."""
+    is_better = now.elbo > best.elbo  # false for a NaN
+    return jax.tree.map(lambda new, old: jnp.where(is_better, new, old), now, best)

@@ -17,6 +17,8 @@ from ml_collections import FrozenConfigDict
 # Every annotated shape is checked at run time; must come before the package's modules load.
 install_import_hook("mvae_jax", "beartype.beartype")
 
+from tests.published_files import memory, published, ready, server  # noqa: E402, F401
+
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_debug_key_reuse", True)
 

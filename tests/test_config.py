@@ -126,5 +126,10 @@ def test_settle_takes_what_was_resolved_and_names_every_difference():
     assert (settled.num_epochs, settled.num_seeds) == (300, 7)
     with pytest.raises(ConfigError) as error:
         config_lib.settle(config(learning_rate=3e-4, num_seeds=2, seed_mode="vmap"), stored)
-    for words in ("learning_rate (0.001 stored, 0.0003", "num_seeds (5", "seed_mode", "--overwrite"):
+    for words in (
+        "learning_rate (0.001 stored, 0.0003",
+        "num_seeds (5",
+        "seed_mode",
+        "--overwrite",
+    ):
         assert words in str(error.value)

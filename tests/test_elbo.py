@@ -46,7 +46,7 @@ def test_gaussian_log_likelihood_matches_scipy():
 
 @pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian", "gaussian_learned"])
 def test_elbo_is_a_lower_bound_in_nats(make_config, likelihood):
-    """With d = 1 the evidence log p(x) is a one-dimensional integral: ELBO = log p - KL(q || p(z|x)).
+    """With d = 1 the evidence is a one-dimensional integral: ELBO = log p(x) - KL(q || p(z|x)).
 
     Checks the sign, the units and both terms at once, against quadrature in float64.
     """

@@ -136,7 +136,7 @@ def test_kl_in_float32_at_a_badly_conditioned_coupling():
     """What training computes: float32, right after initialisation and worse."""
     for d in DIMENSIONS:
         for condition in (10, 1e5):
-            q, loc, sigma, _ = random_posterior(np.random.default_rng(d), d, condition)
+            q, *_ = random_posterior(np.random.default_rng(d), d, condition)
             single = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), q)
             # The determinant anew, as a step computes it.
             single = single._replace(coupling=posterior.couple(single.coupling.matrix))

@@ -102,7 +102,7 @@ def test_the_same_command_again_does_nothing(folder):
 
 def test_saved_terms_and_embeddings_are_those_of_the_saved_model(finished):
     """Recomputed in numpy from model/ alone: the forward pass, the KL and the likelihood."""
-    config, params = mvae_jax.load(finished, 777)
+    _, params = mvae_jax.load(finished, 777)
     from sklearn.datasets import load_digits
 
     arrays = np.load(finished / "embeddings" / "seed_777.npz", allow_pickle=False)
@@ -169,6 +169,47 @@ def test_interrupted_and_resumed_is_bitwise_the_uninterrupted_run(finished, tmp_
     run.run(small(), tmp_path / "run")
     assert len(epochs) == 4
     assert contents(tmp_path / "run") == contents(finished)
+
+
+def test_best_valid_keeps_the_epoch_of_the_best_validation_elbo(tmp_path, monkeypatch):
+    """Interrupted and resumed; the kept parameters are those of a run that ends at that epoch."""
+    # A large step makes the validation ELBO rise and fall.
+    changes = {"learning_rate": 1.0, "num_epochs": 6, "num_seeds": 2}
+    config = small("mvae,3,paper", select="best_valid", **changes)
+    original, epochs = replicas.train_epoch, []
+
+    def interrupting(*arguments):
+        epochs.append(1)
+        if len(epochs) == 4:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return original(*arguments)
+
+    monkeypatch.setattr(replicas, "train_epoch", interrupting)
+    with pytest.raises(run.Interrupted):
+        run.run(config, tmp_path / "run")
+    run.run(config, tmp_path / "run")
+    lines = [json.loads(t) for t in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
+    selected = {}
+    for seed in (777, 778):
+        curve = [line["valid_elbo"] for line in lines if line["seed"] == seed]
+        selected[seed] = manifest["replicates"][f"seed_{seed}"]["selected_epoch"]
+        assert selected[seed] == 1 + int(np.argmax(curve))
+    assert min(selected.values()) < 6  # or the test shows nothing
+
+    seed, epoch = min(selected.items(), key=lambda item: item[1])
+    short = small("mvae,3,paper", **(changes | {"num_epochs": epoch}))
+    run.run(short, tmp_path / "short")
+    _, kept = mvae_jax.load(tmp_path / "run", seed)
+    _, last = mvae_jax.load(tmp_path / "short", seed)
+    for a, b in zip(jax.tree.leaves(kept), jax.tree.leaves(last), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+
+
+def test_best_valid_needs_a_validation_split(tmp_path):
+    with pytest.raises(ConfigError, match=r"config\.select.*release.*no validation split"):
+        run.run(small(select="best_valid"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_changed_config_is_refused_and_nothing_changes(folder):

@@ -91,9 +91,7 @@ def test_a_seed_is_the_same_alone_in_a_set_and_in_any_order(make_config, images,
     config = make_config()
 
     def trained(seeds):
-        states, metrics = replicas.train_epoch(
-            config, mode, replicas.init(config, seeds), images
-        )
+        states, metrics = replicas.train_epoch(config, mode, replicas.init(config, seeds), images)
         found = zip(seeds, replicas.unstack(states), replicas.unstack(metrics), strict=True)
         return {seed: (state.params, m) for seed, state, m in found}
 
@@ -115,14 +113,15 @@ def test_modes_agree(make_config, images):
     assert distance(*found) < 1e-4
 
 
-def test_one_compilation_for_all_epochs(make_config, images, monkeypatch):
+@pytest.mark.parametrize("select", ["last", "best_valid"])
+def test_one_compilation_for_all_epochs(make_config, images, monkeypatch, select):
     traces = []
     original = train.train_epoch
     monkeypatch.setattr(train, "train_epoch", lambda *a: traces.append(1) or original(*a))
-    config = make_config(latent_size=3)  # a configuration no other test has compiled
+    config = make_config(latent_size=3, select=select)  # no other test has compiled it
     states = replicas.init(config, range(3))
     for _ in range(3):
-        states, _ = replicas.train_epoch(config, "vmap", states, images)
+        states, _ = replicas.train_epoch(config, "vmap", states, images, images[:10])
     assert len(traces) == 1
 
 
@@ -152,7 +151,7 @@ def test_a_nan_in_one_seed_leaves_the_others_bitwise_unchanged(make_config, imag
 
 
 def test_both_models_see_the_same_batches_and_noise(make_config, images):
-    """With C = I and a learning rate of nothing, MVAE's epoch is the VAE's: same data, same draws."""
+    """With C = I and no learning, MVAE's epoch is the VAE's: same data, same draws."""
     frozen = {"learning_rate": 1e-30, "weight_decay": 0.0}
     vae, mvae = make_config("vae,4", **frozen), make_config("mvae,4", **frozen)
     state = train.init(mvae, jnp.asarray(7))

@@ -1,14 +1,18 @@
-"""The digits that ship with scikit-learn (1,797 real images of 8 x 8 pixels, values 0 to 16)."""
+"""The digits that ship with scikit-learn: 1,797 real images of 8 x 8 grey pixels."""
 
 from pathlib import Path
 
 import numpy as np
 
+from mvae_jax.datasets.files import Inputs
+from mvae_jax.datasets.parsed import Parsed
 
-def read(_data_dir: Path | None = None) -> tuple[np.ndarray, np.ndarray, float]:
-    """Returns uint8 images [1797, 8, 8, 1], int32 labels [1797] and the pixel scale."""
+
+def make(_inputs: Inputs, _scratch: Path) -> Parsed:
+    """Returns uint8 images [1797, 8, 8, 1], their values 0 to 16 stretched to 0 to 255."""
     from sklearn.datasets import load_digits  # half a second that the other data sets save
 
     data = load_digits()
     images = np.round(data.images * (255 / 16)).astype(np.uint8)[..., None]
-    return images, data.target.astype(np.int32), 1 / 255
+    provenance = {"files": ["sklearn.datasets.load_digits"]}
+    return Parsed(images, data.target.astype(np.int32), 1 / 255, provenance)

@@ -1,0 +1,15 @@
+"""Fashion-MNIST: 70,000 images of clothes, 28 x 28 grey.
+
+python -m mvae_jax.main --config=configs/fashion_mnist.py:mvae,16
+
+Costs 200 epochs of 560 batches for each seed.
+Scores in the author's release (one seed): MSE 0.0146, probe accuracy 0.797, NMI 0.535.
+"""
+
+from ml_collections import ConfigDict
+
+from mvae_jax.config import base_config
+
+
+def get_config(argument: str = "") -> ConfigDict:
+    return base_config("fashion_mnist", argument)

@@ -1,0 +1,77 @@
+"""The cache: every data set is parsed or made once, and then read in a fraction of a second.
+
+An entry is one uncompressed .npz file, which carries a CRC-32 of each array and is moved into
+place when complete: it is there whole or not at all. Processes that make the same entry at once
+do so in folders of their own (hidden, and left behind only by a kill), and the last one's move
+wins. A damaged entry is made anew.
+"""
+
+import json
+import logging
+import os
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from mvae_jax.datasets.errors import DataError
+from mvae_jax.datasets.parsed import Parsed
+
+# Part of the path: raise it when an entry's content or form changes.
+VERSION = 1
+
+
+def path(key: str) -> Path:
+    """Returns the file of an entry: below $MVAE_JAX_CACHE, else $XDG_CACHE_HOME/mvae_jax."""
+    if root := os.environ.get("MVAE_JAX_CACHE"):
+        folder = Path(root)
+    else:
+        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mvae_jax"
+    return folder / f"datasets-{VERSION}" / f"{key}.npz"
+
+
+def load_or_make(key: str, make: Callable[[Path], Parsed]) -> Parsed:
+    """Returns the entry, made first where it is missing or damaged.
+
+    `make` is called with a scratch folder that vanishes afterwards.
+
+    Raises:
+      DataError: `make` raised it, or the cache cannot be written; nothing is left behind.
+    """
+    entry = path(key)
+    try:
+        return _read(entry)
+    except FileNotFoundError:
+        pass
+    except (ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile) as error:
+        logging.getLogger(__name__).warning("%s: damaged (%s); made anew", entry, error)
+    try:
+        entry.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix=f".{key}-", dir=entry.parent) as scratch:
+            parsed = make(Path(scratch))
+            complete = Path(scratch) / "complete.npz"
+            _write(complete, parsed)
+            os.replace(complete, entry)
+    except OSError as error:
+        raise DataError(
+            f"cache {entry.parent}: cannot be written ({error.strerror or error}); "
+            "set MVAE_JAX_CACHE to a folder that can"
+        ) from error
+    return parsed
+
+
+def _write(file: Path, parsed: Parsed) -> None:
+    facts = {"pixel_scale": parsed.pixel_scale, "provenance": parsed.provenance}
+    arrays = {"images": parsed.images, "facts": np.array(json.dumps(facts))}
+    if parsed.labels is not None:
+        arrays["labels"] = parsed.labels
+    np.savez(file, allow_pickle=False, **arrays)
+
+
+def _read(file: Path) -> Parsed:
+    with np.load(file, allow_pickle=False) as arrays:
+        facts = json.loads(arrays["facts"].item())
+        labels = arrays.get("labels")
+        return Parsed(arrays["images"], labels, facts["pixel_scale"], facts["provenance"])

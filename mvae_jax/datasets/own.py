@@ -1,0 +1,116 @@
+"""Your own data: an .npz file with `images`, and optionally `labels` and the split's indices.
+
+The file may come from anywhere, so nothing in it is believed: object arrays (pickles) are
+refused, and a header's shape is held against the bytes that are there before any are read.
+"""
+
+import math
+import os
+import zipfile
+from pathlib import Path
+from typing import NoReturn
+
+import numpy as np
+
+from mvae_jax.datasets.errors import DataError
+from mvae_jax.datasets.files import digest
+from mvae_jax.datasets.parsed import Parsed
+
+SPLITS = ("train", "valid", "test")
+KEYS = ("images", "labels", *(f"index_{split}" for split in SPLITS))
+
+# Deflate cannot compress further, so a member that claims to is a lie.
+MAX_COMPRESSION = 1032
+
+
+def read(path: Path) -> Parsed:
+    """Reads `images` (uint8 [N, H, W] or [N, H, W, C]) and what else of KEYS the file holds.
+
+    Raises:
+      DataError: the file is no .npz, or an array is not what its name asks for.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            present = {name.removesuffix(".npy") for name in archive.namelist()}
+            arrays = {key: _read_array(path, archive, key) for key in KEYS if key in present}
+    except (OSError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path}: not readable as an .npz file ({error})") from error
+    if "images" not in arrays:
+        raise DataError(f"{path}: no array named images; it holds {', '.join(sorted(present))}")
+    if unknown := sorted(key for key in present - {*KEYS} if key.startswith("index_")):
+        raise DataError(f"{path}: {unknown[0]}: no such split; allowed: {', '.join(KEYS[2:])}")
+    images = _images(path, arrays["images"])
+    labels = _labels(path, arrays["labels"], len(images)) if "labels" in arrays else None
+    provenance = {"files": [f"{path.name} sha256:{digest(path)}"]}
+    return Parsed(images, labels, 1 / 255, provenance, _splits(path, arrays, len(images)))
+
+
+def _read_array(path: Path, archive: zipfile.ZipFile, key: str) -> np.ndarray:
+    """Reads one member, after its header has been held against its size."""
+    info = archive.getinfo(f"{key}.npy")
+    if info.file_size > MAX_COMPRESSION * min(info.compress_size, os.path.getsize(path)):
+        _refuse(path, key, f"claims {info.file_size:,} bytes", "what the file can hold")
+    try:
+        with archive.open(info) as stream:
+            version = np.lib.format.read_magic(stream)
+            if version not in ((1, 0), (2, 0)):
+                _refuse(path, key, f".npy version {version}", "1.0 or 2.0")
+            major = version[0]
+            header = getattr(np.lib.format, f"read_array_header_{major}_0")
+            shape, _, dtype = header(stream)
+            claimed, there = math.prod(shape) * dtype.itemsize, info.file_size - stream.tell()
+        if dtype.hasobject:
+            _refuse(path, key, "an array of Python objects", "numbers; it is not unpickled")
+        if claimed != there:
+            _refuse(path, key, f"{dtype} {shape}, {claimed:,} bytes", f"the {there:,} there")
+        with archive.open(info) as stream:
+            return np.lib.format.read_array(stream, allow_pickle=False)
+    except DataError:
+        raise
+    except Exception as error:  # zipfile and numpy raise whatever the bytes lead them to
+        raise DataError(f"{path}: {key}: not readable as an array ({error})") from error
+
+
+def _images(path: Path, images: np.ndarray) -> np.ndarray:
+    if images.dtype != np.uint8 or images.ndim not in (3, 4) or 0 in images.shape:
+        allowed = "uint8 [N, H, W] or [N, H, W, C], values 0 to 255"
+        _refuse(path, "images", f"{images.dtype} {list(images.shape)}", allowed)
+    return np.ascontiguousarray(images if images.ndim == 4 else images[..., None])
+
+
+def _labels(path: Path, labels: np.ndarray, num_images: int) -> np.ndarray:
+    if labels.shape != (num_images,) or labels.dtype.kind not in "iu":
+        allowed = f"integers [{num_images}], one for each image (leave out labels if unknown)"
+        _refuse(path, "labels", f"{labels.dtype} {list(labels.shape)}", allowed)
+    if labels.min() < 0 or labels.max() >= 2**31:
+        _refuse(path, "labels", f"{labels.min()} to {labels.max()}", "0 to 2147483647")
+    return labels.astype(np.int32)
+
+
+def _splits(
+    path: Path, arrays: dict[str, np.ndarray], num_images: int
+) -> dict[str, np.ndarray] | None:
+    """Returns the file's own split, or None; valid is optional in it, train and test are not."""
+    splits = {name: arrays[f"index_{name}"] for name in SPLITS if f"index_{name}" in arrays}
+    if not splits:
+        return None
+    for name in ("train", "test"):
+        if name not in splits:
+            _refuse(path, f"index_{name}", "nothing", "index_train and index_test together")
+    taken = np.zeros(num_images, bool)
+    for name, indices in splits.items():
+        if indices.dtype.kind not in "iu" or indices.ndim != 1 or len(indices) == 0:
+            found = f"{indices.dtype} {list(indices.shape)}"
+            _refuse(path, f"index_{name}", found, "int64 [m] with m above 0")
+        if indices.min() < 0 or indices.max() >= num_images:
+            found = f"{indices.min()} to {indices.max()}"
+            _refuse(path, f"index_{name}", found, f"0 to {num_images - 1}")
+        if taken[indices].any() or len(np.unique(indices)) < len(indices):
+            _refuse(path, f"index_{name}", "an image taken twice", "each image at most once")
+        taken[indices] = True
+        splits[name] = indices.astype(np.int64)
+    return splits
+
+
+def _refuse(path: Path, name: str, found: str, allowed: str) -> NoReturn:
+    raise DataError(f"{path}: {name}: got {found}; allowed: {allowed}")

@@ -1,0 +1,71 @@
+"""A few real images of each data set in one file, from which Figure 1 is drawn.
+
+The .npz file holds, for each data set NAME (in the catalogue's order):
+
+    names           str [D], the data sets in the file
+    images_NAME     uint8 [10, H, W, C], real pixels: the first image, in the original order, of
+                    each of the first 10 classes; without labels 10 images evenly spaced
+    label_NAME      int32 [10]; absent where the data set has no labels
+    index_NAME      int64 [10], the images' positions in the data set
+    source_NAME     str, '' where the data set has one origin
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from mvae_jax.datasets import DataError, Dataset, load
+from mvae_jax.datasets.catalogue import CATALOGUE
+
+NUM_IMAGES = 10
+
+
+def write(
+    path: Path,
+    source: str = "",
+    data_dir: Path | None = None,
+    photographs: Path | None = None,
+) -> dict[str, DataError]:
+    """Writes the file; returns why a data set is not in it, by name.
+
+    Args:
+      path: the .npz file.
+      source: the MNIST variants'; the other arguments are `load`'s, as far as a data set has them.
+
+    Raises:
+      DataError: the file cannot be written.
+    """
+    arrays: dict[str, np.ndarray] = {}
+    missing: dict[str, DataError] = {}
+    names = []
+    for name, entry in CATALOGUE.items():
+        try:
+            dataset = load(
+                name,
+                source=source if source in entry.sources else "",
+                data_dir=data_dir,
+                photographs=photographs if name == "mnist_background_images" else None,
+            )
+        except DataError as error:
+            missing[name] = error
+            continue
+        names.append(name)
+        chosen = choose(dataset)
+        arrays[f"images_{name}"] = dataset.images[chosen]
+        arrays[f"index_{name}"] = chosen
+        arrays[f"source_{name}"] = np.array(dataset.source)
+        if dataset.labels is not None:
+            arrays[f"label_{name}"] = dataset.labels[chosen]
+    try:
+        np.savez(path, allow_pickle=False, names=np.array(names), **arrays)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be written ({error.strerror})") from error
+    return missing
+
+
+def choose(dataset: Dataset) -> np.ndarray:
+    """Returns the int64 positions of the images to show."""
+    if dataset.labels is None:
+        return np.linspace(0, len(dataset.images) - 1, NUM_IMAGES).astype(np.int64)
+    _, first = np.unique(dataset.labels, return_index=True)
+    return first[:NUM_IMAGES].astype(np.int64)
