@@ -15,6 +15,9 @@ from orbax.checkpoint import v1 as orbax
 State = TypeVar("State")
 
 
+WAY_OUT = "delete that folder to train its seeds from the start, or pass --overwrite"
+
+
 class CheckpointError(Exception):
     """A checkpoint that cannot be used; its message says what to do."""
 
@@ -28,11 +31,14 @@ def save(folder: Path, epoch: int, state: State) -> None:
 
 
 def latest(folder: Path) -> int | None:
-    """Returns the epoch of the newest complete checkpoint, or None."""
+    """Returns the epoch of the newest complete checkpoint, or None; raises CheckpointError."""
     if not folder.is_dir():
         return None
-    with _checkpointer(folder) as checkpointer:
-        newest = checkpointer.latest
+    try:
+        with _checkpointer(folder) as checkpointer:
+            newest = checkpointer.latest
+    except (ValueError, KeyError, OSError) as error:
+        raise CheckpointError(f"{folder}: unreadable ({_first_line(error)}); {WAY_OUT}") from error
     return None if newest is None else newest.step
 
 
@@ -42,7 +48,6 @@ def restore(folder: Path, epoch: int, like: State) -> State:
     Raises:
       CheckpointError: the checkpoint is unreadable, of another shape, or damaged.
     """
-    way_out = "delete that folder to train from the start, or pass --overwrite"
     abstract = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding), like
     )
@@ -51,11 +56,11 @@ def restore(folder: Path, epoch: int, like: State) -> State:
             state = checkpointer.load(epoch, abstract)
             stored = checkpointer.metadata(epoch).custom_metadata
     except (ValueError, KeyError, OSError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(f"{folder / str(epoch)}: unreadable ({reason}); {way_out}") from error
+        where = folder / str(epoch)
+        raise CheckpointError(f"{where}: unreadable ({_first_line(error)}); {WAY_OUT}") from error
     if not isinstance(stored, dict) or stored.get("sha256") != _digest(state):
         raise CheckpointError(
-            f"{folder / str(epoch)}: damaged, its values do not match their SHA-256; {way_out}"
+            f"{folder / str(epoch)}: damaged, its values do not match their SHA-256; {WAY_OUT}"
         )
     return state
 
@@ -66,6 +71,10 @@ def _checkpointer(folder: Path) -> orbax.training.Checkpointer:
         preservation_policy=orbax.training.preservation_policies.LatestN(1),
         cleanup_tmp_directories=True,
     )
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def _digest(state: State) -> str:

@@ -90,6 +90,7 @@ def base_config(dataset: str, argument: str, source: str = "") -> ConfigDict:
             # Facts of the data set: filled in by the run where not given.
             "pixel_scale": config_dict.placeholder(float),
             "image_shape": config_dict.placeholder(tuple),
+            "data_sha256": config_dict.placeholder(str),  # of images, labels and splits
         }
     )
 
@@ -105,7 +106,8 @@ def _one_of(values: Sequence[str]) -> Rule:
     return Rule(lambda value: value in values, ", ".join(values))
 
 
-_AT_LEAST_1 = Rule(lambda value: value >= 1, "an integer of at least 1")
+_COUNT = Rule(lambda value: 1 <= value <= 1_000_000, "an integer of at least 1, at most 1000000")
+_FACT = Rule(lambda value: value is None, "nothing: the data set says it")
 _AT_LEAST_0 = Rule(lambda value: 0 <= value < float("inf"), "a finite number of at least 0")
 _POSITIVE = Rule(lambda value: 0 < value < float("inf"), "a finite number above 0")
 
@@ -113,32 +115,39 @@ RULES = {
     "dataset": Rule(bool, "the name of a data set or the path of an .npz file"),
     "protocol": _one_of(PROTOCOLS),
     "model": _one_of(MODELS),
-    "latent_size": _AT_LEAST_1,
-    "hidden_size": _AT_LEAST_1,
-    "num_hidden_layers": _AT_LEAST_1,
+    "latent_size": _COUNT,
+    "hidden_size": _COUNT,
+    "num_hidden_layers": _COUNT,
     "activation": _one_of(ACTIVATIONS),
     "likelihood": _one_of(LIKELIHOODS),
     "likelihood_variance": _POSITIVE,
-    "batch_size": _AT_LEAST_1,
-    "num_epochs": _AT_LEAST_1,
+    "batch_size": _COUNT,
+    "num_epochs": _COUNT,
     "learning_rate": _POSITIVE,
     "weight_decay": _AT_LEAST_0,
-    "num_seeds": _AT_LEAST_1,
+    "num_seeds": _COUNT,
     "first_seed": Rule(lambda value: 0 <= value < 2**31, "an integer from 0 to 2147483647"),
     "seed_mode": _one_of(SEED_MODES),
     "matmul_precision": _one_of(MATMUL_PRECISIONS),
-    "checkpoint_every": _AT_LEAST_1,
+    "checkpoint_every": _COUNT,
     "select": _one_of(SELECTIONS),
     "iwae_samples": _AT_LEAST_0,
     "tag": Rule(
         lambda value: re.fullmatch(r"[\w.+-]*", value) is not None, "letters, digits, . _ + -"
     ),
+    "image_shape": _FACT,
+    "data_sha256": _FACT,
     "pixel_scale": Rule(lambda value: value is None or 0 < value <= 1, "a number in (0, 1]"),
 }
 
 
 def validate(config: ConfigDict) -> FrozenConfigDict:
     """Returns the configuration, frozen; raises ConfigError at the first impossible value."""
+    if not isinstance(config, ConfigDict):
+        raise ConfigError(f"get_config: returned {type(config).__name__}; allowed: a ConfigDict")
+    missing = set(base_config("", "vae,1").keys()) - set(config.keys())
+    if missing:
+        raise ConfigError(f"config.{min(missing)}: missing; start from mvae_jax.config.base_config")
     for field, rule in RULES.items():
         if not rule.holds(config[field]):
             raise ConfigError(f"config.{field}: got {config[field]!r}; allowed: {rule.allowed}")
@@ -148,6 +157,11 @@ def validate(config: ConfigDict) -> FrozenConfigDict:
             "allowed: seeds up to 2147483647"
         )
     return FrozenConfigDict(config)
+
+
+def replace(config: ConfigDict, **fields: Any) -> FrozenConfigDict:
+    """Returns the configuration with some fields changed."""
+    return FrozenConfigDict({**config.to_dict(), **fields})
 
 
 def seeds(config: ConfigDict) -> range:
@@ -260,7 +274,7 @@ def parse_flags(argv: Sequence[str]) -> list[str]:
     return rest
 
 
-def exit_with(error: Exception, status: int = 2) -> NoReturn:
+def exit_with(error: Exception | str, status: int = 2) -> NoReturn:
     """Prints the error as one line and exits; status 2 is a mistake of usage."""
     print(f"error: {error}", file=sys.stderr)
     sys.exit(status)

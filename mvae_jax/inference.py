@@ -73,7 +73,7 @@ def read_params(path: Path) -> Params:
                     for parent in parents:
                         node = node.setdefault(parent, {})
                     node[last] = arrays[name]
-    except (ValueError, OSError, zipfile.BadZipFile) as error:
+    except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
         raise OSError(f"{path}: not a readable .npz file ({error})") from error
     return params
 

@@ -20,27 +20,32 @@ OVERWRITE = flags.DEFINE_bool("overwrite", False, "move an earlier run's folder 
 
 
 def main(_argv: Sequence[str]) -> None:
-    """Runs the three stages; exit status 0: complete, 1: a seed failed, 2: usage."""
+    """Runs the three stages.
+
+    Exit status 0: complete, 1: a seed, a checkpoint or the disk failed, 2: usage or data,
+    130: interrupted.
+    """
     if not flags.FLAGS["verbosity"].present:
         logging.set_verbosity(logging.WARNING)
-    config = config_lib.validate(CONFIG.value)
-    workdir = Path(WORKDIR.value or config_lib.default_workdir(config))
-
     # Imported here, so that a mistake in the flags is answered at once.
-    from mvae_jax import evaluate, report, run
+    from mvae_jax import datasets, evaluate, report, run
     from mvae_jax.checkpoint import CheckpointError
-    from mvae_jax.datasets import DataError
 
     try:
-        run.run(config, workdir, Path(DATA_DIR.value) if DATA_DIR.value else None, OVERWRITE.value)
-    except (ConfigError, DataError) as error:
+        config = config_lib.validate(CONFIG.value)
+        config = config_lib.replace(config, source=datasets.find_source(config))
+        workdir = Path(WORKDIR.value or config_lib.default_workdir(config))
+        data_dir = Path(DATA_DIR.value) if DATA_DIR.value else None
+        run.run(config, workdir, data_dir, OVERWRITE.value)
+    except (ConfigError, datasets.DataError) as error:
         exit_with(error)
-    except (CheckpointError, run.RunError) as error:
+    except (CheckpointError, run.RunError, OSError) as error:
         exit_with(error, status=1)
-    except run.Interrupted as error:
-        exit_with(error, status=130)
-    complete = evaluate.score([workdir]) and report.render([workdir], workdir / "report")
-    sys.exit(0 if complete else 1)
+    except (run.Interrupted, KeyboardInterrupt) as error:
+        exit_with(str(error) or "interrupted; the same command resumes", status=130)
+    scored = evaluate.score([workdir])
+    rendered = report.render([workdir], workdir / "report")
+    sys.exit(0 if scored and rendered else 1)
 
 
 def entry_point() -> None:

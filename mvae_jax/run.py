@@ -5,12 +5,12 @@ A fresh run is one cohort; asking a finished run for more seeds adds another, an
 of the first untouched.
 """
 
+import fcntl
 import importlib.metadata
 import json
 import math
 import platform
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -24,7 +24,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict, FrozenConfigDict
 
-from mvae_jax import checkpoint, datasets, embed, files, progress, replicas
+from mvae_jax import __version__, checkpoint, datasets, embed, files, progress, replicas
 from mvae_jax import config as config_lib
 from mvae_jax.config import ConfigError
 from mvae_jax.datasets import Dataset
@@ -63,24 +63,38 @@ def run(
     if overwrite:
         _move_aside(workdir)
     config = _settle(config, workdir)
-    data_seconds = time.perf_counter() - start
+    workdir.mkdir(parents=True, exist_ok=True)
+    with _lock(workdir), _stop_signal() as stop:
+        log_time(workdir, "data", time.perf_counter() - start)
+        _train_missing(config, workdir, dataset, stop)
+    replicates = _read_manifest(workdir)["replicates"]
+    if all("failed" in replicate for replicate in replicates.values()):
+        reasons = "; ".join(f"{name}: {r['failed']}" for name, r in replicates.items())
+        raise RunError(f"{workdir}: every seed has failed ({reasons}); lower the learning rate?")
 
+
+def _train_missing(
+    config: FrozenConfigDict, workdir: Path, dataset: Dataset, stop: "_Stop"
+) -> None:
+    """Trains and embeds the cohorts of which something is missing."""
+    cohorts = _cohorts(workdir, config)
+    if not cohorts:
+        return
     precision = None if config.matmul_precision == "default" else config.matmul_precision
     with jax.default_matmul_precision(precision):
         images = _device_images(dataset)
         if config.seed_mode == "auto":
             mode = replicas.choose_mode(config, *images)
-            config = FrozenConfigDict({**config.to_dict(), "seed_mode": mode})
-        files.write_text(workdir / "config.json", config_lib.to_json(config))
-        files.write_text(workdir / "environment.json", _to_json(_environment(config, dataset)))
-        log_time(workdir, "data", data_seconds)
-        for cohort in _cohorts(workdir, config):
-            _train_and_embed(workdir, config, cohort, dataset, images)
-    manifest = _read_manifest(workdir)
-    _write_manifest(workdir, manifest["replicates"])
-    if all("failed" in replicate for replicate in manifest["replicates"].values()):
-        reasons = "; ".join(f"{n}: {r['failed']}" for n, r in manifest["replicates"].items())
-        raise RunError(f"{workdir}: every seed has failed ({reasons}); lower the learning rate?")
+            config = config_lib.replace(config, seed_mode=mode)
+        described = {
+            "config.json": config_lib.to_json(config),
+            "environment.json": _to_json(_environment(config, dataset)),
+        }
+        for name, text in described.items():
+            files.write_text(workdir / name, text)
+        _update_manifest(workdir, {}, list(described))
+        for cohort in cohorts:
+            _train_and_embed(workdir, config, cohort, dataset, images, stop)
 
 
 def log_time(workdir: Path, event: str, seconds: float, **details: Any) -> None:
@@ -93,32 +107,41 @@ def log_time(workdir: Path, event: str, seconds: float, **details: Any) -> None:
 
 
 def _train_and_embed(
-    workdir: Path, config: ConfigDict, cohort: range, dataset: Dataset, images: Images
+    workdir: Path,
+    config: ConfigDict,
+    cohort: range,
+    dataset: Dataset,
+    images: Images,
+    stop: "_Stop",
 ) -> None:
-    """Brings a cohort to the last epoch and writes the files of its seeds."""
-    replicates = _read_manifest(workdir)["replicates"]
-    names = [f"seed_{seed}" for seed in cohort]
-    if all(replicates.get(name, {}).get("epoch") == config.num_epochs for name in names):
-        return
-    states, failed = _train(workdir, config, cohort, images)
-
+    """Brings a cohort to the last epoch and writes the files of its seeds that are missing."""
+    states, failed = _train(workdir, config, cohort, images, stop)
+    _update_manifest(workdir, {}, ["metrics.jsonl"])
     start = time.perf_counter()
-    for seed, name, state in zip(cohort, names, replicas.unstack(states), strict=True):
-        replicates[name] = {"seed": seed, "epoch": config.num_epochs}
+    for seed, state in zip(cohort, replicas.unstack(states), strict=True):
+        name = f"seed_{seed}"
+        if _is_done(workdir, config, name):
+            continue
+        replicate = {"seed": seed, "epoch": config.num_epochs}
+        paths = [f"{folder}/{name}.npz" for folder in embed.FOLDERS]
         if name in failed:
-            replicates[name]["failed"] = failed[name]
-            for folder in ("embeddings", "model", "pictures"):
-                (workdir / folder / f"{name}.npz").unlink(missing_ok=True)
-        else:
+            for path in paths:
+                (workdir / path).unlink(missing_ok=True)
+            _update_manifest(workdir, {name: replicate | {"failed": failed[name]}}, [])
+            continue
+        # What is reported is not rounded as the training's products may be.
+        with jax.default_matmul_precision("highest"):
             embed.write(workdir, name, config, seed, state, dataset)
-            if state.best is not None:
-                replicates[name]["selected_epoch"] = int(state.best.epoch)
+        if state.best is not None:
+            replicate["selected_epoch"] = int(state.best.epoch)
+        _update_manifest(workdir, {name: replicate}, paths)
+        if stop.received:
+            raise Interrupted(f"stopped after embedding {name}; the same command resumes there")
     log_time(workdir, "embed", time.perf_counter() - start, seeds=len(cohort))
-    _write_manifest(workdir, replicates)
 
 
 def _train(
-    workdir: Path, config: ConfigDict, cohort: range, images: Images
+    workdir: Path, config: ConfigDict, cohort: range, images: Images, stop: "_Stop"
 ) -> tuple[replicas.TrainState, dict[str, str]]:
     """Trains a cohort from its checkpoint, or from the start, to the last epoch.
 
@@ -136,7 +159,6 @@ def _train(
     with (
         (workdir / "metrics.jsonl").open("a") as log,
         progress.epochs(title, done, config.num_epochs) as report,
-        _stop_signal() as stop,
     ):
         for epoch in range(done + 1, config.num_epochs + 1):
             if len(failed) == len(cohort):
@@ -159,10 +181,11 @@ def _train(
             log_time(workdir, "epoch", seconds, epoch=epoch, seeds=len(cohort))
             report(epoch, float(np.mean(elbos)) if elbos else math.nan, rate)
 
-            last = epoch == config.num_epochs or len(failed) == len(cohort) or stop.received
-            if last or epoch % config.checkpoint_every == 0:
+            stopped = stop.received  # once: a signal behind this line waits for the next epoch
+            last = epoch == config.num_epochs or len(failed) == len(cohort)
+            if last or stopped or epoch % config.checkpoint_every == 0:
                 checkpoint.save(folder, epoch, states)
-            if stop.received and epoch < config.num_epochs:
+            if stopped:
                 raise Interrupted(f"stopped after epoch {epoch}; the same command resumes there")
     return states, failed
 
@@ -193,9 +216,12 @@ def _stop_signal() -> Iterator[_Stop]:
 
     def handle(signum: int, _frame: Any) -> None:
         stop.received = True
+        signal.signal(signum, previous[signum])  # a second one stops at once
         print(f"{signal.Signals(signum).name}: stopping after this epoch", file=sys.stderr)
 
-    previous = {s: signal.signal(s, handle) for s in (signal.SIGINT, signal.SIGTERM)}
+    previous: dict[int, Any] = {
+        signum: signal.signal(signum, handle) for signum in (signal.SIGINT, signal.SIGTERM)
+    }
     try:
         yield stop
     finally:
@@ -219,11 +245,13 @@ def _with_data_facts(config: FrozenConfigDict, dataset: Dataset) -> FrozenConfig
             f"config.select: got 'best_valid'; allowed: last, since the {config.protocol} protocol "
             f"of {config.dataset} has no validation split"
         )
-    facts = config.to_dict()
-    facts["image_shape"] = tuple(dataset.images.shape[1:])
-    if config.pixel_scale is None:
-        facts["pixel_scale"] = dataset.pixel_scale
-    return FrozenConfigDict(facts)
+    return config_lib.replace(
+        config,
+        source=dataset.source,
+        image_shape=tuple(dataset.images.shape[1:]),
+        pixel_scale=dataset.pixel_scale if config.pixel_scale is None else config.pixel_scale,
+        data_sha256=datasets.digest(dataset),
+    )
 
 
 def _device_images(dataset: Dataset) -> Images:
@@ -240,15 +268,15 @@ def _settle(config: FrozenConfigDict, workdir: Path) -> FrozenConfigDict:
         not workdir.is_dir() or any(not path.name.startswith(".") for path in workdir.iterdir())
     ):
         raise ConfigError(
-            f"--workdir: '{workdir}' exists and holds no run (no config.json); "
-            "choose another, or pass --overwrite, which moves it aside"
+            f"--workdir: '{workdir}' exists and holds no run (no config.json); choose another"
         )
     return config
 
 
 def _move_aside(workdir: Path) -> None:
     """Renames an existing folder to .<name>.old-<n>, which no search for runs enters."""
-    if workdir.exists():
+    if (workdir / "config.json").is_file():
+        workdir = workdir.resolve()
         names = (workdir.parent / f".{workdir.name}.old-{n}" for n in range(1, 1_000_000))
         aside = next(path for path in names if not path.exists())
         workdir.rename(aside)
@@ -260,18 +288,33 @@ def _checkpoint_folder(workdir: Path, cohort: range) -> Path:
 
 
 def _cohorts(workdir: Path, config: ConfigDict) -> list[range]:
-    """Returns the cohorts that have a checkpoint, then one of the seeds in none of them."""
-    cohorts = []
-    for folder in sorted((workdir / "checkpoints").glob("seed_*")):
-        match = re.fullmatch(r"seed_(\d+)-(\d+)", folder.name)
-        if match and checkpoint.latest(folder) is not None:
-            cohorts.append(range(int(match[1]), int(match[2]) + 1))
-        else:  # killed before its first checkpoint
-            shutil.rmtree(folder)
-    cohorts.sort(key=lambda cohort: cohort[0])
-    first_new = cohorts[-1][-1] + 1 if cohorts else config.first_seed
-    rest = range(first_new, config_lib.seeds(config)[-1] + 1)
-    return [*cohorts, rest] if rest else cohorts
+    """Returns the cohorts of which a seed is not done: those with a checkpoint folder, then new."""
+    folders = (workdir / "checkpoints").glob("seed_*")
+    matches = [re.fullmatch(r"seed_(\d+)-(\d+)", folder.name) for folder in folders]
+    old = sorted((range(int(m[1]), int(m[2]) + 1) for m in matches if m), key=lambda c: c[0])
+    in_old = {seed for cohort in old for seed in cohort}
+    new: list[range] = []
+    for seed in config_lib.seeds(config):
+        if seed in in_old or _is_done(workdir, config, f"seed_{seed}"):
+            continue
+        if new and new[-1].stop == seed:
+            new[-1] = range(new[-1].start, seed + 1)
+        else:
+            new.append(range(seed, seed + 1))
+    return [
+        cohort
+        for cohort in (*old, *new)
+        if not all(_is_done(workdir, config, f"seed_{seed}") for seed in cohort)
+    ]
+
+
+def _is_done(workdir: Path, config: ConfigDict, name: str) -> bool:
+    """Returns whether a replicate has failed or has all its files, at the last epoch."""
+    replicate = _read_manifest(workdir)["replicates"].get(name, {})
+    if replicate.get("epoch") != config.num_epochs:
+        return False
+    expected = [f for f in embed.FOLDERS if f != "embeddings" or config.keep_embeddings]
+    return "failed" in replicate or all((workdir / f / f"{name}.npz").is_file() for f in expected)
 
 
 def _cut_back(path: Path, cohort: range, epoch: int) -> list[dict[str, Any]]:
@@ -282,11 +325,12 @@ def _cut_back(path: Path, cohort: range, epoch: int) -> list[dict[str, Any]]:
     for text in path.read_text().splitlines():
         try:
             line = json.loads(text)
-        except json.JSONDecodeError:  # the line that a kill tore
+            in_cohort, behind = line["seed"] in cohort, line["epoch"] > epoch
+        except (ValueError, KeyError, TypeError):  # the line that a kill tore
             continue
-        if line["seed"] in cohort:
-            if line["epoch"] > epoch:
-                continue
+        if in_cohort and behind:
+            continue
+        if in_cohort:
             of_cohort.append(line)
         kept.append(text + "\n")
     files.write_text(path, "".join(kept))
@@ -295,18 +339,32 @@ def _cut_back(path: Path, cohort: range, epoch: int) -> list[dict[str, Any]]:
 
 def _read_manifest(workdir: Path) -> dict[str, Any]:
     path = workdir / "manifest.json"
-    return json.loads(path.read_text()) if path.is_file() else {"replicates": {}}
+    if not path.is_file():
+        return {"version": 1, "replicates": {}, "sha256": {}}
+    try:
+        manifest = json.loads(path.read_text())
+        return {key: manifest[key] for key in ("version", "replicates", "sha256")}
+    except (ValueError, KeyError, TypeError) as error:
+        raise RunError(f"{path}: damaged; delete it: the files are then written anew") from error
 
 
-def _write_manifest(workdir: Path, replicates: dict[str, Any]) -> None:
-    """Writes which replicates are done or failed, and the SHA-256 of the files of training."""
-    names = ["config.json", "environment.json", "metrics.jsonl"]
-    paths = [workdir / name for name in names]
-    for folder in ("embeddings", "model", "pictures"):
-        paths += sorted((workdir / folder).glob("[!.]*.npz"))
-    digests = {str(path.relative_to(workdir)): files.sha256(path) for path in paths}
-    manifest = {"version": 1, "replicates": replicates, "sha256": digests}
+def _update_manifest(workdir: Path, replicates: dict[str, Any], written: list[str]) -> None:
+    """Records replicates that are done or failed, and the SHA-256 of files just written."""
+    manifest = _read_manifest(workdir)
+    manifest["replicates"] |= replicates
+    manifest["sha256"] |= {name: files.sha256(workdir / name) for name in written}
     files.write_text(workdir / "manifest.json", _to_json(manifest))
+
+
+@contextmanager
+def _lock(workdir: Path) -> Iterator[None]:
+    """Holds the run folder; raises RunError where another process does."""
+    with (workdir / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise RunError(f"{workdir}: another process is training there; wait for it") from error
+        yield
 
 
 def _environment(config: ConfigDict, dataset: Dataset) -> dict[str, Any]:
@@ -314,7 +372,7 @@ def _environment(config: ConfigDict, dataset: Dataset) -> dict[str, Any]:
     packages = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
     versions = {package: importlib.metadata.version(package) for package in packages}
     return {
-        "versions": {"python": platform.python_version(), **versions},
+        "versions": {"python": platform.python_version(), "mvae_jax": __version__, **versions},
         "platform": platform.platform(),
         "git_revision": _git_revision(),
         "backend": jax.default_backend(),

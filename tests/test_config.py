@@ -51,6 +51,7 @@ DIGITS = "--config=configs/digits.py:mvae,16"
         (["--config.num_seeds=3", DIGITS], ["--config.num_seeds=3", "behind --config"]),
         ([DIGITS, "--config.batch_size=5000"], ["config.batch_size", "5000", "1438", "digits"]),
         ([DIGITS, "--config.dataset=digit"], ["dataset", "digit"]),
+        ([DIGITS, "--config.num_seeds=2000000000"], ["config.num_seeds", "1000000"]),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) and "-" in "".join(value) else "",
 )
@@ -64,13 +65,22 @@ def test_a_mistake_exits_2_with_one_line_before_any_device_is_touched(arguments,
     assert not (tmp_path / "run").exists()
 
 
-def test_fields_are_overridden_in_any_absl_spelling(monkeypatch, tmp_path):
-    """A good command line gets as far as the device, which is not there."""
-    monkeypatch.chdir(tmp_path)
+def test_fields_are_overridden_in_any_absl_spelling(tmp_path):
+    code = (
+        "import sys; from absl import flags; from mvae_jax import config, main\n"
+        "config.parse_flags(sys.argv); c = flags.FLAGS.config\n"
+        "print(c.model, c.latent_size, c.num_seeds, c.num_epochs, c.couple_mean)"
+    )
     spelled = ["--config", "configs/digits.py:vae,2", "--config.num_seeds", "2"]
-    done = main(*spelled, "--config.num_epochs=3", cwd=tmp_path)
-    assert done.returncode == 1
-    assert "no_such_platform" in done.stderr
+    spelled += ["--config.num_epochs=3", "--noconfig.couple_mean"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *spelled],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.split() == ["vae", "2", "2", "3", "False"], done.stderr
 
 
 @pytest.mark.parametrize("name", CONFIGS)

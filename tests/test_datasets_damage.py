@@ -12,18 +12,11 @@ import tarfile
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
-<<<<<<< HEAD
-from test_datasets_own import Marker
-=======
->>>>>>> data
 
 from mvae_jax.datasets import DataError, cache, cifar, files, frey_face, load, mnist
 from mvae_jax.datasets.files import File
 from tests.published_files import add_member, idx
-<<<<<<< HEAD
-=======
 from tests.test_datasets_own import Marker
->>>>>>> data
 
 FREY_FACE = "/frey_face/frey_rawface.mat"
 

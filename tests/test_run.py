@@ -38,9 +38,12 @@ def small(argument="mvae,3", **fields) -> FrozenConfigDict:
     return config_lib.validate(config)
 
 
+TIMES = "timing.jsonl"
+
+
 def contents(folder):
     """Returns the SHA-256 of every file that must be bitwise equal."""
-    varying = ("timing.jsonl", "environment.json", "manifest.json")
+    varying = (TIMES, "environment.json", "manifest.json")
     return {
         str(path.relative_to(folder)): files.sha256(path)
         for path in sorted(folder.rglob("*"))
@@ -65,7 +68,7 @@ def test_the_run_folder_holds_what_the_contract_says(finished):
     names = {path.name for path in finished.iterdir()}
     assert names == {
         *("config.json", "environment.json", "metrics.jsonl", "timing.jsonl", "manifest.json"),
-        *("checkpoints", "embeddings", "model", "pictures"),
+        *("checkpoints", "embeddings", "model", "pictures", ".lock"),
     }
     config = json.loads((finished / "config.json").read_text())
     assert config["image_shape"] == [8, 8, 1]
@@ -95,9 +98,59 @@ def test_the_run_folder_holds_what_the_contract_says(finished):
 
 
 def test_the_same_command_again_does_nothing(folder):
-    before = contents(folder)
+    def everything():
+        files_there = [path for path in folder.rglob("*") if path.is_file()]
+        return {p: p.stat().st_mtime_ns for p in files_there if p.name not in (".lock", TIMES)}
+
+    before = everything()
     run.run(small(seed_mode="auto"), folder)
+    assert everything() == before
+
+
+def test_a_deleted_file_is_written_anew_and_no_other(folder):
+    before = contents(folder)
+    untouched = folder / "embeddings" / "seed_778.npz"
+    modified = untouched.stat().st_mtime_ns
+    (folder / "embeddings" / "seed_777.npz").unlink()
+    run.run(small(), folder)
     assert contents(folder) == before
+    assert untouched.stat().st_mtime_ns == modified
+
+
+def test_a_deleted_cohort_trains_again_and_a_backup_of_it_stays(folder):
+    before = contents(folder)
+    checkpoints = folder / "checkpoints"
+    (checkpoints / "seed_777-778").rename(checkpoints / "seed_777-778.backup")
+    (checkpoints / "seed_note").write_text("mine")
+    (folder / "manifest.json").unlink()
+    run.run(small(), folder)
+    assert contents(folder) == before
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert sorted(manifest["replicates"]) == ["seed_777", "seed_778"]
+    assert (checkpoints / "seed_777-778.backup").is_dir()
+    assert (checkpoints / "seed_note").is_file()
+
+
+def test_changed_data_is_refused(tmp_path):
+    """The same path, shapes and labels, another pixel."""
+    rng = np.random.default_rng(0)
+    images, labels = rng.integers(0, 256, (600, 4, 4), np.uint8), np.arange(600) % 3
+    np.savez(tmp_path / "own.npz", images=images, labels=labels)
+    config = {"dataset": str(tmp_path / "own.npz"), "batch_size": 100, "num_epochs": 1}
+    run.run(small(**config), tmp_path / "run")
+    images[0, 0, 0] ^= 1
+    np.savez(tmp_path / "own.npz", images=images, labels=labels)
+    with pytest.raises(ConfigError, match="data_sha256"):
+        run.run(small(**config | {"num_seeds": 3}), tmp_path / "run")
+
+
+def test_a_second_process_is_refused_while_one_trains(folder):
+    import fcntl
+
+    with (folder / ".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(run.RunError, match="another process"):
+            run.run(small(num_epochs=5), folder)
 
 
 def test_saved_terms_and_embeddings_are_those_of_the_saved_model(finished):
@@ -307,14 +360,22 @@ def test_a_flipped_bit_in_a_checkpoint_is_noticed(tmp_path):
     states = replicas.init(small_resolved(), range(2))
     checkpoint.save(tmp_path, 3, states)
     assert checkpoint.latest(tmp_path) == 3
-    # Orbax restores the damaged values without a word; the checksum in the metadata does not fit.
-    other = states._replace(step=states.step + 1)
-    digest = checkpoint._digest(states)
-    assert checkpoint._digest(other) != digest
+    values = [p for p in (tmp_path / "3").rglob("*") if p.is_file() and p.parent.name == "d"]
+    largest = max(values, key=lambda path: path.stat().st_size)
+    data = bytearray(largest.read_bytes())
+    data[len(data) // 2] ^= 1
+    largest.write_bytes(bytes(data))
+    with pytest.raises(CheckpointError, match=r"damaged|unreadable"):
+        checkpoint.restore(tmp_path, 3, states)
+
+
+def test_other_values_than_those_saved_are_noticed(tmp_path):
+    """What Orbax restores without a word does not fit the checksum in the metadata."""
+    states = replicas.init(small_resolved(), range(2))
+    checkpoint.save(tmp_path, 3, states)
+    other = checkpoint._digest(states._replace(step=states.step + 1))
     metadata = tmp_path / "3" / "_CHECKPOINT_METADATA"
-    text = metadata.read_text()
-    assert digest in text
-    metadata.write_text(text.replace(digest, checkpoint._digest(other)))
+    metadata.write_text(metadata.read_text().replace(checkpoint._digest(states), other))
     with pytest.raises(CheckpointError, match="damaged"):
         checkpoint.restore(tmp_path, 3, states)
 
@@ -334,26 +395,36 @@ def small_resolved():
     return FrozenConfigDict(fields)
 
 
+EPOCHS = 400
+LONG = {"num_epochs": EPOCHS, "checkpoint_every": 40}
+
+
 def command(folder, *extra):
-    flags = [f"--config.{name}={value}" for name, value in (SMALL | {"num_epochs": 30}).items()]
+    flags = [f"--config.{name}={value}" for name, value in (SMALL | LONG).items()]
     config = "--config=configs/digits.py:mvae,3"
     return [sys.executable, "-m", "mvae_jax.main", config, *flags, f"--workdir={folder}", *extra]
 
 
 def test_killed_at_random_moments_ends_as_if_never_killed(tmp_path):
-    """kill -9, twice; then the same command: everything bitwise equal, and a table."""
+    """kill -9 behind a checkpoint, twice; then the same command: all bitwise equal, and a table."""
     killed, whole = tmp_path / "killed", tmp_path / "whole"
     moments = random.Random(0)
+    seen: set[str] = set()
     for _ in range(2):
         process = subprocess.Popen(
             command(killed), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
-        deadline = time.monotonic() + 60
-        while not (killed / "metrics.jsonl").exists() and time.monotonic() < deadline:
-            time.sleep(0.01)
-        time.sleep(moments.uniform(0.0, 0.5))
+        deadline = time.monotonic() + 120
+        new: set[str] = set()
+        while not new - seen and time.monotonic() < deadline:
+            new = {p.name for p in killed.glob("checkpoints/*/*") if p.name.isdecimal()}
+            time.sleep(0.002)
+        time.sleep(moments.uniform(0.0, 0.1))
         process.kill()
         process.wait()
+        seen |= new
+    assert seen  # killed behind a checkpoint
+    assert not (killed / "metrics.json").exists()  # and before the end
     outputs = [
         subprocess.run(command(folder), cwd=ROOT, capture_output=True, text=True)
         for folder in (killed, whole)
@@ -361,7 +432,9 @@ def test_killed_at_random_moments_ends_as_if_never_killed(tmp_path):
     for done in outputs:
         assert done.returncode == 0, done.stderr
         assert "probe accuracy" in done.stdout
-        assert "epoch 30/30" in done.stderr or "scored" in done.stderr
+        assert f"epoch {EPOCHS}/{EPOCHS}, ELBO -" in done.stderr
+    assert f"epoch {EPOCHS // 10}/" in outputs[1].stderr
+    assert f"epoch {EPOCHS // 10}/" not in outputs[0].stderr  # it did not begin anew
     found, expected = contents(killed), contents(whole)
     assert found == expected
     assert any(name.startswith("embeddings/") for name in found)

@@ -64,7 +64,7 @@ def room_imports(room, path):
     found = set()
     for name in imports(path):
         first, *rest = name.split(".")
-        if first == "mvae_jax" and rest:
+        if first == "mvae_jax" and rest and rest[0] != "__version__":
             found.add(rest[0])
     return found - {room}
 

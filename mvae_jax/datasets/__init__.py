@@ -6,19 +6,21 @@ makes the MNIST variants, `files` finds or downloads, `cache` keeps the result, 
 the protocols. `python -m mvae_jax.datasets` shows it all.
 """
 
+import hashlib
 import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Int32, UInt8
+from ml_collections import ConfigDict
 
 from mvae_jax.datasets import catalogue, own, splits
 from mvae_jax.datasets.errors import DataError
 from mvae_jax.datasets.files import Inputs
 from mvae_jax.datasets.parsed import Parsed
 
-__all__ = ["DataError", "Dataset", "load"]
+__all__ = ["DataError", "Dataset", "digest", "find_source", "load"]
 
 
 class Dataset(NamedTuple):
@@ -90,6 +92,22 @@ def load(
         num_classes=0 if parsed.labels is None else len(np.unique(parsed.labels)),
         provenance=parsed.provenance,
     )
+
+
+def find_source(config: ConfigDict) -> str:
+    """Returns the source that a configuration means; raises DataError where there is none such."""
+    if config.dataset.endswith(".npz"):
+        return config.source
+    return catalogue.find(config.dataset, config.source)[1]
+
+
+def digest(dataset: Dataset) -> str:
+    """Returns the SHA-256 over images, labels and splits: equal for equal data."""
+    sha = hashlib.sha256(np.ascontiguousarray(dataset.images).data)
+    for array in (dataset.labels, *(dataset.splits[name] for name in sorted(dataset.splits))):
+        if array is not None:
+            sha.update(np.ascontiguousarray(array).data)
+    return sha.hexdigest()
 
 
 def _inputs(data_dir: Path | None, photographs: Path | None) -> Inputs:
