@@ -1,30 +1,21 @@
 """The importance-weighted bound against float64 loops, a quadrature and a closed form."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
-from ml_collections import FrozenConfigDict
 from scipy.special import expit, logsumexp
 from scipy.stats import multivariate_normal
 
 from mvae_jax import elbo, embed, model, train
-from mvae_jax.config import base_config
-
-PIXELS = 12
 
 iwae_bound = jax.jit(elbo.iwae_bound, static_argnames=("config", "num_samples"))
 
 
-def tiny_config(model_name: str, latent_size: int, **fields) -> FrozenConfigDict:
-    facts = {"hidden_size": 8, "pixel_scale": 1 / 255, "image_shape": (PIXELS, 1, 1)}
-    config = base_config("tiny", f"{model_name},{latent_size}").to_dict()
-    return FrozenConfigDict(config | facts | fields)
-
-
 def state_and_image(config, seed=0):
-    state = train.init(config, seed)
-    x = jax.numpy.asarray(np.random.default_rng(seed).random(PIXELS), "float32")
-    return state, x
+    state = train.init(config, jnp.asarray(seed))
+    x = np.random.default_rng(seed).random(np.prod(config.image_shape))
+    return state, jnp.asarray(x, "float32")
 
 
 def numpy_posterior(config, params, x):
@@ -44,8 +35,8 @@ def numpy_log_likelihood(config, params, x, z):
 
 
 @pytest.mark.parametrize(("name", "latent_size"), [("mvae", 3), ("vae", 3), ("mvae", 1)])
-def test_matches_a_loop_over_samples_in_float64(name, latent_size):
-    config = tiny_config(name, latent_size)
+def test_matches_a_loop_over_samples_in_float64(make_config, name, latent_size):
+    config = make_config(f"{name},{latent_size}")
     state, x = state_and_image(config)
     key, num_samples = jax.random.key(5), 7
     loc, factor = numpy_posterior(config, state.params, x)
@@ -63,8 +54,8 @@ def test_matches_a_loop_over_samples_in_float64(name, latent_size):
     np.testing.assert_allclose(bound, expected, atol=1e-4)
 
 
-def test_approaches_log_p_of_a_quadrature():
-    config = tiny_config("mvae", 1)
+def test_approaches_log_p_of_a_quadrature(make_config):
+    config = make_config("mvae,1")
     state, x = state_and_image(config, seed=3)
     grid = np.linspace(-8, 8, 2001)
     log_joint = [
@@ -75,25 +66,25 @@ def test_approaches_log_p_of_a_quadrature():
     assert abs(bounds[1] - log_p) < 0.02 < abs(bounds[0] - log_p)
 
 
-def test_is_log_p_for_every_k_where_the_posterior_is_exact():
+def test_is_log_p_for_every_k_where_the_posterior_is_exact(make_config):
     """A decoder that ignores z has the prior as its posterior: every weight is p(x)."""
-    config = tiny_config("mvae", 4)
+    config = make_config("mvae,4")
     state, x = state_and_image(config)
     params = jax.tree.map(lambda leaf: leaf, state.params)
-    zero = jax.numpy.zeros_like
+    zero = jnp.zeros_like
     for layer in ("mean", "log_variance"):
         params[layer] = jax.tree.map(zero, params[layer])
     params["decoder"]["layer_0"]["Dense_0"]["kernel"] *= 0
     rotation = np.linalg.qr(np.random.default_rng(0).normal(size=(4, 4)))[0]
-    params["coupling"] = jax.numpy.asarray(rotation, "float32")
+    params["coupling"] = jnp.asarray(rotation, "float32")
     expected = numpy_log_likelihood(config, params, x, np.zeros(4))
     for num_samples in (1, 10):
         bound = iwae_bound(config, params, x, jax.random.key(1), num_samples)
         np.testing.assert_allclose(bound, expected, atol=1e-4)
 
 
-def test_the_determinant_is_not_taken_per_sample():
-    config = tiny_config("mvae", 4)
+def test_the_determinant_is_not_taken_per_sample(make_config):
+    config = make_config("mvae,4")
     state, x = state_and_image(config)
     bound = jax.make_jaxpr(lambda p, x, key: elbo.iwae_bound(config, p, x, key, 5))
     equations = bound(state.params, x, jax.random.key(0)).eqns
@@ -103,12 +94,12 @@ def test_the_determinant_is_not_taken_per_sample():
     assert "slogdet" not in str(loop.params["jaxpr"])
 
 
-def test_is_saved_per_example_and_above_the_elbo():
-    images = np.random.default_rng(0).integers(0, 256, (40, PIXELS, 1, 1), dtype=np.uint8)
+def test_is_saved_per_example_and_above_the_elbo(make_config):
+    images = np.random.default_rng(0).integers(0, 256, (40, 6, 5, 1), dtype=np.uint8)
     terms = {}
     for k in (0, 64):
-        config = tiny_config("mvae", 3, iwae_samples=k)
-        state = train.init(config, 0)
+        config = make_config("mvae,3", iwae_samples=k)
+        state = train.init(config, jnp.asarray(0))
         terms[k] = embed.example_terms(config, state.params, state.key, images)
     assert "iwae" not in terms[0]
     assert terms[64]["iwae"].shape == (40,)

@@ -86,6 +86,8 @@ def score_replicate(folder: Path, name: str, latent_size: int, batch_size: int) 
 
 def _score_pending(runs: list[Run], jobs: int) -> None:
     tasks = [(run, name) for run in runs for name in run.pending]
+    if not tasks:
+        return
     jobs = min(jobs, len(tasks))
     with progress.replicates(len(tasks)) as report:
         for position, entry, seconds in _in_parallel(tasks, jobs):
@@ -100,8 +102,6 @@ def _score_pending(runs: list[Run], jobs: int) -> None:
 
 def _in_parallel(tasks: list[tuple[Run, str]], jobs: int) -> Iterator[tuple[int, Entry, float]]:
     """Yields each task's position, entry and seconds, in the order in which they finish."""
-    if not tasks:
-        return
     threads = max(1, joblib.cpu_count() // jobs)
     with joblib.parallel_config("loky", n_jobs=jobs, inner_max_num_threads=threads):
         yield from joblib.Parallel(return_as="generator_unordered")(
