@@ -84,6 +84,7 @@ def base_config(dataset: str, argument: str, source: str = "") -> ConfigDict:
             "matmul_precision": "default",
             "checkpoint_every": 20,  # epochs
             "select": "last",  # the epoch to embed; best_valid: of the best validation ELBO
+            "iwae_samples": 50,  # K of the test split's importance-weighted bound; 0: none
             "keep_embeddings": True,
             "tag": "",  # ends the name of the default run folder
             # Facts of the data set: filled in by the run where not given.
@@ -130,6 +131,7 @@ RULES = {
     "matmul_precision": _one_of(MATMUL_PRECISIONS),
     "checkpoint_every": _COUNT,
     "select": _one_of(SELECTIONS),
+    "iwae_samples": _AT_LEAST_0,
     "tag": Rule(
         lambda value: re.fullmatch(r"[\w.+-]*", value) is not None, "letters, digits, . _ + -"
     ),

@@ -60,6 +60,8 @@ def embeddings(
         if dataset.labels is not None:
             arrays[f"label_{split}"] = dataset.labels[indices]
     terms = example_terms(config, params, key, dataset.images[dataset.splits["test"]])
+    if config.iwae_samples:
+        arrays["iwae_k"] = np.asarray(config.iwae_samples)
     return arrays | {f"{name}_test": np.asarray(term) for name, term in terms.items()}
 
 
@@ -67,28 +69,35 @@ def embeddings(
 def example_terms(
     config: ConfigDict, params: Params, key: Key[Array, ""], images: UInt8[Array, "n h w c"]
 ) -> dict[str, Float[Array, " n"]]:
-    """Returns every example's terms, each [N], all from the same one sample of z.
+    """Returns every example's terms, each [N], all but `iwae` from the same one sample of z.
 
     log_likelihood, kl:    in nats; the ELBO is their difference
     squared_error_sampled: mean over pixels of (x - mean image of the sampled z)^2
     squared_error_mean:    the same at z = mu
+    iwae:                  the bound L_K in nats, K = config.iwae_samples; absent if that is 0
     """
 
-    def one_example(image: Array, noise: Array) -> dict[str, Array]:
+    def one_example(image: Array, noise: Array, iwae_key: Array) -> dict[str, Array]:
         x = model.scale_pixels(config, image)
         terms, p = elbo.elbo_terms(config, params, x, noise)
         from_mean = model.decode(config, params, model.encode(config, params, x).loc)
-        return {
+        result = {
             "log_likelihood": terms.log_likelihood,
             "kl": terms.kl,
             "squared_error_sampled": jnp.mean((x - p.mean) ** 2),
             "squared_error_mean": jnp.mean((x - from_mean.mean) ** 2),
         }
+        if config.iwae_samples:
+            result["iwae"] = elbo.iwae_bound(config, params, x, iwae_key, config.iwae_samples)
+        return result
 
     noise_key = jax.random.fold_in(key, train.TEST)
     noise = jax.random.normal(noise_key, (len(images), config.latent_size))
+    iwae_keys = jax.random.split(jax.random.fold_in(key, train.IWAE), len(images))
     return jax.lax.map(
-        lambda pair: one_example(*pair), (images, noise), batch_size=inference.BATCH_SIZE
+        lambda example: one_example(*example),
+        (images, noise, iwae_keys),
+        batch_size=inference.BATCH_SIZE,
     )
 
 

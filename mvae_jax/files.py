@@ -40,9 +40,11 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def find_runs(
-    paths: Iterable[Path], holding: Collection[str] = frozenset({"embeddings"})
-) -> list[Path]:
+# A run whose seeds all failed has no embeddings, but a manifest.
+RUN_MARKS = frozenset({"embeddings", "manifest.json"})
+
+
+def find_runs(paths: Iterable[Path], holding: Collection[str] = RUN_MARKS) -> list[Path]:
     """Returns the run folders at or below the paths: those that hold any of these names.
 
     Folders whose name begins with a dot (runs moved aside) are not entered.

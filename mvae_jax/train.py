@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 from mvae_jax import elbo, model
 
 # What a key drawn from the seed's is for.
-INIT, ORDER, NOISE, TEST, VALID = range(5)
+INIT, ORDER, NOISE, TEST, VALID, IWAE = range(6)
 
 
 class Best(NamedTuple):

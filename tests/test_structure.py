@@ -14,6 +14,7 @@ PACKAGE = ROOT / "mvae_jax"
 ALLOWED = {
     "config": set(),
     "files": set(),
+    "metrics_file": {"files"},
     "progress": set(),
     "posterior": set(),
     "datasets": {"files"},
@@ -25,13 +26,16 @@ ALLOWED = {
     "inference": {"config", "model", "posterior"},
     "embed": {"datasets", "elbo", "files", "inference", "model", "posterior", "train"},
     "run": {"checkpoint", "config", "datasets", "embed", "files", "progress", "replicas"},
-    "evaluate": {"files"},
-    "report": {"files"},
+    "evaluate": {"files", "metrics_file"},
+    "report": {"files", "metrics_file"},
     "main": {"checkpoint", "config", "datasets", "evaluate", "report", "run"},
     "__init__": {"inference"},
 }
 ONLY_HERE = {"flax": {"model"}, "orbax": {"checkpoint"}, "optax": {"train"}}
-WITHOUT_JAX = ("config", "files", "progress", "datasets", "evaluate", "report", "main", "__init__")
+WITHOUT_JAX = (
+    *("config", "files", "metrics_file", "progress", "datasets", "evaluate", "report", "main"),
+    "__init__",
+)
 
 
 def imports(path):

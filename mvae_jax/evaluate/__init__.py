@@ -4,6 +4,6 @@ Reads run folders (`config.json`, `embeddings/<replicate>.npz`, both described i
 writes `metrics.json` into each, so that embeddings of any model from any tool can be scored.
 """
 
-from mvae_jax.evaluate.score import score
+from mvae_jax.evaluate.scoring import score
 
 __all__ = ["score"]

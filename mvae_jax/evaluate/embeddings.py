@@ -1,5 +1,6 @@
-"""Reads and checks one file of embeddings, whoever wrote it."""
+"""Reads and checks one replicate's files, whoever wrote them."""
 
+import re
 import zipfile
 from pathlib import Path
 from typing import NamedTuple
@@ -7,7 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-PER_EXAMPLE = ("log_likelihood", "kl", "squared_error_sampled", "squared_error_mean")
+PER_EXAMPLE = ("log_likelihood", "kl", "iwae", "squared_error_sampled", "squared_error_mean")
+COUPLING = "params/coupling"
 
 
 class FormatError(Exception):
@@ -15,37 +17,39 @@ class FormatError(Exception):
 
 
 class Embeddings(NamedTuple):
-    """One replicate's embeddings.
+    """One replicate's embeddings, and C.
 
-    mu:     float [N, d] of `train` and `test` (and `valid`), the posterior means
-    labels: int [N] of the same splits; empty where the data set has none
-    terms:  float [N] per test example, those of PER_EXAMPLE that the file holds
+    mu:       float [N, d] of `test` and, where known, `train` and `valid`: the posterior means
+    labels:   int [N] of the same splits; empty where the data set has none
+    terms:    float [N] per test example, those of PER_EXAMPLE that the file holds
+    iwae_k:   the number of samples behind `iwae`; None without it
+    coupling: the MVAE's C; None where the model has none, or left no file
     """
 
     seed: int
     mu: dict[str, Float[np.ndarray, "n d"]]
     labels: dict[str, Int[np.ndarray, " n"]]
     terms: dict[str, Float[np.ndarray, " n"]]
+    iwae_k: int | None
+    coupling: Float[np.ndarray, "d d"] | None
 
 
-def read(path: Path, latent_size: int) -> Embeddings:
-    """Reads `embeddings/<replicate>.npz`; raises FormatError."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise FormatError(f"{path}: not a readable .npz of plain arrays ({error})") from error
+def read(path: Path, model_path: Path, latent_size: int) -> Embeddings:
+    """Reads `embeddings/<replicate>.npz` and, where it exists, `model/<replicate>.npz`.
+
+    Raises FormatError.
+    """
+    arrays = _arrays(path)
     if "mu_test" not in arrays:
         raise FormatError(f"{path}: mu_test is missing; it holds {', '.join(arrays) or 'nothing'}")
     mu = {
         name[3:]: _matrix(path, name, arrays, latent_size) for name in arrays if name[:3] == "mu_"
     }
-    labels = {}
-    for split in mu:
-        if f"label_{split}" in arrays:
-            labels[split] = _vector(path, f"label_{split}", arrays, len(mu[split]))
-            if labels[split].dtype.kind not in "iu":
-                raise FormatError(f"{path}: label_{split} is {labels[split].dtype}, not integers")
+    labels = {
+        split: _labels(path, f"label_{split}", arrays, len(mu[split]))
+        for split in mu
+        if f"label_{split}" in arrays
+    }
     if labels and set(labels) != set(mu):
         raise FormatError(f"{path}: label_{min(set(mu) - set(labels))} is missing")
     terms = {
@@ -53,7 +57,42 @@ def read(path: Path, latent_size: int) -> Embeddings:
         for name in PER_EXAMPLE
         if f"{name}_test" in arrays
     }
-    return Embeddings(_seed(path, arrays), mu, labels, terms)
+    iwae_k = _iwae_k(path, arrays) if "iwae" in terms else None
+    coupling = None
+    if model_path.is_file():
+        model = _arrays(model_path, [COUPLING])
+        if COUPLING in model:
+            coupling = _matrix(model_path, COUPLING, model, latent_size)
+            if len(coupling) != latent_size:
+                raise FormatError(f"{model_path}: {COUPLING} is not square but {coupling.shape}")
+    return Embeddings(_seed(path, arrays), mu, labels, terms, iwae_k, coupling)
+
+
+def seed_of_name(path: Path) -> int:
+    """Returns <n> of `seed_<n>.npz` or `seed_<n>__<swept scalars>.npz`; raises FormatError."""
+    match = re.fullmatch(r"seed_(\d+)(__.+)?", path.stem)
+    if not match:
+        raise FormatError(f"{path}: the name is not seed_<n>.npz; rename it")
+    return int(match[1])
+
+
+def _seed(path: Path, arrays: dict[str, np.ndarray]) -> int:
+    """Returns the seed in the file's name, which a seed in the file must equal."""
+    seed = seed_of_name(path)
+    held = arrays.get("seed", np.asarray(seed))
+    if held.shape != () or held.dtype.kind not in "iu" or held != seed:
+        raise FormatError(f"{path}: holds seed {held}, not that of its name; rename the file")
+    return seed
+
+
+def _arrays(path: Path, names: list[str] | None = None) -> dict[str, np.ndarray]:
+    """Returns the file's arrays, of the names asked for if any."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files if names is None or name in names}
+    except (ValueError, OSError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+        reason = " ".join(str(error).split())
+        raise FormatError(f"{path}: not a readable .npz of plain arrays ({reason})") from error
 
 
 def _matrix(path: Path, name: str, arrays: dict[str, np.ndarray], latent_size: int) -> np.ndarray:
@@ -63,30 +102,38 @@ def _matrix(path: Path, name: str, arrays: dict[str, np.ndarray], latent_size: i
             f"{path}: {name} has shape {array.shape}, not [N, {latent_size}] "
             "(latent_size in config.json)"
         )
-    return _finite(path, name, array)
+    return _finite_floats(path, name, array)
 
 
 def _vector(path: Path, name: str, arrays: dict[str, np.ndarray], length: int) -> np.ndarray:
-    array = arrays[name]
+    return _finite_floats(path, name, _of_length(path, name, arrays[name], length))
+
+
+def _labels(path: Path, name: str, arrays: dict[str, np.ndarray], length: int) -> np.ndarray:
+    array = _of_length(path, name, arrays[name], length)
+    if array.dtype.kind not in "iu":
+        raise FormatError(f"{path}: {name} is {array.dtype}, not integers")
+    return array.astype(np.int64)
+
+
+def _of_length(path: Path, name: str, array: np.ndarray, length: int) -> np.ndarray:
     if array.shape != (length,):
         raise FormatError(f"{path}: {name} has shape {array.shape}, not [{length}] as its mu")
-    return _finite(path, name, array)
+    return array
 
 
-def _finite(path: Path, name: str, array: np.ndarray) -> np.ndarray:
+def _finite_floats(path: Path, name: str, array: np.ndarray) -> np.ndarray:
+    """Returns the array in single precision, or in double where it needs it."""
     if array.dtype.kind not in "fiu":
         raise FormatError(f"{path}: {name} is {array.dtype}, not numbers")
     bad = len(array) - np.isfinite(array.reshape(len(array), -1)).all(axis=1).sum()
     if bad:
         raise FormatError(f"{path}: {name} is NaN or infinite in {bad} of {len(array)} rows")
-    return array
+    return array.astype(np.result_type(array, np.float32))
 
 
-def _seed(path: Path, arrays: dict[str, np.ndarray]) -> int:
-    """Returns the seed that the file holds or, in a foreign file, the one in its name."""
-    if "seed" in arrays and arrays["seed"].shape == () and arrays["seed"].dtype.kind in "iu":
-        return int(arrays["seed"])
-    digits = path.stem.removeprefix("seed_")
-    if not digits.isdecimal():
-        raise FormatError(f"{path}: no array 'seed', and the name is not seed_<n>.npz")
-    return int(digits)
+def _iwae_k(path: Path, arrays: dict[str, np.ndarray]) -> int:
+    k = arrays.get("iwae_k", np.asarray(0))
+    if k.shape != () or k.dtype.kind not in "iu" or k < 1:
+        raise FormatError(f"{path}: iwae_test needs iwae_k, its number of samples, 1 or more")
+    return int(k)

@@ -134,7 +134,7 @@ def training_curves(cells: Cells, _comparisons: Comparisons) -> Figure | None:
 def reliability(cells: Cells, _comparisons: Comparisons) -> Figure | None:
     """Draws accuracy against confidence of the probe, one panel per z.
 
-    Reads `curves.reliability` of each replicate in metrics.json: `count`, `confidence` and
+    Reads `curves.reliability` of each replicate in metrics.json: `examples`, `confidence` and
     `accuracy` per bin, null where a bin is empty.
     """
     found = {cell: _reliability_bins(s.run, s.config) for cell, s in cells.items()}
@@ -186,7 +186,7 @@ def _reliability_bins(
     entries = read_metrics(run / "metrics.json", config)["replicates"]
     curves = [entry.get("curves", {}).get("reliability") for entry in entries]
     sums = [
-        np.nan_to_num(np.array([c["count"], c["confidence"], c["accuracy"]], dtype=float))
+        np.nan_to_num(np.array([c["examples"], c["confidence"], c["accuracy"]], dtype=float))
         for c in curves
         if c
     ]

@@ -1,0 +1,74 @@
+"""How good and how calibrated class probabilities are.
+
+`log_p` [N, K] are log probabilities in nats, `targets` [N] each example's true column.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+ECE_BINS = 15
+
+
+class Reliability(NamedTuple):
+    """Per confidence bin: how many examples, their mean confidence and accuracy (NaN if none)."""
+
+    examples: Int[np.ndarray, " bins"]
+    confidence: Float[np.ndarray, " bins"]
+    accuracy: Float[np.ndarray, " bins"]
+
+
+def accuracy(log_p: Float[np.ndarray, "n k"], targets: Int[np.ndarray, " n"]) -> float:
+    """Returns the share of examples whose most probable class is theirs."""
+    return float(np.mean(log_p.argmax(axis=1) == targets))
+
+
+def negative_log_likelihood(
+    log_p: Float[np.ndarray, "n k"], targets: Int[np.ndarray, " n"]
+) -> float:
+    """Returns -mean log p(target), in nats per example."""
+    return float(-np.mean(log_p[np.arange(len(targets)), targets]))
+
+
+def brier(log_p: Float[np.ndarray, "n k"], targets: Int[np.ndarray, " n"]) -> float:
+    """Returns the Brier score summed over classes, from 0 to 2 (Brier 1950), as released."""
+    error = np.exp(log_p)
+    error[np.arange(len(targets)), targets] -= 1
+    return float(np.mean(np.sum(error**2, axis=1)))
+
+
+def confidence_and_hits(
+    log_p: Float[np.ndarray, "n k"], targets: Int[np.ndarray, " n"]
+) -> tuple[Float[np.ndarray, " n"], Bool[np.ndarray, " n"]]:
+    """Returns the largest probability of each example, and whether its class is right."""
+    return np.exp(log_p.max(axis=1)), log_p.argmax(axis=1) == targets
+
+
+def reliability(
+    confidence: Float[np.ndarray, " n"], hits: Bool[np.ndarray, " n"], num_bins: int = ECE_BINS
+) -> Reliability:
+    """Returns the reliability curve over equal-width bins [a, b), the last one [a, 1]."""
+    edges = np.linspace(0, 1, num_bins + 1)
+    bins = np.minimum(np.searchsorted(edges, confidence, side="right") - 1, num_bins - 1)
+    count = np.bincount(bins, minlength=num_bins)
+    sums = [np.bincount(bins, weights=w, minlength=num_bins) for w in (confidence, hits)]
+    with np.errstate(invalid="ignore"):
+        return Reliability(count, sums[0] / count, sums[1] / count)
+
+
+def expected_calibration_error(
+    confidence: Float[np.ndarray, " n"],
+    hits: Bool[np.ndarray, " n"],
+    num_bins: int = ECE_BINS,
+    drop_certain: bool = False,
+) -> float:
+    """Returns sum_b (n_b / n) |accuracy_b - confidence_b| (Naeini et al. 2015).
+
+    drop_certain: as released, where every bin is half open, [a, b): examples of confidence
+      exactly 1 are in no bin, but still count in n.
+    """
+    kept = confidence < 1 if drop_certain else np.full(len(confidence), True)
+    curve = reliability(confidence[kept], hits[kept], num_bins)
+    gaps = curve.examples * np.abs(curve.accuracy - curve.confidence)
+    return float(np.nansum(gaps) / len(confidence))

@@ -1,0 +1,87 @@
+"""The shape of the embeddings' cloud, and of the coupling matrix C.
+
+Covariances are over examples, with the divisor n - 1.
+"""
+
+import numpy as np
+import scipy.stats
+from jaxtyping import Float
+
+ACTIVE_VARIANCE = 0.01
+
+
+def standardise(
+    x: Float[np.ndarray, "n d"], reference: Float[np.ndarray, "m d"]
+) -> Float[np.ndarray, "n d"]:
+    """Returns x less the reference's mean, over its standard deviation, coordinate by coordinate.
+
+    A coordinate that is constant in the reference is only centred.
+    """
+    scale = reference.std(axis=0, dtype=np.float64)
+    constant = np.ptp(reference, axis=0) == 0  # the standard deviation of equal floats may not be 0
+    return (x - reference.mean(axis=0, dtype=np.float64)) / np.where(constant, 1, scale)
+
+
+def active_units(mu: Float[np.ndarray, "n d"]) -> int:
+    """Returns how many latent coordinates have Var(mu_j) > 0.01 (Burda et al. 2016, Section 5.2).
+
+    C mixes the coordinates, so of an MVAE this counts coordinates of z, not of the encoder's head.
+    """
+    return int(np.sum(np.var(mu, axis=0, ddof=1, dtype=np.float64) > ACTIVE_VARIANCE))
+
+
+def covariance_eigenvalues(mu: Float[np.ndarray, "n d"]) -> Float[np.ndarray, " d"]:
+    """Returns the eigenvalues of Cov(mu), the largest first; an orthogonal C does not move them."""
+    covariance = np.atleast_2d(np.cov(mu, rowvar=False, dtype=np.float64))
+    # The exact ones are not negative; what is, is rounding.
+    return np.maximum(np.linalg.eigvalsh(covariance)[::-1], 0)
+
+
+def correlation(mu: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "v v"]:
+    """Returns the correlation matrix of the coordinates that vary at all."""
+    varying = mu[:, np.ptp(mu, axis=0) > 0]
+    return np.atleast_2d(np.corrcoef(varying, rowvar=False, dtype=np.float64))
+
+
+def gaussian_total_correlation(correlation: Float[np.ndarray, "v v"]) -> float:
+    """Returns -log det(R) / 2 in nats: KL(N(0, R) || product of its marginals) (Watanabe 1960).
+
+    Zero for uncorrelated coordinates, infinite for a singular R (more coordinates than
+    examples). Of v independent coordinates it is about v (v - 1) / (4 n) from the sampling alone.
+    """
+    values = np.linalg.eigvalsh(correlation)
+    if values[0] <= len(values) * np.finfo(np.float64).eps * values[-1]:
+        return float("inf")
+    return float(-0.5 * np.sum(np.log(values)))
+
+
+def off_diagonal_correlation(correlation: Float[np.ndarray, "v v"]) -> float:
+    """Returns the mean |r_ij| over i != j, from 0 to 1: the redundancy the paper speaks of."""
+    return float(np.mean(np.abs(off_diagonal(correlation))))
+
+
+def redundancy_index(coupling: Float[np.ndarray, "d d"]) -> float:
+    """Returns rho(C), an energy distance of C's standardised off-diagonal entries to N(0, 1).
+
+    Zero in the limit of normal entries, larger for structured ones; it has no unit. The source
+    (Yavuz and Yanikoglu 2025, arXiv 2509.06314) compares "off-diagonal statistics against a
+    normal distribution via energy distance". Read between its lines: standardised is by the
+    entries' own mean and standard deviation (divisor n), so the scale of C does not count; both
+    triangles enter, since C is not symmetric; the normal is the distribution itself and not a
+    sample of it, so the index is a function of C; and the energy distance is the squared one of
+    Székely and Rizzo (2013), 2 E|X - Z| - E|X - X'| - E|Z - Z'|, without a root.
+    """
+    entries = np.sort(off_diagonal(np.asarray(coupling, np.float64)))
+    entries = (entries - entries.mean()) / entries.std()
+    n = len(entries)
+    # E|x - Z| of a standard normal Z, and E|Z - Z'|, in closed form.
+    normal = scipy.stats.norm
+    to_normal = np.mean(2 * normal.pdf(entries) + entries * (2 * normal.cdf(entries) - 1))
+    # Sorted, entry i (from 0) is the larger one of i pairs and the smaller one of n - 1 - i.
+    among_entries = 2 * np.sum((2 * np.arange(n) - n + 1) * entries) / n**2
+    return float(2 * to_normal - among_entries - 2 / np.sqrt(np.pi))
+
+
+def off_diagonal(matrix: Float[np.ndarray, "d d"]) -> Float[np.ndarray, " m"]:
+    """Returns the d (d - 1) entries off the diagonal."""
+    return matrix[~np.eye(len(matrix), dtype=bool)]

@@ -1,0 +1,133 @@
+"""Scores run folders: every pending replicate in a process, each written as it finishes."""
+
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+import scipy
+import sklearn
+from joblib.externals.loky.process_executor import TerminatedWorkerError
+
+import mvae_jax
+from mvae_jax import files
+from mvae_jax.evaluate import embeddings, plan, progress, replicate
+from mvae_jax.evaluate.embeddings import FormatError
+from mvae_jax.evaluate.plan import Entry, Run
+
+VERSIONS = {
+    "mvae_jax": mvae_jax.__version__,
+    "numpy": np.__version__,
+    "scipy": scipy.__version__,
+    "scikit-learn": sklearn.__version__,
+}
+
+
+def score(paths: Iterable[Path], jobs: int | None = None) -> bool:
+    """Scores every run folder at or below the paths; returns whether every replicate has values.
+
+    jobs: processes, which share the cores' threads between them; by default one per core, and
+      never more than there is to score. One alone runs in this process.
+    """
+    folders = files.find_runs(paths)
+    if not folders:
+        print("error: path: no folder with embeddings/ there", file=sys.stderr)
+    runs = []
+    for folder in folders:
+        try:
+            run = plan.plan(folder)
+        except FormatError as error:
+            print(f"error: {error}", file=sys.stderr)
+            continue
+        plan.write(run)
+        runs.append(run)
+    try:
+        _score_pending(runs, jobs or joblib.cpu_count())
+    except TerminatedWorkerError:
+        print(
+            "error: a scoring process was killed, for its memory most likely; what was finished "
+            "is kept: run the command again, with --jobs=1",
+            file=sys.stderr,
+        )
+        return False
+    complete = [_finish(run) for run in runs]
+    return bool(folders) and len(runs) == len(folders) and all(complete)
+
+
+def score_replicate(folder: Path, name: str, latent_size: int, batch_size: int) -> Entry:
+    """Returns one replicate's entry of metrics.json: its values, or why there are none."""
+    path = folder / "embeddings" / f"{name}.npz"
+    try:
+        found = embeddings.read(path, folder / "model" / path.name, latent_size)
+    except FormatError as error:
+        return {"replicate": name, "seed": embeddings.seed_of_name(path), "failed": str(error)}
+    values, absent, curves = replicate.score(found, batch_size)
+
+    def origin(metric: str) -> dict[str, Any]:
+        """Returns what every number carries; that of C is over its entries, not over examples."""
+        split, n = ("test", len(found.mu["test"]))
+        if metric == "redundancy_index":
+            split, n = ("model", latent_size * (latent_size - 1))
+        settings = replicate.settings_of(metric)
+        return {"seed": found.seed, "split": split, "n": n, "settings": settings}
+
+    return {
+        "replicate": name,
+        "seed": found.seed,
+        "versions": VERSIONS,
+        "values": [{"metric": m, "value": value, **origin(m)} for m, value in values.items()],
+        "absent": [{"metric": m, "reason": reason} for m, reason in absent.items()],
+        "curves": {name: {**origin(name), **axes} for name, axes in curves.items()},
+    }
+
+
+def _score_pending(runs: list[Run], jobs: int) -> None:
+    tasks = [(run, name) for run in runs for name in run.pending]
+    if not tasks:
+        return
+    jobs = min(jobs, len(tasks))
+    with progress.replicates(len(tasks)) as report:
+        for position, entry, seconds in _in_parallel(tasks, jobs):
+            run, name = tasks[position]
+            if "failed" not in entry:
+                entry |= run.pending[name]
+            run.entries[name] = entry
+            plan.write(run)
+            outcome = f"failed: {entry['failed']}" if "failed" in entry else "scored"
+            report(f"{run.folder} {name}: {outcome}, {seconds:.1f} s")
+
+
+def _in_parallel(tasks: list[tuple[Run, str]], jobs: int) -> Iterator[tuple[int, Entry, float]]:
+    """Yields each task's position, entry and seconds, in the order in which they finish."""
+    threads = max(1, joblib.cpu_count() // jobs)
+    with joblib.parallel_config("loky", n_jobs=jobs, inner_max_num_threads=threads):
+        yield from joblib.Parallel(return_as="generator_unordered")(
+            joblib.delayed(_timed)(
+                position,
+                run.folder,
+                name,
+                run.config["latent_size"],
+                run.settings["elbo_release"]["batch_size"],
+            )
+            for position, (run, name) in enumerate(tasks)
+        )
+
+
+def _timed(position: int, *task: Any) -> tuple[int, Entry, float]:
+    start = time.perf_counter()
+    return position, score_replicate(*task), time.perf_counter() - start
+
+
+def _finish(run: Run) -> bool:
+    """Returns whether the run is complete, which ends embeddings that are not to be kept."""
+    failed = [entry for entry in run.entries.values() if "failed" in entry]
+    for entry in failed:
+        if entry["replicate"] not in run.pending:  # those were reported as they finished
+            print(f"{run.folder} {entry['replicate']}: {entry['failed']}", file=sys.stderr)
+    if not failed and not run.config.get("keep_embeddings", True):
+        for path in plan.embedding_files(run.folder):
+            path.unlink()
+    return bool(run.entries) and not failed

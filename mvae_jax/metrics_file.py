@@ -1,0 +1,141 @@
+"""The format of metrics.json, the one file between evaluation and report: read, check, write.
+
+    version     1; a file of another version is refused
+    dataset, source, protocol, model, latent_size    of the run's config.json
+    settings    by name, what the values were computed under: {"probe": {"C": 1.0, ...}, ...}
+    replicates  one entry each:
+      replicate   its name, `seed_<n>[__<swept scalars>]`; seed
+      failed      why there are no values; then nothing below is there
+      sha256      of the embeddings that were scored; sha256_model of the model, where there is one
+      values      [{metric, value, seed, split, n, settings}]: a finite number each, over n examples
+                  of the split, under the settings named; in nats per example where it has a unit
+      absent      [{metric, reason}]: the metrics that these embeddings cannot give
+      curves      {name: {seed, split, n, settings, <one list per axis>}}; null where undefined:
+                    reliability, reliability_standardised: examples, confidence, accuracy per bin
+                    covariance_eigenvalues: eigenvalue, the largest first
+
+Written by evaluation, which imports no jax; read by whoever wants the numbers.
+"""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from mvae_jax import files
+
+VERSION = 1
+WAY_OUT = "run python -m mvae_jax.evaluate on the folder"
+# What each object must hold, and of which type.
+RUN: dict[str, type] = {
+    "dataset": str,
+    "source": str,
+    "protocol": str,
+    "model": str,
+    "latent_size": int,
+    "settings": dict,
+    "replicates": list,
+}
+REPLICATE: dict[str, type] = {
+    "replicate": str,
+    "seed": int,
+    "sha256": str,
+    "values": list,
+    "absent": list,
+}
+FAILED: dict[str, type] = {"replicate": str, "failed": str}
+COMPUTED: dict[str, type] = {"seed": int, "split": str, "n": int, "settings": list}
+VALUE: dict[str, type] = {"metric": str, "value": float, **COMPUTED}
+ABSENT: dict[str, type] = {"metric": str, "reason": str}
+
+
+class MetricsError(ValueError):
+    """A metrics.json that is missing or not of this format; names the file, field and way out."""
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Reads and checks a metrics.json; raises MetricsError."""
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise MetricsError(f"{path}: not readable ({error}); {WAY_OUT}") from error
+    try:
+        check(found)
+    except MetricsError as error:
+        raise MetricsError(f"{path}: {error}; {WAY_OUT}") from error
+    return found
+
+
+def write(path: Path, content: dict[str, Any]) -> None:
+    """Writes what `read` reads, after the same check; the file is whole or as it was."""
+    content = {"version": VERSION, **content}
+    check(content)
+    files.write_text(path, _dumps(content) + "\n")
+
+
+def check(content: Any) -> None:
+    """Raises MetricsError, which names the first field that is not of the format."""
+    version = content.get("version") if isinstance(content, dict) else None
+    if version != VERSION:
+        raise MetricsError(f"version is {version!r}, not {VERSION}")
+    _check_fields(content, RUN, "")
+    names = []
+    for position, entry in enumerate(content["replicates"]):
+        where = f"replicates[{position}]."
+        failed = isinstance(entry, dict) and "failed" in entry
+        _check_fields(entry, FAILED if failed else REPLICATE, where)
+        names.append(entry["replicate"])
+        if not failed:
+            _check_scored(entry, content["settings"], where)
+    _check_unique(names, "replicates")
+
+
+def _check_scored(entry: dict[str, Any], settings: dict[str, Any], where: str) -> None:
+    for position, value in enumerate(entry["values"]):
+        _check_fields(value, VALUE, f"{where}values[{position}].")
+    for position, absent in enumerate(entry["absent"]):
+        _check_fields(absent, ABSENT, f"{where}absent[{position}].")
+    _check_unique([row["metric"] for row in entry["values"] + entry["absent"]], f"{where}metric")
+    curves = entry.get("curves", {})
+    for name, curve in curves.items():
+        _check_fields(curve, COMPUTED, f"{where}curves.{name}.")
+    for computed in [*entry["values"], *curves.values()]:
+        what = computed.get("metric", "a curve")
+        unknown = sorted(set(computed["settings"]) - set(settings))
+        if unknown:
+            raise MetricsError(f"{where}{what} has settings {unknown}, which are not in settings")
+        if computed["seed"] != entry["seed"]:
+            raise MetricsError(f"{where}{what} is of seed {computed['seed']}, not of its entry's")
+
+
+def _check_fields(found: Any, fields: dict[str, type], where: str) -> None:
+    for field, kind in fields.items():
+        value: Any = found.get(field) if isinstance(found, dict) else None
+        # A whole number is a float too; true and false are no numbers.
+        fits = isinstance(value, (int, float) if kind is float else kind)
+        if not fits or isinstance(value, bool) or (kind is float and not math.isfinite(value)):
+            raise MetricsError(f"{where}{field} is {value!r}, not a {kind.__name__}")
+
+
+def _check_unique(names: list[str], where: str) -> None:
+    for name in names:
+        if names.count(name) > 1:
+            raise MetricsError(f"{where} has {name} {names.count(name)} times")
+
+
+def _dumps(value: Any, indent: str = "\n") -> str:
+    """Returns JSON with one line for every object that holds no other object."""
+
+    def holds_objects(value: Any) -> bool:
+        children = value.values() if isinstance(value, dict) else value
+        return isinstance(value, (dict, list)) and any(
+            isinstance(child, dict) or holds_objects(child) for child in children
+        )
+
+    if not holds_objects(value):
+        return json.dumps(value, allow_nan=False)
+    deeper = f"{indent} "
+    if isinstance(value, list):
+        return f"[{deeper}{f',{deeper}'.join(_dumps(v, deeper) for v in value)}{indent}]"
+    pairs = (f"{json.dumps(key)}: {_dumps(v, deeper)}" for key, v in value.items())
+    return f"{{{deeper}{f',{deeper}'.join(pairs)}{indent}}}"

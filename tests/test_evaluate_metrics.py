@@ -1,0 +1,352 @@
+"""Every metric against a closed form or scikit-learn, and against a loop over its definition."""
+
+import math
+
+import numpy as np
+import pytest
+import scipy.integrate
+import scipy.stats
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.cluster import KMeans
+from sklearn.metrics import (
+    accuracy_score,
+    adjusted_rand_score,
+    brier_score_loss,
+    log_loss,
+    normalized_mutual_info_score,
+)
+from sklearn.preprocessing import StandardScaler
+
+from mvae_jax.evaluate import classification, clusters, geometry, terms
+
+RNG = np.random.default_rng(0)
+
+
+def predictions(n=500, k=7, seed=0, sharpness=1.0):
+    """Log probabilities, and targets drawn from flatter ones: overconfident."""
+    rng = np.random.default_rng(seed)
+    scores = rng.normal(size=(n, k))
+    targets = np.array([rng.choice(k, p=np.exp(s) / np.exp(s).sum()) for s in scores])
+    log_p = sharpness * scores
+    log_p -= np.log(np.exp(log_p).sum(axis=1, keepdims=True))
+    return log_p, targets
+
+
+# --- classification ----------------------------------------------------------------------------
+
+
+def test_accuracy_and_nll_are_scikit_learns_and_a_loops():
+    log_p, targets = predictions()
+    accuracy = classification.accuracy(log_p, targets)
+    assert accuracy == accuracy_score(targets, log_p.argmax(axis=1))
+    assert accuracy == np.mean(
+        [max(range(7), key=lambda k: row[k]) == t for row, t in zip(log_p, targets, strict=True)]
+    )
+    nll = classification.negative_log_likelihood(log_p, targets)
+    assert nll == pytest.approx(log_loss(targets, np.exp(log_p)), rel=1e-9)
+    assert nll == pytest.approx(-sum(row[t] for row, t in zip(log_p, targets, strict=True)) / 500)
+
+
+def test_nll_of_an_impossible_class_is_its_log_probability():
+    log_p = np.array([[0.0, -2000.0]])
+    assert classification.negative_log_likelihood(log_p, np.array([1])) == 2000
+
+
+def test_brier_is_scikit_learns_and_a_loops():
+    log_p, targets = predictions()
+    brier = classification.brier(log_p, targets)
+    loop = sum(
+        sum((math.exp(value) - (k == t)) ** 2 for k, value in enumerate(row))
+        for row, t in zip(log_p, targets, strict=True)
+    )
+    assert brier == pytest.approx(loop / len(targets), rel=1e-12)
+    # Of two classes scikit-learn's is over one of them: the halved score.
+    log_p, targets = predictions(k=2)
+    halved = classification.brier(log_p, targets) / 2
+    assert halved == pytest.approx(brier_score_loss(targets, np.exp(log_p[:, 1])), rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("p", "expected"), [((1.0, 0.0), 0.0), ((0.0, 1.0), 2.0), ((0.5, 0.5), 0.5)]
+)
+def test_brier_in_closed_form(p, expected):
+    with np.errstate(divide="ignore"):
+        log_p = np.log(np.array([p]))
+    assert classification.brier(log_p, np.array([0])) == pytest.approx(expected)
+
+
+def ece_by_loop(confidence, hits, num_bins, drop_certain):
+    """The release's loop over bins: lower <= confidence < upper, the last closed unless dropped."""
+    total = 0.0
+    edges = np.linspace(0, 1, num_bins + 1)
+    for b in range(num_bins):
+        inside = []
+        for i, c in enumerate(confidence):
+            last = b == num_bins - 1 and not drop_certain
+            if edges[b] <= c and (c < edges[b + 1] or (last and c == 1)):
+                inside.append(i)
+        if inside:
+            gap = np.mean([hits[i] for i in inside]) - np.mean([confidence[i] for i in inside])
+            total += len(inside) / len(confidence) * abs(gap)
+    return total
+
+
+@pytest.mark.parametrize("drop_certain", [True, False])
+@given(
+    st.lists(
+        st.tuples(st.one_of(st.floats(0, 1), st.sampled_from([0.2, 1.0, 14 / 15])), st.booleans()),
+        min_size=1,
+        max_size=40,
+    ),
+    st.integers(1, 20),
+)
+@settings(max_examples=60, deadline=None)
+def test_ece_is_the_loop_over_bins(drop_certain, pairs, num_bins):
+    confidence, hits = (np.array(column) for column in zip(*pairs, strict=True))
+    found = classification.expected_calibration_error(confidence, hits, num_bins, drop_certain)
+    assert found == pytest.approx(ece_by_loop(confidence, hits, num_bins, drop_certain), abs=1e-12)
+
+
+def test_ece_in_closed_form():
+    """Confidence 0.8 with an accuracy of 0.6 is 0.2 off; the certain and wrong quarter counts 1."""
+    confidence = np.r_[np.full(15, 0.8), np.full(5, 1.0)]
+    hits = np.r_[np.ones(9), np.zeros(11)].astype(bool)
+    ece = classification.expected_calibration_error
+    assert ece(confidence, hits) == pytest.approx(0.75 * 0.2 + 0.25)
+    assert ece(confidence, hits, drop_certain=True) == pytest.approx(0.75 * 0.2)
+
+
+def test_reliability_counts_every_example_once():
+    log_p, targets = predictions(sharpness=3)
+    confidence, hits = classification.confidence_and_hits(log_p, targets)
+    curve = classification.reliability(confidence, hits)
+    assert curve.examples.shape == (15,)
+    assert curve.examples.sum() == len(targets)
+    full = curve.examples > 0
+    assert not full.all()  # no confidence is below 1/7
+    assert np.isnan(curve.accuracy[~full]).all()
+    assert np.sum(curve.examples[full] * curve.accuracy[full]) == pytest.approx(hits.sum())
+    assert np.sum(curve.examples[full] * curve.confidence[full]) == pytest.approx(confidence.sum())
+    assert np.all(np.diff(curve.confidence[full]) > 0)
+    gap = classification.expected_calibration_error(confidence, hits)
+    mean_gap = np.sum(curve.examples[full] * (curve.confidence - curve.accuracy)[full]) / 500
+    assert gap >= mean_gap > 0.05  # overconfident, as drawn
+
+
+# --- terms -------------------------------------------------------------------------------------
+
+
+def test_mean_of_batch_means_weighs_the_small_last_batch_more():
+    values = np.r_[np.zeros(200), 9.0].astype(np.float32)
+    assert terms.mean_of_batch_means(values, 100) == 3
+    assert terms.mean(values) == pytest.approx(9 / 201)
+    values = RNG.normal(size=300).astype(np.float32)
+    assert terms.mean_of_batch_means(values, 100) == pytest.approx(terms.mean(values))
+
+
+# --- clusters ----------------------------------------------------------------------------------
+
+
+def blobs(separation):
+    labels = np.repeat(np.arange(4), 60)
+    x = separation * np.eye(4)[labels] + np.random.default_rng(1).normal(size=(240, 4))
+    return x.astype(np.float32), labels * 3 - 2
+
+
+def test_separated_classes_are_found_and_their_names_do_not_matter():
+    x, labels = blobs(separation=50)
+    assert clusters.agreement(x, labels) == pytest.approx((1, 1))
+
+
+def contingency(labels, found):
+    """Returns the joint counts, by loops."""
+    table = np.zeros((len(set(labels)), len(set(found))))
+    rows, columns = sorted(set(labels)), sorted(set(found))
+    for label, cluster in zip(labels, found, strict=True):
+        table[rows.index(label), columns.index(cluster)] += 1
+    return table
+
+
+def test_nmi_and_ari_are_those_of_the_definition():
+    x, labels = blobs(separation=2)
+    found = KMeans(4, n_init=10, random_state=0).fit_predict(x)
+    nmi, ari = clusters.agreement(x, labels)
+    assert nmi == normalized_mutual_info_score(labels, found, average_method="arithmetic")
+    assert ari == adjusted_rand_score(labels, found)
+
+    table = contingency(labels, found)
+    p = table / table.sum()
+    marginals = p.sum(axis=1), p.sum(axis=0)
+    information = scipy.stats.entropy(p.ravel(), np.outer(*marginals).ravel())
+    assert nmi == pytest.approx(information / np.mean([scipy.stats.entropy(m) for m in marginals]))
+
+    def agreeing_pairs(counts):
+        return sum(c * (c - 1) / 2 for c in np.ravel(counts))
+
+    both = agreeing_pairs(table)
+    one, other = (agreeing_pairs(table.sum(axis=axis)) for axis in (0, 1))
+    chance = one * other / agreeing_pairs([len(labels)])
+    assert ari == pytest.approx((both - chance) / ((one + other) / 2 - chance))
+    assert 0.2 < ari < 0.98  # neither chance nor perfect
+
+
+def test_identical_embeddings_have_no_clusters(recwarn):
+    _, labels = blobs(separation=2)
+    assert clusters.agreement(np.ones((240, 4), np.float32), labels) == (0, 0)
+    assert not recwarn.list
+
+
+# --- geometry ----------------------------------------------------------------------------------
+
+
+def test_standardise_is_scikit_learns_scaler():
+    reference, x = RNG.normal(3, 5, size=(50, 4)), RNG.normal(size=(20, 4))
+    reference[:, 2] = 0.1  # constant, and no binary fraction
+    found = geometry.standardise(x, reference)
+    np.testing.assert_allclose(found, StandardScaler().fit(reference).transform(x))
+    itself = geometry.standardise(reference, reference)
+    np.testing.assert_allclose(itself[:, [0, 1, 3]].std(axis=0), 1)
+    np.testing.assert_allclose(itself[:, 2], 0, atol=1e-15)
+
+
+def test_active_units_count_variances_above_a_hundredth():
+    signs = np.tile([[1.0], [-1.0]], (50, 1))
+    # The variances are scale^2 x 100/99.
+    scales = np.sqrt(np.array([0.0, 0.0099 * 0.99, 0.0101 * 0.99, 4.0]))
+    mu = (7 + signs * scales).astype(np.float64)
+    assert geometry.active_units(mu) == 2
+    by_loop = 0
+    for column in mu.T:
+        mean = sum(column) / 100
+        by_loop += sum((v - mean) ** 2 for v in column) / 99 > 0.01
+    assert by_loop == 2
+
+
+def rotated_gaussian(variances, n=400):
+    """Embeddings whose sample covariance has exactly these eigenvalues."""
+    rng = np.random.default_rng(2)
+    d = len(variances)
+    x = rng.normal(size=(n, d))
+    x -= x.mean(axis=0)
+    white = x @ np.linalg.inv(np.linalg.cholesky(np.cov(x, rowvar=False))).T
+    rotation = np.linalg.qr(rng.normal(size=(d, d)))[0]
+    return white * np.sqrt(variances) @ rotation.T, rotation
+
+
+def test_eigenvalues_of_the_covariance():
+    variances = np.array([5.0, 2.0, 0.3, 1e-6])
+    mu, rotation = rotated_gaussian(variances)
+    np.testing.assert_allclose(geometry.covariance_eigenvalues(mu), variances, rtol=1e-6)
+    np.testing.assert_allclose(geometry.covariance_eigenvalues(mu @ rotation), variances, rtol=1e-6)
+    one = geometry.covariance_eigenvalues(mu[:, :1])
+    np.testing.assert_allclose(one, [np.var(mu[:, 0], ddof=1)])
+
+
+def test_total_correlation_of_two_is_the_mutual_information():
+    """-log(1 - r^2) / 2 for two normals of correlation r, invariant to shift and scale."""
+    mu, _ = rotated_gaussian([3.0, 0.5])
+    mu = mu * [10, 0.1] + [1, -3]
+    r = scipy.stats.pearsonr(*mu.T).statistic
+    correlation = geometry.correlation(mu)
+    expected = -0.5 * np.log(1 - r**2)
+    assert geometry.gaussian_total_correlation(correlation) == pytest.approx(expected)
+    assert geometry.off_diagonal_correlation(correlation) == pytest.approx(abs(r))
+
+
+def test_total_correlation_is_the_kl_between_gaussians():
+    mu, _ = rotated_gaussian([3.0, 1.0, 0.5, 0.2])
+    covariance = np.cov(mu, rowvar=False)
+    marginal = np.diag(np.diag(covariance))
+    kl = 0.5 * (np.linalg.slogdet(marginal)[1] - np.linalg.slogdet(covariance)[1])
+    found = geometry.gaussian_total_correlation(geometry.correlation(mu))
+    assert found == pytest.approx(kl)
+    # Monte Carlo of E[log p(z) - log prod p(z_j)].
+    joint = scipy.stats.multivariate_normal(np.zeros(4), covariance)
+    product = scipy.stats.multivariate_normal(np.zeros(4), marginal)
+    z = joint.rvs(200_000, random_state=0)
+    assert np.mean(joint.logpdf(z) - product.logpdf(z)) == pytest.approx(found, abs=0.01)
+
+
+def test_total_correlation_of_independent_coordinates_is_the_stated_bias():
+    found = [
+        geometry.gaussian_total_correlation(
+            geometry.correlation(np.random.default_rng(seed).normal(size=(2000, 20)))
+        )
+        for seed in range(20)
+    ]
+    assert np.mean(found) == pytest.approx(20 * 19 / (4 * 2000), rel=0.05)
+
+
+def test_total_correlation_of_a_copy_is_infinite():
+    x = RNG.normal(size=(50, 2))
+    assert geometry.gaussian_total_correlation(geometry.correlation(np.c_[x, x[:, 0]])) == math.inf
+    few = RNG.normal(size=(5, 9))
+    assert geometry.gaussian_total_correlation(geometry.correlation(few)) == math.inf
+
+
+def test_off_diagonal_correlation_is_the_loop_over_pairs():
+    mu, _ = rotated_gaussian([3.0, 1.0, 0.5, 0.2])
+    pairs = [
+        abs(scipy.stats.pearsonr(mu[:, i], mu[:, j]).statistic)
+        for i in range(4)
+        for j in range(4)
+        if i != j
+    ]
+    found = geometry.off_diagonal_correlation(geometry.correlation(mu))
+    assert found == pytest.approx(np.mean(pairs))
+
+
+def test_constant_coordinates_have_no_correlation():
+    mu, _ = rotated_gaussian([3.0, 1.0, 0.5])
+    with_constant = np.insert(mu, 1, 0.1, axis=1)
+    np.testing.assert_allclose(geometry.correlation(with_constant), geometry.correlation(mu))
+
+
+# --- the redundancy index ----------------------------------------------------------------------
+
+
+def standardised_entries(coupling):
+    entries = [value for (i, j), value in np.ndenumerate(coupling) if i != j]
+    return (np.array(entries) - np.mean(entries)) / np.std(entries)
+
+
+def test_redundancy_index_is_the_integral_over_distribution_functions():
+    """The squared energy distance is 2 int (F - Phi)^2 (Székely and Rizzo 2013)."""
+    coupling = RNG.uniform(-1, 1, size=(6, 6))
+    entries = np.sort(standardised_entries(coupling))
+    edges = np.r_[-12, entries, 12]
+    integral = sum(
+        scipy.integrate.quad(
+            lambda t, f=i / 30: (f - scipy.stats.norm.cdf(t)) ** 2, *edges[i : i + 2]
+        )[0]
+        for i in range(31)
+    )
+    assert geometry.redundancy_index(coupling) == pytest.approx(2 * integral, rel=1e-6)
+
+
+def test_redundancy_index_is_the_loop_over_pairs():
+    coupling = RNG.standard_t(2, size=(5, 5))
+    x = standardised_entries(coupling)
+    among = np.mean([abs(a - b) for a in x for b in x])
+    z = np.random.default_rng(3).normal(size=400_000)
+    to_normal = np.mean([np.mean(np.abs(a - z)) for a in x])
+    expected = 2 * to_normal - among - 2 / math.sqrt(math.pi)
+    assert geometry.redundancy_index(coupling) == pytest.approx(expected, abs=0.01)
+
+
+def test_redundancy_index_ignores_diagonal_scale_and_shift():
+    coupling = RNG.normal(size=(20, 20))
+    index = geometry.redundancy_index(coupling)
+    moved = 7 * coupling + 3 + np.diag(RNG.normal(size=20) * 100)
+    assert geometry.redundancy_index(moved) == pytest.approx(index)
+    assert 0 < index < 0.01
+
+
+def test_redundancy_index_tells_structure_from_noise():
+    """Normal, then uniform, then sparse entries: further and further from a normal."""
+    rng = np.random.default_rng(4)
+    normal, uniform = rng.normal(size=(64, 64)), rng.uniform(size=(64, 64))
+    sparse = normal * (rng.uniform(size=(64, 64)) < 0.05)
+    indices = [geometry.redundancy_index(c) for c in (normal, uniform, sparse)]
+    assert indices[0] < 0.002 < indices[1] < indices[2] / 5
