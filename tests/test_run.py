@@ -344,7 +344,7 @@ def test_a_failed_seed_is_named_and_left_out(finished, tmp_path, monkeypatch, ca
     assert not evaluate.score([folder])
     assert not report.render([folder], tmp_path / "report")
     printed = capsys.readouterr().out
-    assert "seed_778" in printed
+    assert "778" in printed
     assert "log_likelihood was nan in epoch 1" in printed
 
 
