@@ -45,7 +45,11 @@ def write_full(root, model, z, dataset="mnist_basic", gain=0.0, **config):
     (run / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)))
     metrics = json.loads((run / "metrics.json").read_text())
     for entry in metrics["replicates"]:
-        bins = {"examples": [0, 30, 10], "confidence": [None, 0.5, 0.9], "accuracy": [None, 0.4, 0.8]}
+        bins = {
+            "examples": [0, 30, 10],
+            "confidence": [None, 0.5, 0.9],
+            "accuracy": [None, 0.4, 0.8],
+        }
         entry["curves"] = {"reliability": bins}
     (run / "metrics.json").write_text(json.dumps(metrics))
     return run
