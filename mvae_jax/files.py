@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
@@ -40,16 +40,19 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def find_runs(paths: Iterable[Path]) -> list[Path]:
-    """Returns the run folders at or below the paths: those that hold `embeddings/`.
+# A run whose seeds all failed has no embeddings, but a manifest.
+RUN_MARKS = frozenset({"embeddings", "manifest.json"})
 
-    A manifest.json marks one too: that of a run whose seeds all failed, which has no embeddings.
+
+def find_runs(paths: Iterable[Path], holding: Collection[str] = RUN_MARKS) -> list[Path]:
+    """Returns the run folders at or below the paths: those that hold any of these names.
+
     Folders whose name begins with a dot (runs moved aside) are not entered.
     """
     runs = set()
     for path in paths:
         for folder, subfolders, names in os.walk(path):
-            if "embeddings" in subfolders or "manifest.json" in names:
+            if not {*subfolders, *names}.isdisjoint(holding):
                 runs.add(Path(folder))
                 subfolders.clear()
             subfolders[:] = [name for name in subfolders if not name.startswith(".")]

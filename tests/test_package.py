@@ -28,7 +28,7 @@ def test_the_wheel_runs_digits_from_an_empty_folder(tmp_path):
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    assert "probe accuracy" in done.stdout
+    assert "accuracy (linear probe)" in done.stdout
     run = empty / "runs" / "digits" / "release" / "mvae-z2"
     assert (run / "metrics.json").is_file()
     assert (run / "report" / "tables.md").is_file()

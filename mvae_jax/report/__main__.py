@@ -1,4 +1,4 @@
-"""Prints and writes the tables of run folders: python -m mvae_jax.report PATH... [--out DIR]"""
+"""Reports on run folders: python -m mvae_jax.report PATH... [--out DIR] [--no-figures]"""
 
 import argparse
 import sys
@@ -12,13 +12,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m mvae_jax.report", description=__doc__)
     parser.add_argument("path", nargs="+", type=Path, help="a run folder, or a root of them")
     parser.add_argument("--out", type=Path, help="where to write; by default PATH/report")
+    parser.add_argument("--no-figures", action="store_true", help="tables and pages alone")
     args = parser.parse_args()
     for path in args.path:
         if not path.is_dir():
             parser.exit(2, f"error: path: got '{path}', which is no folder\n")
     if args.out is None and len(args.path) > 1:
         parser.exit(2, "error: --out: needed where there is more than one PATH\n")
-    sys.exit(0 if render(args.path, args.out or args.path[0] / "report") else 1)
+    out = args.out or args.path[0] / "report"
+    sys.exit(0 if render(args.path, out, draw=not args.no_figures) else 1)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,273 @@
+"""What the evidence says of the paper's claims: one rule for all of them.
+
+Three bodies of evidence answer: the paper's tables as printed, the same with their row labels
+corrected, and our runs. Gains are signed so that positive favours MVAE.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+import numpy as np
+import scipy.stats
+
+from mvae_jax.report import comparisons, reference
+from mvae_jax.report.claims import CLAIMS, COST, LINEAR, Claim, Growth, Place
+from mvae_jax.report.formats import Grid
+from mvae_jax.report.metrics import PAPER, describe
+from mvae_jax.report.runs import BASELINE, MODEL, Cell, Runs
+from mvae_jax.report.statistics import ALPHA, sign_test, summarise
+
+SUPPORTED, NOT_SUPPORTED, UNDECIDED = "supported", "not supported", "undecided"
+
+
+class Verdict(NamedTuple):
+    """What one body of evidence says of a claim; `detail` gives the figures behind it."""
+
+    verdict: str
+    seeds: int
+    detail: str
+
+    def __str__(self) -> str:
+        at = ""
+        if self.verdict == UNDECIDED and self.seeds:
+            at = f" at {self.seeds} seed" + "s" * (self.seeds > 1)
+        return f"**{self.verdict}{at}**: {self.detail}"
+
+
+class Pair(NamedTuple):
+    """One metric of both models in one cell, seed -> value, on the same seeds."""
+
+    vae: Mapping[int, float]
+    mvae: Mapping[int, float]
+
+
+class Evidence(NamedTuple):
+    """Pairs to judge claims by; published figures have one seed and are taken at their word."""
+
+    title: str
+    pairs: Mapping[tuple[str, Place], Pair]
+    published: bool
+
+
+# --- the rule ----------------------------------------------------------------------------------
+
+
+class Quantity(NamedTuple):
+    """One number that must favour MVAE: its gains [units, seeds], and whether seeds vary it."""
+
+    name: str
+    gains: np.ndarray
+    per_run: bool
+
+
+def judge(claim: Claim, evidence: Evidence) -> Verdict:
+    """Returns what the evidence says of the claim.
+
+    With seeds: supported where the interval of every quantity lies above minus the margin, not
+    supported where one lies below it; the intervals hold jointly at 95% (Bonferroni). Published
+    figures, and what does not vary with the seed, have no interval: a claim on each unit is
+    supported where none is worse and, without a margin, one is better; a claim on the average
+    where a sign test over units favours MVAE in every metric, and not where as many units are
+    worse as are better in one. A claim is not supported by a part of its cells.
+    """
+    quantities = list(_quantities(claim, evidence))
+    if not quantities:
+        return Verdict(UNDECIDED, 0, "not published" if evidence.published else "no such runs")
+    seeds = min(quantity.gains.shape[1] for quantity in quantities)
+    point = evidence.published or all(quantity.per_run for quantity in quantities)
+    margin = 0.0 if evidence.published else claim.margin
+    if point:
+        verdict, detail = (_judge_each if claim.each else _judge_average)(claim, quantities, margin)
+    elif seeds < 2:
+        verdict, detail = UNDECIDED, _judge_each(claim, quantities, margin)[1]
+    else:
+        verdict, detail = _judge_intervals(claim, quantities, margin)
+    units, named = sum(len(q.gains) for q in quantities), len(claim.metrics) * len(claim.units)
+    if units < named:
+        detail += f" ({units} of {named} there)"
+        if verdict == SUPPORTED or not claim.each:
+            verdict = UNDECIDED
+    return Verdict(verdict, 0 if point else seeds, detail)
+
+
+def _quantities(claim: Claim, evidence: Evidence) -> Iterator[Quantity]:
+    """Yields one quantity per metric and unit, or per metric for a claim on the average."""
+    for metric in claim.metrics:
+        found = {}
+        for unit in claim.units:
+            pairs = [evidence.pairs.get((metric, place)) for place in (*unit.cells, *unit.less)]
+            if all(pairs):
+                signs = np.repeat(
+                    [1 / len(unit.cells), -1 / max(1, len(unit.less))],
+                    [len(unit.cells), len(unit.less)],
+                )
+                relative = claim.margin > 0 and not evidence.published
+                gains = [_gain(metric, pair, relative) for pair in pairs if pair]
+                seeds = set.intersection(*(set(gain) for gain in gains))
+                found[unit.name] = {
+                    seed: float(np.dot(signs, [gain[seed] for gain in gains])) for seed in seeds
+                }
+        seeds = set.intersection(*map(set, found.values())) if found else set()
+        if not seeds:
+            continue
+        rows = {name: [gains[s] for s in sorted(seeds)] for name, gains in found.items()}
+        per_run = describe(metric).per_run
+        if claim.each:
+            for name, row in rows.items():
+                label = f"{describe(metric).title} {name}"
+                yield Quantity(label, np.array([row]), per_run)
+        else:
+            yield Quantity(describe(metric).title, np.array(list(rows.values())), per_run)
+
+
+def _gain(metric: str, pair: Pair, relative: bool) -> dict[int, float]:
+    """Returns seed -> MVAE's gain; relative to VAE's mean where a margin is a share of it."""
+    scale = abs(float(np.mean(list(pair.vae.values())))) if relative else 1.0
+    better = describe(metric).better
+    # Rounded, so that figures which print the same tie.
+    return {
+        seed: round(better * (pair.mvae[seed] - value) / scale, 10)
+        for seed, value in pair.vae.items()
+    }
+
+
+def _judge_each(claim: Claim, quantities: list[Quantity], margin: float) -> tuple[str, str]:
+    gains = np.concatenate([quantity.gains.mean(axis=1) for quantity in quantities])
+    better, worse = int((gains > margin).sum()), int((gains < -margin).sum())
+    tied = "tied" if margin == 0 else f"within {margin:.0%}"
+    detail = f"{better} better, {len(gains) - better - worse} {tied}, {worse} worse"
+    if worse:
+        name = "mixed" if better else "contradicted"
+        return NOT_SUPPORTED, f"{name}, {detail}"
+    return (SUPPORTED if better or margin else UNDECIDED), detail
+
+
+def _judge_average(claim: Claim, quantities: list[Quantity], margin: float) -> tuple[str, str]:
+    details, tests = [], []
+    for quantity in quantities:
+        test = sign_test(quantity.gains.mean(axis=1) + margin)
+        tests.append(test)
+        counts = f"{test.wins} better, {test.ties} tied, {test.losses} worse"
+        details.append(f"{quantity.name} {counts} (sign test p {comparisons.format_p(test.p)})")
+    detail = "; ".join(details)
+    if any(test.wins <= test.losses for test in tests):
+        return NOT_SUPPORTED, detail
+    return (SUPPORTED if all(test.p < ALPHA for test in tests) else UNDECIDED), detail
+
+
+def _judge_intervals(claim: Claim, quantities: list[Quantity], margin: float) -> tuple[str, str]:
+    confidence = 1 - ALPHA / len(quantities)
+    details, above, below = [], 0, 0
+    for quantity in quantities:
+        summary = summarise(quantity.gains.mean(axis=0).tolist(), confidence)
+        low, high = summary.interval or (-math.inf, math.inf)
+        above += low > -margin
+        below += high < -margin
+        details.append(f"{quantity.name} {summary.mean:+.3g} [{low:+.3g}, {high:+.3g}]")
+    if len(details) > len(PAPER):  # too many to list
+        rest = len(details) - above - below
+        details = [f"{above} above, {below} below, {rest} across {-margin:g} of {len(details)}"]
+    verdict = NOT_SUPPORTED if below else SUPPORTED if above == len(quantities) else UNDECIDED
+    return verdict, "; ".join(details)
+
+
+def judge_growth(claim: Growth, evidence: Evidence) -> Verdict:
+    """Returns whether the added cost grows no faster than linearly with z, per data set."""
+    details, verdicts = [], []
+    for metric in claim.metrics:
+        for dataset in dict.fromkeys(place[0] for name, place in evidence.pairs if name == metric):
+            added = {
+                z: float(np.mean(list(pair.mvae.values())) - np.mean(list(pair.vae.values())))
+                for (name, (of, z)), pair in sorted(evidence.pairs.items())
+                if name == metric and of == dataset
+            }
+            points = [(math.log(z), math.log(cost)) for z, cost in added.items() if cost > 0]
+            if len(points) < 3 or len(points) < len(added):
+                continue
+            fit = scipy.stats.linregress(*zip(*points, strict=True))
+            wide = float(fit.stderr) * scipy.stats.t.ppf(1 - ALPHA / 2, len(points) - 2)
+            details.append(
+                f"{describe(metric).title} {dataset} z^{fit.slope:.2f} "
+                f"[{fit.slope - wide:.2f}, {fit.slope + wide:.2f}]"
+            )
+            verdicts.append(
+                SUPPORTED
+                if fit.slope + wide <= LINEAR
+                else NOT_SUPPORTED
+                if fit.slope - wide > LINEAR
+                else UNDECIDED
+            )
+    if not verdicts:
+        reason = "not published" if evidence.published else "needs three latent sizes of both"
+        return Verdict(UNDECIDED, 0, reason)
+    for verdict in (NOT_SUPPORTED, UNDECIDED, SUPPORTED):
+        if verdict in verdicts:
+            return Verdict(verdict, 0, "; ".join(details))
+    raise AssertionError
+
+
+# --- the evidence ------------------------------------------------------------------------------
+
+
+def published(*, corrected: bool) -> Evidence:
+    """Returns the paper's tables, their row labels as printed or corrected."""
+    found = reference.printed(corrected=corrected)
+    pairs = {
+        (key.metric, (key.dataset, key.latent_size)): Pair(
+            {0: float(found[key._replace(model=BASELINE)])}, {0: float(found[key])}
+        )
+        for key in found
+        if key.model == MODEL
+    }
+    title = "paper, row labels corrected" if corrected else "paper, as printed"
+    return Evidence(title, pairs, published=True)
+
+
+def from_runs(runs: Runs, protocol: str) -> Evidence:
+    """Returns our runs of one protocol, without tags and swept scalars."""
+    pairs: dict[tuple[str, Place], Pair] = {}
+    for (setting, z, model), vae in runs.cells.items():
+        mvae = runs.cells.get(Cell(setting, z, MODEL))
+        if model != BASELINE or mvae is None or setting.variant or setting.protocol != protocol:
+            continue
+        place = (setting.dataset, z)
+        for metric, values in comparisons.paired(vae, mvae):
+            pairs[metric, place] = Pair(*values)
+        same_device = vae.environment.get("devices") == mvae.environment.get("devices")
+        for metric in vae.per_run.keys() & mvae.per_run.keys():
+            if metric != "epoch_seconds" or same_device:
+                pair = Pair({0: vae.per_run[metric]}, {0: mvae.per_run[metric]})
+                pairs[metric, place] = pair
+    return Evidence(f"our runs, {protocol} protocol", pairs, published=False)
+
+
+def audit(evidence: Evidence) -> list[Verdict]:
+    """Returns the verdict on each of CLAIMS, then on COST."""
+    return [*(judge(claim, evidence) for claim in CLAIMS), judge_growth(COST, evidence)]
+
+
+def table(runs: Runs) -> Grid:
+    """Returns one row per claim, one column per body of evidence."""
+    protocols = dict.fromkeys(
+        cell.setting.protocol for cell in runs.cells if not cell.setting.variant
+    )
+    bodies = [published(corrected=False), published(corrected=True)]
+    bodies += [from_runs(runs, protocol) for protocol in protocols]
+    verdicts = zip(*map(audit, bodies), strict=True)
+    said = [*((c.where, c.says, c.tested_by) for c in CLAIMS), COST[:3]]
+    rows = [(*claim, *map(str, row)) for claim, row in zip(said, verdicts, strict=True)]
+    return Grid(
+        "What the paper claims, and what the figures say",
+        ("section", "claim", "tested by", *(body.title for body in bodies)),
+        rows,
+        notes=[
+            "The claims are paraphrased. Gains are signed so that positive favours MVAE. Brackets "
+            "hold joint 95% intervals over seeds (Bonferroni over a claim's quantities).",
+            "The paper's figures are of one seed each and have no interval; their column says "
+            "whether the tables agree with the text, not whether a difference is real.",
+            "Undecided: the evidence is not there, is of a part of the cells, or its intervals "
+            "leave both answers open.",
+        ],
+        widths=(9, 26, 26, *[32] * len(bodies)),
+    )

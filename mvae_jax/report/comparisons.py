@@ -1,0 +1,205 @@
+"""MVAE against VAE, cell by cell: which differences are there, and which are real."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mvae_jax.report.formats import Grid
+from mvae_jax.report.metrics import METRICS, describe
+from mvae_jax.report.runs import BASELINE, MODEL, Cell, Problem, Runs, Scores, Setting
+from mvae_jax.report.statistics import ALPHA, Comparison, compare, holm, sign_test
+
+
+class Compared(NamedTuple):
+    """One cell's comparison, MODEL - BASELINE; p_holm is None below two seeds."""
+
+    comparison: Comparison
+    p_holm: float | None
+    family: int  # the number of cells that Holm's correction ran over
+
+    @property
+    def significant(self) -> bool:
+        """Whether the difference stands after the correction."""
+        return self.p_holm is not None and self.p_holm < ALPHA
+
+
+Place = tuple[str, Setting, int]  # metric, table, latent size
+
+
+class Comparisons(NamedTuple):
+    """All comparisons of a report, and the runs that one would need to compare more."""
+
+    found: dict[Place, Compared]
+    missing: dict[Setting, list[str]]
+
+    @property
+    def problems(self) -> list[Problem]:
+        """The missing runs, as problems of the report."""
+        return [
+            Problem(str(setting), reason)
+            for setting, reasons in self.missing.items()
+            for reason in reasons
+        ]
+
+
+def compare_all(runs: Runs) -> Comparisons:
+    """Compares every pair of cells in every metric that both have.
+
+    Holm's correction runs over one metric's cells: all data sets and latent sizes of a protocol.
+    """
+    raw: dict[Place, Comparison] = {}
+    missing: dict[Setting, list[str]] = defaultdict(list)
+    for setting, z in _places(runs):
+        models = {m: runs.cells.get(Cell(setting, z, m)) for m in (BASELINE, MODEL)}
+        for model, scores in models.items():
+            if scores is None:
+                missing[setting].append(f"z={z}: no run of {model}")
+        for metric, (x, y) in paired(*models.values()):
+            raw[metric, setting, z] = compare(x, y)
+    families = defaultdict(list)
+    for place, comparison in raw.items():
+        if comparison.p_t is not None:
+            metric, setting, _ = place
+            families[metric, setting.protocol, setting.variant].append(place)
+    found = {place: Compared(comparison, None, 0) for place, comparison in raw.items()}
+    for places in families.values():
+        adjusted = holm(np.array([raw[place].p_t for place in places], float))
+        for place, p in zip(places, adjusted, strict=True):
+            found[place] = Compared(raw[place], float(p), len(places))
+    return Comparisons(found, dict(missing))
+
+
+def paired(
+    vae: Scores | None, mvae: Scores | None
+) -> Iterator[tuple[str, tuple[dict[int, float], dict[int, float]]]]:
+    """Yields the metrics that both cells have, with their values on the same seeds.
+
+    A seed that failed in one of them is left out of both.
+    """
+    if vae is None or mvae is None or vae.missing or mvae.missing:
+        return
+    seeds = vae.replicates.keys() - vae.failed.keys() - mvae.failed.keys()
+    for metric in vae.values if seeds else ():
+        if metric in mvae.values and not vae.why_missing(metric) + mvae.why_missing(metric):
+            x, y = vae.values[metric], mvae.values[metric]
+            yield metric, ({s: x[s] for s in seeds}, {s: y[s] for s in seeds})
+
+
+def _places(runs: Runs) -> list[tuple[Setting, int]]:
+    """Returns the rows of the tables that hold runs of both models, somewhere."""
+    models = defaultdict(set)
+    for cell in runs.cells:
+        models[cell.setting].add(cell.model)
+    return sorted(
+        {
+            (cell.setting, cell.latent_size)
+            for cell in runs.cells
+            if cell.model in (BASELINE, MODEL) and {BASELINE, MODEL} <= models[cell.setting]
+        }
+    )
+
+
+# --- as tables ---------------------------------------------------------------------------------
+
+
+def _by_metric(found: dict[Place, Compared]) -> dict[tuple[str, str], dict[Place, Compared]]:
+    """Groups by metric and protocol, the metrics in their usual order."""
+    order = [*METRICS, *sorted({metric for metric, _, _ in found} - METRICS.keys())]
+    groups: dict[tuple[str, str], dict[Place, Compared]] = defaultdict(dict)
+    for place in sorted(found, key=lambda place: (order.index(place[0]), place[1:])):
+        metric, setting, _ = place
+        protocol = ", ".join(filter(None, [setting.protocol, setting.variant]))
+        groups[metric, protocol][place] = found[place]
+    return groups
+
+
+def overview(comparisons: Comparisons) -> Grid:
+    """Returns one row per metric: wins, ties and losses over cells, and how many are real."""
+    rows = []
+    for (metric, protocol), group in _by_metric(comparisons.found).items():
+        better = describe(metric).better
+        if not better:
+            continue
+        gains = [c.comparison.difference.mean * better for c in group.values()]
+        test = sign_test(np.array(gains))
+        real = [c.comparison.difference.mean * better > 0 for c in group.values() if c.significant]
+        smallest = max(c.comparison.smallest_p or 1.0 for c in group.values())
+        rows.append(
+            (
+                describe(metric).heading,
+                protocol,
+                str(len(group)),
+                f"{test.wins} / {test.ties} / {test.losses}",
+                format_p(test.p),
+                f"{sum(real)} / {len(real) - sum(real)}",
+                format_p(smallest),
+            )
+        )
+    headers = ("metric", "protocol", "cells", "mvae wins / ties / losses", "sign test p")
+    return Grid(
+        "MVAE against VAE over cells",
+        (*headers, "significant for mvae / vae", "smallest p of a sign flip"),
+        rows,
+        notes=[
+            "A win is a cell (one data set, one latent size) whose mean over seeds is better. The "
+            "sign test's unit is the cell; cells of one data set share its images, so that it is "
+            "a summary and no proof.",
+            "Significant: paired t-test over seeds, Holm's correction over the metric's cells, "
+            f"at {ALPHA:.2g}.",
+            "The last column is what a sign-flip permutation test over the seeds can reach at "
+            "best; above the level, it can never confirm a cell by itself.",
+        ],
+    )
+
+
+def details(comparisons: Comparisons) -> Iterator[Grid]:
+    """Yields one table per metric with every cell's comparison."""
+    headers = ("data set", "z", "seeds", "difference", "95% interval", "effect size d_z")
+    tests = ("t-test p", "after Holm", "sign-flip p", "smallest")
+    for (metric, protocol), group in _by_metric(comparisons.found).items():
+        shown = describe(metric)
+        rows = []
+        for (_, setting, z), (c, p_holm, _family) in group.items():
+            interval = "-"
+            if c.difference.interval:
+                interval = " to ".join(
+                    f"{end:+.{shown.decimals}f}" for end in c.difference.interval
+                )
+            effect = "-" if c.effect_size is None else f"{c.effect_size:+.2f}"
+            mean = f"{c.difference.mean:+.{shown.decimals}f}"
+            bold = "**" if p_holm is not None and p_holm < ALPHA else ""
+            data = setting.dataset + (f" ({setting.source})" if setting.source else "")
+            start = (data, str(z), str(c.difference.n), f"{bold}{mean}{bold}", interval, effect)
+            rows.append((*start, *map(format_p, (c.p_t, p_holm, c.p_flip, c.smallest_p))))
+        yield Grid(f"{shown.label}: mvae - vae, {protocol} protocol", (*headers, *tests), rows)
+
+
+def records(comparisons: Comparisons) -> Iterable[dict[str, Any]]:
+    """Yields the comparisons in full precision, one row each, for a CSV file."""
+    for (metric, setting, z), (c, p_holm, family) in comparisons.found.items():
+        low, high = c.difference.interval or (None, None)
+        yield {
+            **setting._asdict(),
+            "latent_size": z,
+            "metric": metric,
+            "seeds": c.difference.n,
+            "difference": c.difference.mean,
+            "low95": low,
+            "high95": high,
+            "sd": c.difference.sd,
+            "effect_size": c.effect_size,
+            "p_t": c.p_t,
+            "p_holm": p_holm,
+            "family": family,
+            "p_flip": c.p_flip,
+            "smallest_p": c.smallest_p,
+        }
+
+
+def format_p(p: float | None) -> str:
+    """Returns a p-value as it is printed."""
+    if p is None:
+        return "-"
+    return "<0.0001" if p < 1e-4 else f"{p:.4f}"

@@ -1,0 +1,98 @@
+"""Figures of a report: what the tables cannot show.
+
+Each figure is of one table's runs (one data set, source and protocol). A figure whose files are
+not there is not drawn.
+"""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+from mvae_jax import files
+from mvae_jax.report.comparisons import Comparisons
+from mvae_jax.report.figures import latents, pictures, scores, style
+from mvae_jax.report.runs import Problem, Runs, Setting, models_of
+
+FIGURES: dict[str, tuple[Callable[..., Figure | None], str]] = {
+    "metrics": (
+        scores.metrics_against_latent_size,
+        "Mean over seeds and its 95% interval; crosses: the author's release (one seed).",
+    ),
+    "differences": (
+        scores.paired_differences,
+        "MVAE - VAE, paired by seed, with its 95% interval. Filled: significant after Holm's "
+        "correction. The shaded side is where MVAE is better.",
+    ),
+    "training": (
+        scores.training_curves,
+        "Training ELBO: mean over seeds, the band from the least to the greatest.",
+    ),
+    "reliability": (
+        scores.reliability,
+        "The linear probe's accuracy against its confidence; on the diagonal it is calibrated. "
+        "Bins of all seeds together.",
+    ),
+    "coupling": (
+        latents.coupling,
+        "C of the first seed, and its singular values for every seed.",
+    ),
+    "covariance": (
+        latents.covariance,
+        "Covariance of the test embeddings mu over examples, first seed.",
+    ),
+    "embeddings": (
+        latents.plane,
+        "Test embeddings at z=2, first seed, coloured by class.",
+    ),
+    "reconstructions": (
+        pictures.reconstructions,
+        "Input and reconstructions from a sampled z, first seed, first images in file order.",
+    ),
+    "sweeps": (
+        pictures.sweeps,
+        "Decoded plane z_0 (down) against z_1 (across), others 0, over normal quantiles; first "
+        "seed.",
+    ),
+}
+
+
+class Drawn(NamedTuple):
+    """A figure on disk."""
+
+    title: str
+    caption: str
+    path: Path
+
+
+def draw(runs: Runs, comparisons: Comparisons, out: Path) -> tuple[list[Drawn], list[Problem]]:
+    """Draws every figure whose data is there, as PNG files in `out`.
+
+    Returns the figures, and those that a damaged file kept from being drawn.
+    """
+    drawn: list[Drawn] = []
+    problems: list[Problem] = []
+    for setting, of_table in runs.tables().items():
+        order = models_of(of_table)
+        items = sorted(of_table.items(), key=lambda item: order.index(item[0].model))
+        cells = {cell: scores for cell, scores in items if not scores.missing}
+        for name, (function, caption) in FIGURES.items():
+            with mpl.rc_context(style.RC):
+                try:
+                    figure = function(cells, comparisons)
+                except ValueError as error:
+                    problems.append(Problem(f"{setting}, figure {name}", str(error)))
+                    continue
+                if figure is not None:
+                    path = out / f"{name_of(setting)}-{name}.png"
+                    files.write_bytes(path, figure.savefig)
+                    drawn.append(Drawn(f"{setting}: {name}", caption, path))
+    return drawn, problems
+
+
+def name_of(setting: Setting) -> str:
+    """Returns a table's name as it may stand in a file name."""
+    return re.sub(r"[^\w.=-]+", "_", "-".join(filter(None, setting)))

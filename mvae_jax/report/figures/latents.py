@@ -1,0 +1,126 @@
+"""Figures of the latent space: C, the covariance of the embeddings, the plane of two of them."""
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from mvae_jax.report.comparisons import Comparisons
+from mvae_jax.report.figures import style
+from mvae_jax.report.measures import open_npz
+from mvae_jax.report.runs import Cells, Scores, models_of
+
+NUM_POINTS = 3000  # of a scatter plot
+
+
+def coupling(cells: Cells, _comparisons: Comparisons) -> Figure | None:
+    """Draws C as a heat map for each z, and its singular values below."""
+    matrices = {
+        cell.latent_size: [
+            c
+            for seed in scores.replicates
+            if (c := _load(scores, "model", seed, "coupling")) is not None
+        ]
+        for cell, scores in cells.items()
+        if cell.model == "mvae"
+    }
+    matrices = {z: of_seeds for z, of_seeds in sorted(matrices.items()) if of_seeds}
+    if not matrices:
+        return None
+    side = style.WIDTH / max(len(matrices), 4)
+    figure = Figure(figsize=(side * len(matrices), side + 1.5), layout="constrained")
+    axes = figure.subplots(2, len(matrices), squeeze=False, height_ratios=(side, 1.5))
+    for (z, of_seeds), (map_axes, spectrum) in zip(matrices.items(), axes.T, strict=True):
+        _heat_map(map_axes, of_seeds[0])
+        map_axes.set_title(f"C, z={z}")
+        for c in of_seeds:
+            values = np.linalg.svd(c, compute_uv=False)
+            x = np.linspace(0, 1, len(values))
+            spectrum.plot(x, values, color=style.MODEL_COLOURS["mvae"], alpha=0.6)
+        spectrum.set_xlabel("rank / z")
+        spectrum.sharey(axes[1, 0])
+    axes[1, 0].set_ylabel("singular value")
+    axes[1, 0].set_ylim(bottom=0)
+    return figure
+
+
+def covariance(cells: Cells, _comparisons: Comparisons) -> Figure | None:
+    """Draws the covariance of the test embeddings: a row per model, a column per z."""
+    found = {}
+    for cell, scores in cells.items():
+        mu = _load(scores, "embeddings", _first(scores), "mu_test")
+        if mu is not None:
+            found[cell.model, cell.latent_size] = np.atleast_2d(np.cov(mu, rowvar=False))
+    if not found:
+        return None
+    models = models_of(cells)
+    sizes = sorted({z for _, z in found})
+    side = style.WIDTH / max(len(sizes), 4)
+    size = (side * len(sizes), len(models) * (side + 0.1))
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots(len(models), len(sizes), squeeze=False)
+    for row, model in zip(axes, models, strict=True):
+        for ax, z in zip(row, sizes, strict=True):
+            if (model, z) in found:
+                _heat_map(ax, found[model, z])
+                ax.set_title(f"{model}, z={z}")
+            else:
+                ax.set_visible(False)
+    return figure
+
+
+def plane(cells: Cells, _comparisons: Comparisons) -> Figure | None:
+    """Draws the two-dimensional test embeddings, coloured by class."""
+    found = {}
+    for cell, scores in cells.items():
+        if cell.latent_size == 2:
+            mu = _load(scores, "embeddings", _first(scores), "mu_test")
+            label = _load(scores, "embeddings", _first(scores), "label_test")
+            if mu is not None:
+                found[cell.model] = (mu, np.zeros(len(mu), int) if label is None else label)
+    if not found:
+        return None
+    figure, axes = style.panels(len(found), 3, 3.0)
+    for (model, (mu, label)), ax in zip(found.items(), axes, strict=True):
+        classes = np.unique(label)
+        few = len(classes) <= len(style.CLASS_COLOURS)
+        colours = np.array(style.CLASS_COLOURS)[np.searchsorted(classes, label)] if few else label
+        x, y = mu[:NUM_POINTS].T
+        ax.scatter(x, y, c=colours[:NUM_POINTS], s=6, alpha=0.7, linewidths=0)
+        for name in classes if few else ():
+            position = np.median(mu[label == name, :2], axis=0)
+            box = {"boxstyle": "round,pad=0.15", "facecolor": "white", "alpha": 0.8, "linewidth": 0}
+            ax.annotate(str(name), position, ha="center", va="center", bbox=box)
+        ax.set_title(model)
+        ax.set_xlabel(r"$\mu_0$")
+        ax.set_ylabel(r"$\mu_1$")
+        ax.set_aspect("equal", adjustable="datalim")
+    return figure
+
+
+def _heat_map(ax: Axes, matrix: np.ndarray) -> None:
+    """Draws a matrix around zero, with the greatest entry at the ends of the scale."""
+    limit = float(np.abs(matrix).max()) or 1.0
+    image = ax.imshow(matrix, cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest")
+    ax.set_xticks([])
+    ax.set_yticks([])
+    ax.spines[:].set_visible(False)
+    bar = ax.figure.colorbar(image, ax=ax, location="bottom", shrink=0.9, pad=0.03, aspect=12)
+    bar.set_ticks([-limit, 0, limit], labels=[f"{-limit:.3g}", "0", f"{limit:.3g}"])
+    bar.outline.set_visible(False)
+
+
+def _first(scores: Scores) -> int | None:
+    """Returns the first seed that has values."""
+    return next((seed for seed in scores.replicates if seed not in scores.failed), None)
+
+
+def _load(scores: Scores, folder: str, seed: int | None, name: str) -> np.ndarray | None:
+    """Returns one array of a replicate's file by the last part of its name; None if not there."""
+    if seed is None:
+        return None
+    path = scores.run / folder / f"{scores.replicates[seed]}.npz"
+    if not path.is_file():
+        return None
+    with open_npz(path) as arrays:
+        full = next((full for full in arrays if full.rpartition("/")[2] == name), None)
+        return None if full is None else arrays[full]

@@ -1,0 +1,208 @@
+"""Figures of scores: metrics against z, paired differences, training, reliability."""
+
+import json
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from mvae_jax.report import reference
+from mvae_jax.report.comparisons import Compared, Comparisons
+from mvae_jax.report.figures import style
+from mvae_jax.report.metrics import PAPER, describe
+from mvae_jax.report.runs import Cells, models_of, read_metrics
+from mvae_jax.report.statistics import summarise
+
+SHOWN = ("elbo", *PAPER)
+
+
+def metrics_against_latent_size(cells: Cells, _comparisons: Comparisons) -> Figure | None:
+    """Draws each metric's mean and 95% interval over z, with the released points."""
+    shown = [m for m in SHOWN if any(m in s.values for s in cells.values())]
+    sizes = sorted({cell.latent_size for cell in cells})
+    if not shown or len(sizes) < 2:
+        return None
+    models = models_of(cells)
+    setting = next(iter(cells)).setting
+    release = reference.release() if setting.protocol == "release" else {}
+    figure, axes = style.panels(len(shown), 4, 1.75)
+    for metric, ax in zip(shown, axes, strict=True):
+        for shift, model in enumerate(models):
+            colour = style.colour(model, models)
+            here = [
+                (sizes.index(c.latent_size) + 0.12 * (shift - len(models) / 2 + 0.5), s)
+                for c, s in cells.items()
+                if c.model == model and not s.why_missing(metric)
+            ]
+            means = [summarise(list(s.values[metric].values())) for _, s in here]
+            errors = [(s.interval[1] - s.interval[0]) / 2 if s.interval else 0 for s in means]
+            ax.errorbar(
+                [x for x, _ in here],
+                [s.mean for s in means],
+                errors,
+                color=colour,
+                marker=style.MARKERS.get(model, "^"),
+                markersize=3,
+                capsize=2,
+                label=model,
+            )
+            released = {
+                index: float(release[key])
+                for index, z in enumerate(sizes)
+                if (key := reference.Key(metric, setting.dataset, z, model)) in release
+            }
+            if released:
+                ax.plot(*zip(*released.items(), strict=True), "x", color=colour, markersize=5)
+        style.latent_axis(ax, sizes)
+        ax.set_title(describe(metric).heading)
+        ax.set_ylabel(_short_unit(metric))
+    if release and any(line.get_marker() == "x" for ax in axes for line in ax.lines):
+        axes[0].plot([], [], "x", color="grey", label="author's release")
+    style.legend(figure, axes[0])
+    return figure
+
+
+def paired_differences(cells: Cells, comparisons: Comparisons) -> Figure | None:
+    """Draws a forest plot per metric: rows z, MVAE - VAE with its 95% interval."""
+    found: dict[str, dict[int, Compared]] = defaultdict(dict)
+    for metric in SHOWN:
+        for cell in cells:
+            compared = comparisons.found.get((metric, cell.setting, cell.latent_size))
+            if compared is not None and compared.comparison.difference.interval:
+                found[metric][cell.latent_size] = compared
+    if not found:
+        return None
+    sizes = sorted({z for of_metric in found.values() for z in of_metric})
+    shown = [metric for metric in SHOWN if metric in found]
+    height = 0.75 + 0.16 * len(sizes)
+    figure, axes = style.panels(len(shown), 4, height, sharey=True)
+    colour = style.MODEL_COLOURS["mvae"]
+    for metric, ax in zip(shown, axes, strict=True):
+        for z, compared in found[metric].items():
+            difference, y = compared.comparison.difference, sizes.index(z)
+            assert difference.interval is not None
+            ax.plot(difference.interval, (y, y), color=colour)
+            face = colour if compared.significant else "white"
+            ax.plot(difference.mean, y, "s", color=colour, markerfacecolor=face, markersize=4)
+        low, high = ax.get_xlim()
+        limit = max(abs(low), abs(high))
+        ax.set_xlim(-limit, limit)
+        better = describe(metric).better
+        if better:
+            ax.axvspan(0, better * limit, color=colour, alpha=0.08, linewidth=0)
+        ax.axvline(0, color="black", linewidth=0.6)
+        ax.set_yticks(range(len(sizes)), [f"z={z}" for z in sizes])
+        ax.set_ylim(len(sizes) - 0.5, -0.5)
+        ax.set_title(describe(metric).heading)
+        ax.set_xlabel(f"mvae - vae{_in_brackets(_short_unit(metric))}")
+        ax.locator_params(axis="x", nbins=4)
+    return figure
+
+
+def training_curves(cells: Cells, _comparisons: Comparisons) -> Figure | None:
+    """Draws the training ELBO by epoch, one panel per z, a band over the seeds."""
+    curves = {cell: read_curves(s.run / "metrics.jsonl") for cell, s in cells.items()}
+    curves = {cell: by_seed for cell, by_seed in curves.items() if by_seed}
+    sizes = sorted({cell.latent_size for cell in curves})
+    if not sizes:
+        return None
+    models = models_of(cells)
+    figure, axes = style.panels(len(sizes), 3, 1.9)
+    for z, ax in zip(sizes, axes, strict=True):
+        settled = []
+        for cell, by_seed in curves.items():
+            if cell.latent_size != z:
+                continue
+            length = min(map(len, by_seed.values()))
+            elbo = np.array([curve[:length] for curve in by_seed.values()])
+            epochs, colour = np.arange(1, length + 1), style.colour(cell.model, models)
+            ax.plot(epochs, elbo.mean(axis=0), color=colour, label=cell.model)
+            ax.fill_between(epochs, elbo.min(0), elbo.max(0), color=colour, alpha=0.25, linewidth=0)
+            settled.append(elbo[:, length // 10 :])
+        # The first epochs would flatten the rest.
+        low, high = min(map(np.min, settled)), max(map(np.max, settled))
+        ax.set_ylim(low - 0.05 * (high - low + 1e-9), high + 0.05 * (high - low + 1e-9))
+        ax.set_title(f"z={z}")
+        ax.set_xlabel("epoch")
+        ax.set_ylabel("training ELBO (nats)")
+    style.legend(figure, max(axes, key=lambda ax: len(ax.lines)))
+    return figure
+
+
+def reliability(cells: Cells, _comparisons: Comparisons) -> Figure | None:
+    """Draws accuracy against confidence of the probe, one panel per z.
+
+    Reads `curves.reliability` of each replicate in metrics.json: `examples`, `confidence` and
+    `accuracy` per bin, null where a bin is empty.
+    """
+    found = {cell: _reliability_bins(s.run, s.config) for cell, s in cells.items()}
+    found = {cell: bins for cell, bins in found.items() if bins is not None}
+    sizes = sorted({cell.latent_size for cell in found})
+    if not sizes:
+        return None
+    models = models_of(cells)
+    figure, axes = style.panels(len(sizes), 3, 2.1)
+    for z, ax in zip(sizes, axes, strict=True):
+        ax.plot((0, 1), (0, 1), color="grey", linewidth=0.6, linestyle="--")
+        for cell, bins in found.items():
+            if cell.latent_size == z and bins is not None:
+                count, confidence, accuracy = bins
+                filled = count > 0
+                ax.plot(
+                    confidence[filled],
+                    accuracy[filled],
+                    color=style.colour(cell.model, models),
+                    marker=style.MARKERS.get(cell.model, "^"),
+                    markersize=3,
+                    label=cell.model,
+                )
+        ax.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", title=f"z={z}")
+        ax.set_xlabel("confidence")
+        ax.set_ylabel("accuracy")
+    style.legend(figure, max(axes, key=lambda ax: len(ax.lines)))
+    return figure
+
+
+def read_curves(path: Path, quantity: str = "elbo", split: str = "train") -> dict[int, list[float]]:
+    """Returns seed -> the quantity by epoch from metrics.jsonl; empty where there is no file."""
+    by_seed: dict[int, list[float]] = defaultdict(list)
+    if path.is_file():
+        for text in path.read_text().splitlines():
+            try:
+                line: dict[str, Any] = json.loads(text)
+            except json.JSONDecodeError:  # the line that a kill tore
+                continue
+            if line.get("split") == split and line.get(quantity) is not None:
+                by_seed[line["seed"]].append(line[quantity])
+    return dict(by_seed)
+
+
+def _reliability_bins(
+    run: Path, config: dict[str, Any]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+    """Returns the bins' count, mean confidence and accuracy, of all seeds together."""
+    entries = read_metrics(run / "metrics.json", config)["replicates"]
+    curves = [entry.get("curves", {}).get("reliability") for entry in entries]
+    sums = [
+        np.nan_to_num(np.array([c["examples"], c["confidence"], c["accuracy"]], dtype=float))
+        for c in curves
+        if c
+    ]
+    if not sums:
+        return None
+    count = sum(bins[0] for bins in sums)
+    weight = np.maximum(count, 1)
+    confidence, accuracy = (sum(bins[0] * bins[i] for bins in sums) / weight for i in (1, 2))
+    return np.asarray(count), np.asarray(confidence), np.asarray(accuracy)
+
+
+def _short_unit(metric: str) -> str:
+    """Returns the unit alone; how a metric is computed stands in the tables."""
+    unit = describe(metric).unit
+    return "nats" if "nats" in unit else "per pixel" if "per pixel" in unit else ""
+
+
+def _in_brackets(unit: str) -> str:
+    return f" ({unit})" if unit else ""

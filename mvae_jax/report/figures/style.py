@@ -1,0 +1,66 @@
+"""How the figures look: sizes in inches of a page, colours that everybody can tell apart."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+WIDTH = 7.0  # two columns of a paper
+RC: Any = {
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "axes.labelsize": 8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.6,
+    "legend.fontsize": 8,
+    "legend.frameon": False,
+    "lines.linewidth": 1.2,
+    "savefig.dpi": 200,
+    "figure.dpi": 200,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+}
+
+# Okabe and Ito (2008), safe with every common colour blindness.
+MODEL_COLOURS = {"vae": "#0072B2", "mvae": "#D55E00"}
+OTHER_COLOURS = ("#009E73", "#CC79A7", "#56B4E9", "#000000")
+MARKERS = {"vae": "o", "mvae": "s"}
+# Paul Tol's muted scheme and black; classes are named in the plot as well.
+CLASS_COLOURS = (
+    *("#332288", "#88CCEE", "#44AA99", "#117733", "#999933"),
+    *("#DDCC77", "#CC6677", "#882255", "#AA4499", "#000000"),
+)
+
+
+def colour(model: str, models: Iterable[str]) -> str:
+    """Returns a model's colour: fixed for VAE and MVAE, then in order of name."""
+    others = sorted(set(models) - MODEL_COLOURS.keys())
+    if model in MODEL_COLOURS:
+        return MODEL_COLOURS[model]
+    return OTHER_COLOURS[others.index(model) % len(OTHER_COLOURS)]
+
+
+def panels(number: int, columns: int, height: float, **options: Any) -> tuple[Figure, list[Axes]]:
+    """Returns a figure of two columns' width with `number` axes, each `height` inches high."""
+    columns = min(number, columns)
+    rows = -(-number // columns)
+    figure = Figure(figsize=(WIDTH, rows * height), layout="constrained")
+    axes = np.ravel(figure.subplots(rows, columns, squeeze=False, **options)).tolist()
+    for unused in axes[number:]:
+        unused.set_visible(False)
+    return figure, axes[:number]
+
+
+def latent_axis(axes: Axes, sizes: Sequence[int]) -> None:
+    """Makes x the index of a latent size: evenly spaced, so that every size can be named."""
+    axes.set_xticks(range(len(sizes)), [str(z) for z in sizes])
+    axes.set_xlabel("latent size z")
+
+
+def legend(figure: Figure, axes: Axes) -> None:
+    """Puts one legend above all panels."""
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=max(1, len(labels)))

@@ -1,0 +1,140 @@
+"""One table, four ways: text, Markdown and LaTeX from a Grid, CSV from records.
+
+A cell of a Grid is a string; `**...**` around it means bold, which text shows as a leading star.
+"""
+
+import csv
+import io
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tabulate import tabulate
+
+from mvae_jax import files
+
+BOLD = re.compile(r"\*\*(.+?)\*\*")
+LATEX = {
+    **{sign: f"\\{sign}" for sign in "&%$#_{}"},
+    **{sign: rf"\ensuremath{{{sign}}}" for sign in "<>"},
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "↑": r"$\uparrow$",
+    "↓": r"$\downarrow$",
+    "±": r"$\pm$",
+    "†": r"$\dagger$",
+    "‡": r"$\ddagger$",
+}
+LATEX_HEAD = "% \\input this in a document that loads booktabs and graphicx.\n\n"
+
+
+class Grid(NamedTuple):
+    """A table to be shown.
+
+    groups: (title, number of columns) above the headers, covering them from the left; () if none
+    widths: of columns of running text, in characters; () where the columns hold figures
+    """
+
+    title: str
+    headers: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    groups: Sequence[tuple[str, int]] = ()
+    notes: Sequence[str] = ()
+    widths: Sequence[int] = ()
+
+    @property
+    def spread(self) -> list[tuple[str, str]]:
+        """Each header with its group's title, which is empty where there is none."""
+        titles = [title for title, span in self.groups for _ in range(span)]
+        titles += [""] * (len(self.headers) - len(titles))
+        return list(zip(titles, self.headers, strict=True))
+
+
+def write(out: Path, name: str, grids: Iterable[Grid]) -> str:
+    """Writes <name>.txt, .md and .tex to `out`; returns the text."""
+    grids = list(grids)
+    text = "\n".join(map(to_text, grids))
+    write_or_remove(out / f"{name}.txt", text)
+    write_or_remove(out / f"{name}.md", "\n".join(map(to_markdown, grids)))
+    latex = LATEX_HEAD + "\n".join(map(to_latex, grids)) if grids else ""
+    write_or_remove(out / f"{name}.tex", latex)
+    return text
+
+
+def write_or_remove(path: Path, text: str) -> None:
+    """Writes a file, or removes an earlier report's where there is nothing to say now."""
+    if text:
+        files.write_text(path, text)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def to_text(grid: Grid) -> str:
+    """Returns the table for a terminal."""
+    headers, above = [], None
+    for title, header in grid.spread:  # a group's title stands over its first column
+        headers.append(f"{title if title != above else ''}\n{header}" if grid.groups else header)
+        above = title
+    rows = [[BOLD.sub(r"*\1", text) for text in row] for row in grid.rows]
+    widths = grid.widths or None
+    table = _tabulate(rows, headers, "simple", grid, maxcolwidths=widths)
+    return "\n".join([grid.title, "", table, *grid.notes, ""])
+
+
+def to_markdown(grid: Grid) -> str:
+    """Returns the table in Markdown."""
+    headers = [f"{title} {header}".strip() for title, header in grid.spread]
+    rows = [[text.replace("|", r"\|") for text in row] for row in grid.rows]
+    table = _tabulate(rows, headers, "github", grid)
+    notes = [*(f"- {note}" for note in grid.notes), ""] if grid.notes else []
+    return "\n".join([f"### {grid.title}", "", table, "", *notes])
+
+
+def to_latex(grid: Grid) -> str:
+    """Returns the table in LaTeX; it needs booktabs and graphicx."""
+    columns = "l" + "r" * (len(grid.headers) - 1)
+    if grid.widths:
+        shares = (0.9 * width / sum(grid.widths) for width in grid.widths)
+        columns = "".join(rf"p{{{share:.3f}\linewidth}}" for share in shares)
+    lines = [rf"\begin{{tabular}}{{{columns}}}", r"\toprule"]
+    if grid.groups:
+        titles, rules, column = [], "", 1
+        for title, span in grid.groups:
+            titles.append(rf"\multicolumn{{{span}}}{{c}}{{{_latex(title)}}}")
+            rules += rf"\cmidrule(lr){{{column}-{column + span - 1}}}" if title else ""
+            column += span
+        lines += [" & ".join(titles) + r" \\", rules]
+    lines += [" & ".join(map(_latex, grid.headers)) + r" \\", r"\midrule"]
+    lines += [" & ".join(map(_latex, row)) + r" \\" for row in grid.rows]
+    lines += [r"\bottomrule", r"\end{tabular}"]
+    if grid.groups:  # the paper's layout is wider than a page
+        lines = [r"\resizebox{\textwidth}{!}{%", *lines, "}"]
+    head = [r"\begin{table*}[p]", r"\centering\footnotesize", rf"\caption{{{_latex(grid.title)}}}"]
+    notes = [rf"\par\smallskip {_latex(note)}" for note in grid.notes]
+    return "\n".join([*head, *lines, *notes, r"\end{table*}", ""])
+
+
+def to_csv(records: Iterable[Mapping[str, Any]]) -> str:
+    """Returns records of equal fields in full precision; None is an empty field."""
+    text, records = io.StringIO(), list(records)
+    if records:
+        writer = csv.DictWriter(text, list(records[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(records)
+    return text.getvalue()
+
+
+def _tabulate(
+    rows: Sequence[Sequence[str]], headers: Sequence[str], style: str, grid: Grid, **options: Any
+) -> str:
+    rest = "left" if grid.widths else "right"
+    align = ["left", *[rest] * (len(headers) - 1)]
+    return tabulate(rows, headers, style, disable_numparse=True, colalign=align, **options)
+
+
+def _latex(text: str) -> str:
+    """Returns text with LaTeX's special signs escaped, and bold as a command."""
+    escaped = "".join(LATEX.get(sign, sign) for sign in text)
+    return BOLD.sub(r"\\textbf{\1}", escaped)

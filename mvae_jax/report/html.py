@@ -1,0 +1,159 @@
+"""The report as one HTML file that needs nothing else: no server, no network, no other file.
+
+Above MAX_INLINE runs the pages of the single runs are files of their own, in `runs/` beside it.
+"""
+
+import base64
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jinja2
+from markupsafe import Markup, escape
+
+from mvae_jax import files
+from mvae_jax.report import tables
+from mvae_jax.report.figures import Drawn
+from mvae_jax.report.figures.scores import read_curves
+from mvae_jax.report.formats import BOLD, Grid
+from mvae_jax.report.metrics import describe
+from mvae_jax.report.runs import Cell, Problem, Runs, Scores
+from mvae_jax.report.statistics import summarise
+
+MAX_INLINE = 200
+CHART = (600, 160)  # width and height of a run's training curves
+LISTED = ("elbo", "mse", "probe_accuracy", "nmi")  # in the list of runs
+
+
+class Section(NamedTuple):
+    """A part of the page: tables under one heading; `folded` ones open on a click."""
+
+    title: str
+    grids: Sequence[Grid]
+    folded: bool = False
+
+
+class Chart(NamedTuple):
+    """Training curves as polylines of an SVG, one per seed."""
+
+    lines: dict[int, str]
+    low: float
+    high: float
+    epochs: int
+
+
+class Page(NamedTuple):
+    """One run's page."""
+
+    name: str
+    title: str
+    grid: Grid
+    config: dict[str, Any]
+    environment: dict[str, Any]
+    chart: Chart | None
+
+
+def write(
+    out: Path,
+    runs: Runs,
+    problems: Sequence[Problem],
+    sections: Sequence[Section],
+    figures: Sequence[Drawn],
+) -> None:
+    """Writes index.html, and the runs' pages beside it where there are many."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("mvae_jax.report", "templates"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters |= {"bold": _bold, "data_uri": _data_uri, "value": _value}
+    pages = [_page(cell, scores) for cell, scores in runs.cells.items()]
+    inline = len(pages) <= MAX_INLINE
+    links = {page.name: f"#{page.name}" if inline else f"runs/{page.name}.html" for page in pages}
+    names = [page.name for page in pages]
+    context = {
+        "overview": _overview(runs),
+        "links": [links[name] for name in names],
+        "problems": problems,
+        "sections": sections,
+        "figures": figures,
+        "pages": pages if inline else [],
+        "chart_size": CHART,
+    }
+    files.write_text(out / "index.html", environment.get_template("index.html").render(context))
+    if not inline:
+        template = environment.get_template("run.html")
+        for page in pages:
+            text = template.render(page=page, chart_size=CHART)
+            files.write_text(out / "runs" / f"{page.name}.html", text)
+
+
+def _overview(runs: Runs) -> Grid:
+    """Returns one row per run, with a few of its means."""
+    rows = []
+    for cell, scores in runs.cells.items():
+        means = []
+        for metric in LISTED:
+            if scores.why_missing(metric):
+                means.append("-")
+            else:
+                mean = summarise(list(scores.values[metric].values())).mean
+                means.append(f"{mean:.{describe(metric).decimals}f}")
+        seeds = str(len(scores.replicates) - len(scores.failed))
+        state = scores.missing or ("seeds failed" if scores.failed else "complete")
+        setting, z, model = cell
+        where = (setting.dataset, setting.source, setting.protocol, setting.variant)
+        rows.append((model, str(z), *(text or "-" for text in where), seeds, *means, state))
+    columns = ("model", "z", "data set", "source", "protocol", "variant", "seeds")
+    titles = [describe(metric).heading for metric in LISTED]
+    return Grid("Runs", (*columns, *titles, "state"), rows)
+
+
+def _page(cell: Cell, scores: Scores) -> Page:
+    name = "-".join(map(str, (*filter(None, cell.setting), cell.model, f"z{cell.latent_size}")))
+    grid = tables.run_table(cell, scores)
+    return Page(
+        re.sub(r"[^\w.=-]+", "_", f"run-{name}"),
+        f"{cell.model} z={cell.latent_size} on {cell.setting}",
+        grid,
+        scores.config,
+        scores.environment,
+        _chart(scores.run),
+    )
+
+
+def _chart(run: Path) -> Chart | None:
+    """Returns the training ELBO by epoch; the first tenth may leave the picture below."""
+    curves = {seed: curve for seed, curve in read_curves(run / "metrics.jsonl").items() if curve}
+    if not curves:
+        return None
+    settled = [value for curve in curves.values() for value in curve[len(curve) // 10 :]]
+    low, high, epochs = min(settled), max(settled), max(map(len, curves.values()))
+    width, height = CHART
+    x = width / max(1, epochs - 1)
+    y = height / ((high - low) or 1.0)
+    lines = {
+        seed: " ".join(
+            f"{i * x:.1f},{height - (max(value, low) - low) * y:.1f}"
+            for i, value in enumerate(curve)
+        )
+        for seed, curve in curves.items()
+    }
+    return Chart(lines, low, high, epochs)
+
+
+def _bold(text: str) -> Markup:
+    """Escapes a cell and turns its `**` into <strong>."""
+    return Markup(BOLD.sub(r"<strong>\1</strong>", str(escape(text))))
+
+
+def _value(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _data_uri(path: Path) -> str:
+    return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"

@@ -1,0 +1,70 @@
+"""The figures to compare with: the paper's tables as printed, and the author's release.
+
+Figures stay the strings of the files, so that they can be shown with the digits that were
+printed. README.md beside this file names their source.
+"""
+
+import csv
+from importlib import resources
+from typing import NamedTuple
+
+from mvae_jax.report.metrics import PAPER
+
+
+class Key(NamedTuple):
+    """One figure of the paper."""
+
+    metric: str
+    dataset: str
+    latent_size: int
+    model: str
+
+
+Figures = dict[Key, str]
+
+# Their pixels are the ones that the paper used; the MNIST variants were generated anew.
+ORIGINAL_PIXELS = ("mnist_basic", "fashion_mnist", "cifar10", "cifar100")
+
+# Figure 3's text: mean pixel MSE over FreyFace's first 48 images, at a sampled z.
+FREY_FACE = {
+    Key("mse_first_48", "frey_face", 32, "vae"): "4.984e-3",
+    Key("mse_first_48", "frey_face", 32, "mvae"): "4.872e-3",
+}
+
+
+def printed(*, corrected: bool) -> Figures:
+    """Returns Tables I to VII, the rows under their printed or their corrected latent size."""
+    column = "latent_matched" if corrected else "latent_printed"
+    return _figures("paper_tables.csv", column) | FREY_FACE
+
+
+def release() -> Figures:
+    """Returns the author's released figures."""
+    return _figures("author_release.csv", "latent")
+
+
+def unconverged() -> set[tuple[str, int, str]]:
+    """Returns the data set, latent size and model of the released probes that did not converge."""
+    return {
+        (row["dataset"], int(row["latent"]), row["model"])
+        for row in _rows("author_release.csv")
+        if row["probe_converged"] == "false"
+    }
+
+
+def table_numbers() -> dict[str, str]:
+    """Returns the paper's table number of each data set, as a Roman numeral."""
+    return {row["dataset"]: row["table"] for row in _rows("paper_tables.csv")}
+
+
+def _figures(name: str, latent: str) -> Figures:
+    return {
+        Key(metric, row["dataset"], int(row[latent]), row["model"]): row[metric]
+        for row in _rows(name)
+        for metric in PAPER
+    }
+
+
+def _rows(name: str) -> list[dict[str, str]]:
+    text = (resources.files(__package__) / name).read_text()
+    return list(csv.DictReader(text.splitlines()))

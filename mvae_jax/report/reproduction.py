@@ -1,0 +1,218 @@
+"""Ours beside the author's release and the paper's tables, their row labels corrected.
+
+The release is one seed. It agrees with ours where it lies inside the 95% prediction interval of
+one new seed; a cell where it does not is flagged.
+"""
+
+import statistics
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+from mvae_jax.report import reference
+from mvae_jax.report.formats import Grid
+from mvae_jax.report.metrics import PAPER, describe
+from mvae_jax.report.reference import Key
+from mvae_jax.report.runs import BASELINE, MODEL, Runs, Setting
+from mvae_jax.report.statistics import prediction_interval, summarise
+
+EPOCHS = 200  # of the release
+SCORED_SEEDS = 10  # with fewer, the intervals are too wide for their share to mean much
+OUTSIDE, UNCONVERGED = "‡", "†"
+
+
+class Figure(NamedTuple):
+    """One figure of ours beside the published ones.
+
+    interval:    for one new seed; None below two seeds
+    release:     the author's, as released; paper: as printed, under the corrected label
+    unconverged: whether the released probe behind it stopped early
+    epochs:      of our training; None where the run does not say
+    """
+
+    setting: Setting
+    key: Key
+    seeds: int
+    mean: float
+    sd: float | None
+    interval: tuple[float, float] | None
+    release: str
+    paper: str
+    unconverged: bool
+    epochs: int | None
+
+    @property
+    def inside(self) -> bool | None:
+        """Whether the release lies in our interval; None where there is no interval."""
+        if self.interval is None:
+            return None
+        return self.interval[0] <= float(self.release) <= self.interval[1]
+
+
+def figures(runs: Runs) -> list[Figure]:
+    """Returns every figure of ours that the release has, in the order metric, z, model."""
+    release, paper = reference.release(), reference.printed(corrected=True)
+    unconverged = reference.unconverged()
+    found = []
+    for cell, scores in runs.cells.items():
+        if cell.setting.protocol != "release" or cell.setting.variant:
+            continue
+        for metric in PAPER:
+            key = Key(metric, cell.setting.dataset, cell.latent_size, cell.model)
+            if key not in release or scores.why_missing(metric):
+                continue
+            values = list(scores.values[metric].values())
+            summary = summarise(values)
+            probe = metric in ("probe_accuracy", "probe_nll", "brier", "ece")
+            found.append(
+                Figure(
+                    cell.setting,
+                    key,
+                    summary.n,
+                    summary.mean,
+                    summary.sd,
+                    prediction_interval(values),
+                    release[key],
+                    paper[key],
+                    probe and key[1:] in unconverged,
+                    scores.config.get("num_epochs"),
+                )
+            )
+    order = {metric: i for i, metric in enumerate(PAPER)}
+    return sorted(found, key=lambda f: (f.setting, order[f.key.metric], f.key.latent_size))
+
+
+def tables(runs: Runs) -> list[Grid]:
+    """Returns one table per data set, then the share of released cells that ours hold."""
+    found = figures(runs)
+    grids = [
+        _table(setting, [figure for figure in found if figure.setting == setting])
+        for setting in dict.fromkeys(figure.setting for figure in found)
+    ]
+    return [*grids, _share(found)] if found else []
+
+
+def records(runs: Runs) -> Iterator[dict[str, Any]]:
+    """Yields the figures in full precision, one row each, for a CSV file."""
+    for f in figures(runs):
+        low, high = f.interval or (None, None)
+        yield {
+            "dataset": f.setting.dataset,
+            "source": f.setting.source,
+            "latent_size": f.key.latent_size,
+            "model": f.key.model,
+            "metric": f.key.metric,
+            "seeds": f.seeds,
+            "epochs": f.epochs,
+            "mean": f.mean,
+            "sd": f.sd,
+            "predicted_low95": low,
+            "predicted_high95": high,
+            "release": f.release,
+            "paper": f.paper,
+            "inside": f.inside,
+            "release_unconverged": f.unconverged,
+        }
+
+
+def _table(setting: Setting, found: list[Figure]) -> Grid:
+    by_key = {figure.key: figure for figure in found}
+    rows = []
+    for metric, z in dict.fromkeys((f.key.metric, f.key.latent_size) for f in found):
+        row = [describe(metric).heading, str(z)]
+        for model in (BASELINE, MODEL):
+            row += _columns(by_key.get(Key(metric, setting.dataset, z, model)))
+        rows.append(row)
+    columns = ("ours", "one new seed", "release", "paper")
+    epochs = sorted({f.epochs for f in found if f.epochs is not None})
+    seeds = sorted({f.seeds for f in found})
+    numeral = reference.table_numbers()[setting.dataset]
+    return Grid(
+        f"{setting}: ours, the author's release, the paper's Table {numeral}",
+        ("metric", "z", *columns * 2),
+        rows,
+        [("", 2), (BASELINE, len(columns)), (MODEL, len(columns))],
+        [
+            f"Ours: mean of {' or '.join(map(str, seeds))} seeds after "
+            f"{' or '.join(map(str, epochs)) or 'unknown'} epochs (the release's: {EPOCHS}), and "
+            "the 95% prediction interval for one new seed.",
+            f"{OUTSIDE}: the released value lies outside that interval. {UNCONVERGED}: the "
+            "released probe stopped before it converged. Paper: its row labels corrected.",
+        ],
+    )
+
+
+def _columns(figure: Figure | None) -> list[str]:
+    if figure is None:
+        return ["-"] * 4
+    decimals = describe(figure.key.metric).decimals
+    interval = "-"
+    if figure.interval:
+        interval = " to ".join(f"{end:.{decimals}f}" for end in figure.interval)
+    release = f"{float(figure.release):.{decimals}f}"
+    release += UNCONVERGED if figure.unconverged else ""
+    release += OUTSIDE if figure.inside is False else ""
+    return [f"{figure.mean:.{decimals}f}", interval, release, figure.paper]
+
+
+def _share(found: list[Figure]) -> Grid:
+    """Returns how many released cells lie inside our intervals, and how wide these are.
+
+    Cells are set apart where they cannot agree for a known reason: other pixels, another number
+    of epochs, or a released probe that did not converge.
+    """
+    groups: dict[str, list[Figure]] = {}
+    for figure in found:
+        groups.setdefault(_group(figure), []).append(figure)
+    rows = []
+    for group, members in sorted(groups.items()):
+        for metric in PAPER:
+            of_metric = [f for f in members if f.key.metric == metric]
+            if of_metric:
+                rows.append((group, describe(metric).heading, *_counts(of_metric, metric)))
+        if len(members) > 1:
+            rows.append((group, "all", *_counts(members, None)))
+    return Grid(
+        "Released cells inside our 95% prediction interval for one new seed",
+        ("cells", "metric", "inside", "share", "median width"),
+        rows,
+        notes=[
+            f"The share is scored with {SCORED_SEEDS} seeds or more; with fewer the intervals "
+            "are wide, and it is printed beside their width in brackets."
+        ],
+    )
+
+
+def _group(figure: Figure) -> str:
+    if figure.key.dataset not in reference.ORIGINAL_PIXELS:
+        return "regenerated images"
+    if figure.epochs != EPOCHS:
+        return f"not {EPOCHS} epochs"
+    return "released probe unconverged" if figure.unconverged else "original images"
+
+
+def _counts(members: list[Figure], metric: str | None) -> tuple[str, str, str]:
+    judged = [f for f in members if f.interval is not None]
+    if not judged:
+        return f"- of {len(members)}", "-", "-"
+    inside = sum(bool(f.inside) for f in judged)
+    share = f"{inside / len(judged):.0%}"
+    if min(f.seeds for f in judged) < SCORED_SEEDS:
+        share = f"({share})"
+    width = "-"
+    if metric:
+        widths = [f.interval[1] - f.interval[0] for f in judged if f.interval]
+        width = f"{statistics.median(widths):.{describe(metric).decimals}f}"
+    return f"{inside} of {len(judged)}", share, width
+
+
+def share_inside(found: Iterable[Figure]) -> float | None:
+    """Returns the scored share: original images, full training, converged released probes.
+
+    None where no such cell has SCORED_SEEDS seeds.
+    """
+    scored = [
+        bool(figure.inside)
+        for figure in found
+        if _group(figure) == "original images" and figure.seeds >= SCORED_SEEDS
+    ]
+    return sum(scored) / len(scored) if scored else None

@@ -1,0 +1,178 @@
+"""What the paper's tables say of its text, and how our runs are judged."""
+
+import numpy as np
+import pytest
+
+from mvae_jax.report import audit, claims, reference, runs
+from mvae_jax.report.audit import NOT_SUPPORTED, SUPPORTED, UNDECIDED, Evidence, Pair
+from mvae_jax.report.claims import CLAIMS, Claim, Unit
+from tests.fake_runs import SEEDS, write_run
+
+PRINTED = audit.published(corrected=False)
+CORRECTED = audit.published(corrected=True)
+
+
+def find(start):
+    (claim,) = (claim for claim in CLAIMS if claim.says.startswith(start))
+    return claim
+
+
+def test_mse_as_printed_is_8_better_24_tied_10_worse():
+    for evidence in (PRINTED, CORRECTED):
+        verdict = audit.judge(find("MVAE consistently matches"), evidence)
+        assert verdict.verdict == NOT_SUPPORTED
+        assert verdict.detail == "mixed, 8 better, 24 tied, 10 worse"
+
+
+def test_the_gain_on_rotated_at_16_is_mixed_as_printed():
+    verdict = audit.judge(find("MVAE gains on Rotated"), PRINTED)
+    assert verdict == (NOT_SUPPORTED, 0, "mixed, 2 better, 1 tied, 4 worse")
+    # The row printed as 16 is z=2; that of z=16 agrees with the text.
+    assert audit.judge(find("MVAE gains on Rotated"), CORRECTED).verdict == SUPPORTED
+
+
+@pytest.mark.parametrize(("z", "how"), [(16, "mixed"), (256, "mixed"), (512, "contradicted")])
+def test_the_calibration_gain_on_cifar10_is_contradicted_or_mixed(z, how):
+    claim = find("MVAE is better calibrated on CIFAR-10")
+    assert {unit.cells[0] for unit in claim.units} == {("cifar10", n) for n in (16, 256, 512)}
+    unit = next(unit for unit in claim.units if unit.cells[0][1] == z)
+    for evidence in (PRINTED, CORRECTED):
+        verdict = audit.judge(claim._replace(units=(unit,)), evidence)
+        assert verdict.verdict == NOT_SUPPORTED
+        assert verdict.detail.startswith(how)
+        assert audit.judge(claim, evidence).verdict == NOT_SUPPORTED
+
+
+def test_what_the_paper_does_not_print_is_undecided():
+    for says in ("MVAE improves the test ELBO", "The models have matched", "MVAE avoids"):
+        assert audit.judge(find(says), PRINTED) == (UNDECIDED, 0, "not published")
+    assert audit.judge_growth(claims.COST, PRINTED).verdict == UNDECIDED
+
+
+def test_frey_face_as_printed():
+    assert audit.judge(find("MVAE reconstructs FreyFace"), PRINTED).verdict == SUPPORTED
+
+
+def test_mid_range_is_the_papers():
+    units = {unit.name: unit for unit in find("The gains are largest").units}
+    assert [z for _, z in units["mnist_basic"].cells] == [4, 16, 32]
+    assert [z for _, z in units["cifar100"].cells] == [16, 32, 256]
+    assert [z for _, z in units["cifar100"].less] == [2, 4, 512]
+    assert "fashion_mnist" not in units
+
+
+def test_every_claim_names_cells_and_metrics_that_exist():
+    for claim in CLAIMS:
+        assert claim.units
+        assert all(unit.cells for unit in claim.units)
+        for metric in claim.metrics:
+            assert audit.describe(metric).better, metric
+
+
+# --- the rule, on made-up seeds ------------------------------------------------------------------
+
+CELLS = tuple(Unit(f"z={z}", (("data", z),)) for z in (2, 4))
+EACH = Claim("", "", "", ("nmi",), CELLS, each=True)
+AVERAGE = EACH._replace(each=False)
+
+
+def evidence(gains, metric="nmi", published=False):
+    """Pairs with these gains per cell: z -> one gain per seed."""
+    pairs = {
+        (metric, ("data", z)): Pair(
+            dict.fromkeys(range(len(of)), 1.0), {i: 1.0 + gain for i, gain in enumerate(of)}
+        )
+        for z, of in gains.items()
+    }
+    return Evidence("made up", pairs, published)
+
+
+BETTER, OPEN, WORSE = [0.1, 0.11, 0.09, 0.1], [0.3, -0.2, 0.1, -0.1], [-0.1, -0.11, -0.09, -0.1]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "each", "average"),
+    [
+        (BETTER, BETTER, SUPPORTED, SUPPORTED),
+        (BETTER, OPEN, UNDECIDED, UNDECIDED),
+        (BETTER, WORSE, NOT_SUPPORTED, UNDECIDED),
+        (WORSE, OPEN, NOT_SUPPORTED, UNDECIDED),
+        (WORSE, WORSE, NOT_SUPPORTED, NOT_SUPPORTED),
+    ],
+)
+def test_three_verdicts_with_seeds(first, second, each, average):
+    found = evidence({2: first, 4: second})
+    assert audit.judge(EACH, found).verdict == each
+    assert audit.judge(AVERAGE, found).verdict == average
+    assert audit.judge(EACH, found).seeds == 4
+
+
+def test_the_interval_is_that_of_the_mean_over_cells_within_seeds():
+    # The cells' noise cancels within each seed: only the average over cells is sharp.
+    noise = np.array([3.0, -2.0, 1.0, -1.0])
+    found = evidence({2: (0.1 + noise).tolist(), 4: (0.1 - noise + [0.01, 0, -0.01, 0]).tolist()})
+    assert audit.judge(AVERAGE, found).verdict == SUPPORTED
+    assert audit.judge(EACH, found).verdict == UNDECIDED
+
+
+def test_one_seed_decides_nothing():
+    verdict = audit.judge(EACH, evidence({2: [0.5], 4: [0.5]}))
+    assert str(verdict) == "**undecided at 1 seed**: 2 better, 0 tied, 0 worse"
+
+
+def test_a_part_of_the_cells_supports_nothing_but_may_contradict():
+    assert audit.judge(EACH, evidence({2: BETTER})).verdict == UNDECIDED
+    assert "(1 of 2 there)" in audit.judge(EACH, evidence({2: BETTER})).detail
+    assert audit.judge(EACH, evidence({2: WORSE})).verdict == NOT_SUPPORTED
+    assert audit.judge(AVERAGE, evidence({2: WORSE})).verdict == UNDECIDED
+
+
+def test_no_runs_are_no_evidence():
+    assert audit.judge(EACH, evidence({})) == (UNDECIDED, 0, "no such runs")
+
+
+def test_within_the_margin_is_a_match():
+    slightly_worse = evidence({2: [-0.005, -0.0051, -0.0049], 4: [-0.005, -0.0051, -0.0049]})
+    assert audit.judge(EACH, slightly_worse).verdict == NOT_SUPPORTED
+    assert audit.judge(EACH._replace(margin=0.01), slightly_worse).verdict == SUPPORTED
+
+
+def test_the_difference_of_two_regions():
+    claim = AVERAGE._replace(units=(Unit("", (("data", 2),), (("data", 4),)),))
+    assert audit.judge(claim, evidence({2: BETTER, 4: WORSE})).verdict == SUPPORTED
+    assert audit.judge(claim, evidence({2: BETTER, 4: BETTER})).verdict == UNDECIDED
+
+
+def test_what_the_seed_does_not_vary_is_judged_by_its_value():
+    claim = EACH._replace(metrics=("num_parameters",), margin=0.01)
+    one = evidence({2: [0.005], 4: [0.5]}, "num_parameters")
+    assert audit.judge(claim, one) == (
+        NOT_SUPPORTED,
+        0,
+        "contradicted, 0 better, 1 within 1%, 1 worse",
+    )
+
+
+@pytest.mark.parametrize(("power", "verdict"), [(1, SUPPORTED), (2, NOT_SUPPORTED)])
+def test_the_growth_of_an_added_cost(power, verdict):
+    sizes = (2, 4, 16, 64)
+    found = evidence({z: [float(z**power)] for z in sizes}, "multiply_adds")
+    assert audit.judge_growth(claims.COST, found).verdict == verdict
+    assert f"z^{power}.00" in audit.judge_growth(claims.COST, found).detail
+
+
+def test_our_runs_are_judged_on_the_papers_cells(tmp_path):
+    """Released figures as if they were ours, with seeds around them, and one cell made worse."""
+    release = reference.release()
+    rng = np.random.default_rng(0)
+    for dataset, z in claims.CELLS:
+        noise = rng.normal(0, 1e-4, len(SEEDS))
+        for model in ("vae", "mvae"):
+            mse = float(release[reference.Key("mse", dataset, z, "vae")])
+            mse *= 0.9 if model == "mvae" else 1
+            values = {"mse": dict(zip(SEEDS, mse * (1 + noise), strict=True))}
+            write_run(tmp_path, model, z, values, dataset=dataset)
+    found = audit.from_runs(runs.read([tmp_path]), "release")
+    verdict = audit.judge(find("MVAE consistently matches"), found)
+    assert (verdict.verdict, verdict.seeds) == (SUPPORTED, 5)
+    assert audit.from_runs(runs.read([tmp_path]), "paper").pairs == {}

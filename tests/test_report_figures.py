@@ -1,0 +1,167 @@
+"""Every figure is drawn from a run's files, shows the numbers it should, and needs those files."""
+
+import json
+
+import matplotlib.image
+import numpy as np
+import pytest
+from matplotlib.colors import to_hex
+
+from mvae_jax.report import comparisons, figures, runs
+from mvae_jax.report.figures import latents, pictures, scores, style
+from tests.fake_runs import SEEDS, draw, write_run
+
+
+def write_full(root, model, z, dataset="mnist_basic", gain=0.0, **config):
+    """A run with every file that a figure reads."""
+    rng = np.random.default_rng(z)
+    accuracy = {seed: 0.5 + gain + 0.001 * rng.normal() for seed in SEEDS}
+    values = {"probe_accuracy": accuracy, "elbo": draw(-100, 1)}
+    run = write_run(root, model, z, values, dataset=dataset, **config)
+    rng = np.random.default_rng(0)
+    lines = []
+    for seed in SEEDS:
+        coupling = {"params/coupling": np.eye(z) * 2} if model == "mvae" else {}
+        files = {
+            "model": {"params/a/kernel": np.zeros((3, z)), **coupling},
+            "pictures": {
+                "input": rng.uniform(size=(48, 6, 5, 1)),
+                "reconstruction_sampled": rng.uniform(size=(48, 6, 5, 1)),
+                "sweep": rng.uniform(size=(10, 10, 6, 5, 1)),
+                "sweep_values": np.linspace(-4, 4, 10),
+            },
+            "embeddings": {
+                "mu_test": rng.normal(size=(50, z)),
+                "label_test": np.arange(50) % 10,
+            },
+        }
+        for folder, arrays in files.items():
+            (run / folder).mkdir(exist_ok=True)
+            np.savez(run / folder / f"seed_{seed}.npz", **arrays)
+        lines += [
+            {"seed": seed, "split": "train", "epoch": e, "elbo": -100 / e + seed - 777}
+            for e in range(1, 31)
+        ]
+    (run / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    metrics = json.loads((run / "metrics.json").read_text())
+    for entry in metrics["replicates"]:
+        bins = {
+            "examples": [0, 30, 10],
+            "confidence": [None, 0.5, 0.9],
+            "accuracy": [None, 0.4, 0.8],
+        }
+        entry["curves"] = {"reliability": bins}
+    (run / "metrics.json").write_text(json.dumps(metrics))
+    return run
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+    root = tmp_path_factory.mktemp("runs")
+    for z in (2, 16):
+        write_full(root, "vae", z)
+        write_full(root, "mvae", z, gain=0.05 if z == 2 else 0.0)
+    return runs.read([root])
+
+
+@pytest.fixture(scope="module")
+def compared(found):
+    return comparisons.compare_all(found)
+
+
+def test_every_figure_is_drawn(found, compared, tmp_path):
+    drawn, problems = figures.draw(found, compared, tmp_path)
+    assert problems == []
+    names = [figure.path.stem.rpartition("-")[2] for figure in drawn]
+    assert names == list(figures.FIGURES)
+    for figure in drawn:
+        pixels = matplotlib.image.imread(figure.path)
+        assert pixels.shape[1] <= style.WIDTH * style.RC["savefig.dpi"]
+        assert pixels[..., :3].std() > 0.01  # something is on it
+
+
+def test_without_the_files_only_the_scores_are_drawn(tmp_path):
+    for model in ("vae", "mvae"):
+        for z in (2, 4):
+            write_run(tmp_path, model, z, {"nmi": draw(0.5, 0.01)})
+    found = runs.read([tmp_path])
+    drawn, problems = figures.draw(found, comparisons.compare_all(found), tmp_path / "out")
+    assert problems == []
+    assert [d.path.stem.rpartition("-")[2] for d in drawn] == ["metrics", "differences"]
+
+
+def test_a_damaged_file_costs_its_figure_and_nothing_else(tmp_path):
+    run = write_full(tmp_path, "mvae", 2)
+    (run / "embeddings/seed_777.npz").write_bytes(b"PK\x03\x04 torn")
+    found = runs.read([tmp_path])
+    drawn, problems = figures.draw(found, comparisons.compare_all(found), tmp_path / "out")
+    names = [d.path.stem.rpartition("-")[2] for d in drawn]
+    assert names == ["training", "reliability", "coupling", "reconstructions", "sweeps"]
+    assert len(problems) == 2
+    for problem in problems:
+        assert f"{run / 'embeddings/seed_777.npz'}: not readable" in problem.reason
+
+
+def test_the_points_are_the_means_and_the_crosses_the_release(found, compared):
+    figure = scores.metrics_against_latent_size(found.cells, compared)
+    panel = next(ax for ax in figure.axes if ax.get_title() == "accuracy ↑")
+    by_colour = {}
+    for line in panel.lines:
+        if line.get_marker() in "osx" and len(line.get_ydata()) == 2:
+            by_colour[to_hex(line.get_color()).upper(), line.get_marker()] = line.get_ydata()
+    cells = {c.latent_size: s for c, s in found.cells.items() if c.model == "mvae"}
+    means = [np.mean(list(cells[z].values["probe_accuracy"].values())) for z in (2, 16)]
+    colour = style.MODEL_COLOURS["mvae"]
+    assert by_colour[colour, "s"] == pytest.approx(means)
+    assert by_colour[colour, "x"] == pytest.approx([0.561326, 0.909523])
+
+
+def test_only_significant_differences_are_filled(found, compared):
+    figure = scores.paired_differences(found.cells, compared)
+    panel = next(ax for ax in figure.axes if ax.get_title() == "accuracy ↑")
+    filled = [
+        line.get_markerfacecolor() != "white" for line in panel.lines if line.get_marker() == "s"
+    ]
+    assert filled == [True, False]  # z=2 and z=16
+
+
+def test_reliability_pools_the_seeds(found, compared):
+    figure = scores.reliability(found.cells, compared)
+    line = figure.axes[0].lines[1]  # behind the diagonal
+    assert line.get_xdata() == pytest.approx([0.5, 0.9])  # the empty bin is left out
+    assert line.get_ydata() == pytest.approx([0.4, 0.8])
+
+
+def test_curves_skip_a_torn_line(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    good = {"seed": 1, "split": "train", "epoch": 1, "elbo": -3.0}
+    other = good | {"split": "test"}
+    path.write_text(f"{json.dumps(good)}\n{json.dumps(other)}\n" + '{"seed": 1, "spl')
+    assert scores.read_curves(path) == {1: [-3.0]}
+    assert scores.read_curves(tmp_path / "absent") == {}
+
+
+def test_tiles_lie_in_reading_order():
+    images = np.arange(6.0).reshape(6, 1, 1, 1) * np.ones((6, 2, 3, 1))
+    picture = pictures._tile(images, 2)[..., 0]
+    assert picture.shape == (2 * 3 - 1, 3 * 4 - 1)
+    assert [picture[0, 0], picture[0, 4], picture[0, 8], picture[3, 0]] == [0, 1, 2, 3]
+
+
+def test_the_papers_latent_size_is_drawn_where_it_was_run(tmp_path):
+    for z in (2, 32, 64):
+        for model in ("vae", "mvae"):
+            write_full(tmp_path, model, z)
+    z, of_models = pictures._pictures(runs.read([tmp_path]).cells)
+    assert (z, set(of_models)) == (32, {"vae", "mvae"})
+
+
+def test_one_latent_dimension_is_drawn(tmp_path, compared):
+    run = write_full(tmp_path, "mvae", 1, num_epochs=30)
+    for path in (run / "pictures").glob("*.npz"):
+        arrays = dict(np.load(path))
+        np.savez(path, **arrays | {"sweep": arrays["sweep"][:, :1]})
+    cells = runs.read([tmp_path]).cells
+    assert pictures.sweeps(cells, compared) is not None
+    assert latents.covariance(cells, compared) is not None
+    assert latents.coupling(cells, compared) is not None
