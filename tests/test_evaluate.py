@@ -8,6 +8,11 @@ import sys
 
 import numpy as np
 import pytest
+from sklearn.cluster import KMeans
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss, normalized_mutual_info_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from mvae_jax import files, metrics_file
 from mvae_jax.evaluate import embeddings, plan, replicate, scoring
@@ -133,6 +138,19 @@ def test_standardised_metrics_do_not_depend_on_the_coordinates_scales(run):
             assert after[name] == pytest.approx(before[name], abs=1e-4), name
     assert abs(after["probe_nll"] - before["probe_nll"]) > 1e-3
     assert abs(after["nmi"] - before["nmi"]) > 1e-3
+
+
+def test_standardised_metrics_are_scikit_learns(scored):
+    """The probe by the training split's moments, k-means by the test split's own."""
+    held, found = arrays(0), values(entries(scored)["seed_0"])
+    pipeline = make_pipeline(StandardScaler(), LogisticRegression(tol=1e-8, max_iter=10_000))
+    pipeline.fit(held["mu_train"], held["label_train"])
+    nll = log_loss(held["label_test"], pipeline.predict_proba(held["mu_test"]))
+    assert found["probe_nll_standardised"] == pytest.approx(nll, abs=1e-5)
+    x = StandardScaler().fit_transform(held["mu_test"].astype(float))
+    clusters = KMeans(3, n_init=10, random_state=0).fit_predict(x)
+    nmi = normalized_mutual_info_score(held["label_test"], clusters)
+    assert found["nmi_standardised"] == pytest.approx(nmi)
 
 
 def test_curves_add_up(scored):
@@ -394,7 +412,7 @@ def test_a_bad_coupling_fails_its_replicate(run, matrix, message):
         embeddings.read(run / "embeddings/seed_0.npz", run / "model/seed_0.npz", LATENT_SIZE)
 
 
-def test_duplicates_of_a_seed_are_no_replicates(run):
+def test_duplicates_of_a_seed_are_no_replicates(run, calls):
     folder = run / "embeddings"
     shutil.copy(folder / "seed_0.npz", folder / "seed_2.npz")  # the bytes of another seed
     files.write_npz(folder / "seed_01.npz", arrays(1) | {"kl_test": np.ones(NUM_TEST)})
@@ -403,7 +421,9 @@ def test_duplicates_of_a_seed_are_no_replicates(run):
     found = entries(run)
     assert "values" in found["seed_0"]
     assert "has the bytes of seed_0.npz" in found["seed_2"]["failed"]
-    assert sum("failed" in found[name] for name in ("seed_1", "seed_01")) == 1
+    for name in ("seed_1", "seed_01"):
+        assert found[name]["failed"] == "seed_01 and seed_1 are of one seed; remove all but one"
+    assert calls == []
     assert "the name is not seed_<n>.npz" in found["last"]["failed"]
 
 

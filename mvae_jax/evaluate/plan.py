@@ -142,14 +142,16 @@ def _digests(folder: Path, name: str, manifest: dict[str, Any]) -> dict[str, str
 
 
 def _fail_duplicates(entries: dict[str, Entry], pending: dict[str, dict[str, str]]) -> None:
-    """Marks the second file of a seed (seed_1.npz, seed_01.npz) as failed."""
-    first: dict[tuple[int, str], str] = {}
+    """Marks the files of one seed (seed_1.npz, seed_01.npz) as failed, since none is the one."""
+    names_of: dict[tuple[int, str], list[str]] = {}
     for name, entry in entries.items():
-        if "seed" in entry:
-            identity = (entry["seed"], name.partition("__")[2])
-            twin = first.setdefault(identity, name)
-            if twin != name:
-                entries[name] = {**entry, "failed": f"{name}: seed of {twin} again; remove one"}
+        if "failed" not in entry or name in pending:
+            names_of.setdefault((entry["seed"], name.partition("__")[2]), []).append(name)
+    for names in names_of.values():
+        if len(names) > 1:
+            for name in names:
+                reason = f"{' and '.join(names)} are of one seed; remove all but one"
+                entries[name] = {"replicate": name, "seed": entries[name]["seed"], "failed": reason}
                 pending.pop(name, None)
 
 
