@@ -71,7 +71,8 @@ def data_sets(samples: Path) -> Figure:
     figure, axes = style.panels(len(names), 1, 0.62)
     for ax, (name, images) in zip(axes, rows.items(), strict=True):
         _show(ax, _tile(images, 1))
-        title = name.replace("_", " ") + (f"\n({sources[name]})" if sources[name] else "")
+        title = name.replace("_", "\n", 1).replace("_", " ")
+        title += f"\n({sources[name]})" if sources[name] else ""
         ax.set_ylabel(title, rotation=0, ha="right", va="center")
     return figure
 
