@@ -6,6 +6,7 @@ not there is not drawn.
 
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -98,7 +99,8 @@ def draw_data_sets(samples: Path, out: Path) -> Drawn:
     with mpl.rc_context(style.RC):
         figure = pictures.data_sets(samples)
         path = out / "data_sets.png"
-        files.write_bytes(path, figure.savefig)
+        # The layout leaves no room for labels beside pictures of a fixed aspect.
+        files.write_bytes(path, partial(figure.savefig, bbox_inches="tight"))
     return Drawn("Data sets", "Real images of every data set, one row each.", path)
 
 
