@@ -20,7 +20,7 @@ from mvae_jax.datasets.errors import DataError
 from mvae_jax.datasets.files import Inputs
 from mvae_jax.datasets.parsed import Parsed
 
-__all__ = ["DataError", "Dataset", "digest", "find_source", "load"]
+__all__ = ["DataError", "Dataset", "digest", "find_inputs", "find_source", "load"]
 
 
 class Dataset(NamedTuple):
@@ -64,7 +64,7 @@ def load(
     Raises:
       DataError: the data are missing, damaged or not what was asked for.
     """
-    inputs = _inputs(data_dir, photographs)
+    inputs = find_inputs(data_dir, photographs)
     if protocol not in ("release", "paper"):
         raise DataError(f"protocol: got '{protocol}'; allowed: release, paper")
     rule: splits.Rule = splits.fractions
@@ -110,7 +110,7 @@ def digest(dataset: Dataset) -> str:
     return sha.hexdigest()
 
 
-def _inputs(data_dir: Path | None, photographs: Path | None) -> Inputs:
+def find_inputs(data_dir: Path | None, photographs: Path | None) -> Inputs:
     """Returns the user's folders; raises DataError where the data folder is none."""
     field = "--data_dir" if data_dir else "MVAE_JAX_DATA_DIR"
     if data_dir is None and os.environ.get(field):

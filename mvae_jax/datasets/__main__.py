@@ -11,7 +11,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from mvae_jax.datasets import DataError, cache, catalogue, load, samples
+from mvae_jax.datasets import DataError, cache, catalogue, find_inputs, load, samples
 from mvae_jax.datasets.catalogue import CATALOGUE
 from mvae_jax.datasets.files import Inputs
 
@@ -31,7 +31,7 @@ def main(argv: list[str] | None = None) -> int:
             print(f"{flags.samples}: {len(CATALOGUE) - len(missing)} of {len(CATALOGUE)} data sets")
             return 1 if missing else 0
         if not flags.prepare:
-            print("\n".join(_listing(Inputs(**inputs))))
+            print("\n".join(_listing(find_inputs(**inputs))))
     except DataError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

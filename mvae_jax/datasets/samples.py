@@ -16,6 +16,7 @@ import numpy as np
 
 from mvae_jax.datasets import DataError, Dataset, load
 from mvae_jax.datasets.catalogue import CATALOGUE
+from mvae_jax.files import write_npz
 
 NUM_IMAGES = 10
 
@@ -57,7 +58,7 @@ def write(
         if dataset.labels is not None:
             arrays[f"label_{name}"] = dataset.labels[chosen]
     try:
-        np.savez(path, allow_pickle=False, names=np.array(names), **arrays)
+        write_npz(path, {"names": np.array(names), **arrays})
     except OSError as error:
         raise DataError(f"{path}: cannot be written ({error.strerror})") from error
     return missing
