@@ -19,7 +19,7 @@ SIZE = 28
 # The ICML 2007 page says only that patches of low pixel variance were ignored; grey levels.
 MIN_DEVIATION = 20
 
-Photograph = UInt8[np.ndarray, "height width"]
+Photograph = UInt8[np.ndarray, "_ _"]  # of a list, each of its own size
 
 
 def read(inputs: Inputs) -> list[Photograph]:

@@ -1,4 +1,7 @@
-"""Reports on run folders: python -m mvae_jax.report PATH... [--out DIR] [--no-figures]"""
+"""Reports on run folders: python -m mvae_jax.report PATH... [--out DIR] [--no-figures]
+
+--samples=FILE adds the paper's Figure 1.
+"""
 
 import argparse
 import sys
@@ -13,6 +16,9 @@ def main() -> None:
     parser.add_argument("path", nargs="+", type=Path, help="a run folder, or a root of them")
     parser.add_argument("--out", type=Path, help="where to write; by default PATH/report")
     parser.add_argument("--no-figures", action="store_true", help="tables and pages alone")
+    parser.add_argument(
+        "--samples", type=Path, help="of `mvae_jax.datasets --samples`: draws Figure 1"
+    )
     args = parser.parse_args()
     for path in args.path:
         if not path.is_dir():
@@ -20,7 +26,7 @@ def main() -> None:
     if args.out is None and len(args.path) > 1:
         parser.exit(2, "error: --out: needed where there is more than one PATH\n")
     out = args.out or args.path[0] / "report"
-    sys.exit(0 if render(args.path, out, draw=not args.no_figures) else 1)
+    sys.exit(0 if render(args.path, out, draw=not args.no_figures, samples=args.samples) else 1)
 
 
 if __name__ == "__main__":

@@ -48,7 +48,20 @@ METRICS = {
     "ece": Metric("ECE", "linear probe, 15 bins", 4, -1),
     "nmi": Metric("NMI", "k-means", 4, 1),
     "ari": Metric("ARI", "k-means", 4, 1),
+    "brier_halved": Metric("Brier, halved", "linear probe", 4, -1),
+    "ece_fixed": Metric("ECE with confidence 1", "linear probe, 15 bins", 4, -1),
+    "probe_accuracy_standardised": Metric("accuracy", "probe, standardised mu", 4, 1),
+    "probe_nll_standardised": Metric("NLL", "probe, standardised mu, nats", 4, -1),
+    "brier_standardised": Metric("Brier", "probe, standardised mu", 4, -1),
+    "brier_halved_standardised": Metric("Brier, halved", "probe, standardised mu", 4, -1),
+    "ece_standardised": Metric("ECE", "probe, standardised mu", 4, -1),
+    "ece_fixed_standardised": Metric("ECE with confidence 1", "probe, standardised mu", 4, -1),
+    "nmi_standardised": Metric("NMI", "k-means, standardised mu", 4, 1),
+    "ari_standardised": Metric("ARI", "k-means, standardised mu", 4, 1),
     "active_units": Metric("active units", "", 1, 1),
+    "total_correlation": Metric("total correlation of mu", "nats", 2, -1),
+    "off_diagonal_correlation": Metric("off-diagonal correlation of mu", "mean |r|", 4, -1),
+    "redundancy_index": Metric("redundancy index of C", "", 4, 0),
     # Measured by this stage from the run folder's other files.
     "num_parameters": Metric("parameters", "", 0, -1, per_run=True),
     "multiply_adds": Metric("multiply-adds", "per example, forward", 0, -1, per_run=True),
@@ -61,6 +74,8 @@ METRICS = {
 }
 
 PAPER = ("mse", "probe_accuracy", "probe_nll", "brier", "ece", "nmi", "ari")
+# Under which condition a metric stands; told in notes, not in rows.
+CONDITIONS = ("probe_converged", "probe_converged_standardised", "iwae_k")
 CALIBRATION = ("probe_nll", "brier", "ece")
 STRUCTURE = ("nmi", "ari")
 MEASURED = tuple(METRICS)[tuple(METRICS).index("num_parameters") :]  # by measures.py

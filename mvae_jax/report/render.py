@@ -16,8 +16,12 @@ from mvae_jax.report import (
 )
 
 
-def render(paths: Iterable[Path], out: Path, *, draw: bool = True) -> bool:
+def render(
+    paths: Iterable[Path], out: Path, *, draw: bool = True, samples: Path | None = None
+) -> bool:
     """Prints the tables and writes the report to `out`, with its figures where `draw` is set.
+
+    samples: a file of `python -m mvae_jax.datasets --samples`, for the paper's Figure 1.
 
     One run gives one table of its metrics; several give the paper's tables. Returns whether
     nothing is missing: every run scored, every seed there, every pair of models comparable.
@@ -29,6 +33,11 @@ def render(paths: Iterable[Path], out: Path, *, draw: bool = True) -> bool:
     compared = comparisons.compare_all(found)
     drawn, undrawn = figures.draw(found, compared, out / "figures") if draw else ([], [])
     problems = [*found.problems, *compared.problems, *undrawn]
+    if samples:
+        try:
+            drawn = [figures.draw_data_sets(samples, out / "figures"), *drawn]
+        except ValueError as error:
+            problems.append(runs.Problem("figure of the data sets", str(error)))
 
     if len(found.cells) == 1:
         grids = [tables.run_table(*cell) for cell in found.cells.items()]

@@ -6,7 +6,7 @@ from typing import Any
 from mvae_jax.report import reference
 from mvae_jax.report.comparisons import Comparisons
 from mvae_jax.report.formats import Grid
-from mvae_jax.report.metrics import BOUND, MEASURED, METRICS, PAPER, describe
+from mvae_jax.report.metrics import BOUND, CONDITIONS, MEASURED, METRICS, PAPER, describe
 from mvae_jax.report.runs import (
     BASELINE,
     MODEL,
@@ -124,7 +124,7 @@ def run_table(cell: Cell, scores: Scores) -> Grid:
     """Returns one run's metrics: mean, sd over seeds, 95% t-interval of the mean."""
     rows = []
     for metric, values in _ordered(scores.values):
-        if metric == "probe_converged" or metric in MEASURED or not values:
+        if metric in (*CONDITIONS, *MEASURED) or not values:
             continue
         shown, summary = describe(metric), summarise(list(values.values()))
         sd, interval = "-", "-"

@@ -93,6 +93,15 @@ def draw(runs: Runs, comparisons: Comparisons, out: Path) -> tuple[list[Drawn], 
     return drawn, problems
 
 
+def draw_data_sets(samples: Path, out: Path) -> Drawn:
+    """Draws the paper's Figure 1 from a samples file; raises ValueError where it is damaged."""
+    with mpl.rc_context(style.RC):
+        figure = pictures.data_sets(samples)
+        path = out / "data_sets.png"
+        files.write_bytes(path, figure.savefig)
+    return Drawn("Data sets", "Real images of every data set, one row each.", path)
+
+
 def name_of(setting: Setting) -> str:
     """Returns a table's name as it may stand in a file name."""
     return re.sub(r"[^\w.=-]+", "_", "-".join(filter(None, setting)))

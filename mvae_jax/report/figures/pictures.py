@@ -1,5 +1,7 @@
 """Figures of images: reconstructions as in the paper's Fig. 3, latent sweeps as in its Fig. 4."""
 
+from pathlib import Path
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -53,6 +55,25 @@ def sweeps(cells: Cells, _comparisons: Comparisons) -> Figure | None:
             ax.set_xlabel("$z_1$")
         ax.set_ylabel("$z_0$")
         ax.set_title(f"{model}, z={z}")
+    return figure
+
+
+def data_sets(samples: Path) -> Figure:
+    """Draws the paper's Figure 1: a labelled row of real images per data set.
+
+    samples: the file that `python -m mvae_jax.datasets --samples` writes; raises ValueError where
+      it is not that.
+    """
+    with open_npz(samples) as arrays:
+        names = [str(name) for name in arrays["names"]]
+        rows = {name: arrays[f"images_{name}"] / 255 for name in names}
+        sources = {name: str(arrays[f"source_{name}"]) for name in names}
+    figure, axes = style.panels(len(names), 1, 0.62)
+    for ax, (name, images) in zip(axes, rows.items(), strict=True):
+        _show(ax, _tile(images, 1))
+        title = name.replace("_", "\n", 1).replace("_", " ")
+        title += f"\n({sources[name]})" if sources[name] else ""
+        ax.set_ylabel(title, rotation=0, ha="right", va="center")
     return figure
 
 
