@@ -13,6 +13,7 @@ import jax
 import pytest
 from jaxtyping import install_import_hook
 from ml_collections import FrozenConfigDict
+from threadpoolctl import threadpool_limits
 
 # Every annotated shape is checked at run time; must come before the package's modules load.
 install_import_hook("mvae_jax", "beartype.beartype")
@@ -26,6 +27,13 @@ ROOT = Path(__file__).parent.parent
 
 # Public data sets for tests on real bytes; such tests skip where the folder is absent.
 SHARED_DATA = ROOT.parent / "shared" / "data"
+
+
+@pytest.fixture
+def one_thread(request):
+    """One thread in numpy, but in slow tests: on small arrays more only hinder each other."""
+    with threadpool_limits(None if "slow" in request.keywords else 1):
+        yield
 
 
 @pytest.fixture

@@ -20,6 +20,8 @@ from mvae_jax.evaluate.embeddings import FormatError
 from mvae_jax.evaluate.scoring import score
 from tests.conftest import ROOT
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 LATENT_SIZE = 4
 NUM_TEST = 60
 CONFIG = {"dataset": "blobs", "protocol": "release", "model": "pca", "latent_size": LATENT_SIZE}

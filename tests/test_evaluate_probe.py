@@ -9,20 +9,11 @@ from scipy.special import log_softmax
 from sklearn.datasets import load_digits, make_classification
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
-from threadpoolctl import threadpool_limits
 
 from mvae_jax.evaluate import classification, probe
 from tests.conftest import SHARED_DATA
 
-
-@pytest.fixture(autouse=True)
-def one_thread(request):
-    """More only get in each other's way on problems this small."""
-    if "slow" in request.keywords:
-        yield
-    else:
-        with threadpool_limits(1):
-            yield
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def digits(num_train=1400):
