@@ -63,10 +63,10 @@ def run(
     if overwrite:
         _move_aside(workdir)
     config = _settle(config, workdir)
+    data_seconds = time.perf_counter() - start
     workdir.mkdir(parents=True, exist_ok=True)
     with _lock(workdir), _stop_signal() as stop:
-        log_time(workdir, "data", time.perf_counter() - start)
-        _train_missing(config, workdir, dataset, stop)
+        _train_missing(config, workdir, dataset, data_seconds, stop)
     replicates = _read_manifest(workdir)["replicates"]
     if all("failed" in replicate for replicate in replicates.values()):
         reasons = "; ".join(f"{name}: {r['failed']}" for name, r in replicates.items())
@@ -74,9 +74,12 @@ def run(
 
 
 def _train_missing(
-    config: FrozenConfigDict, workdir: Path, dataset: Dataset, stop: "_Stop"
+    config: FrozenConfigDict, workdir: Path, dataset: Dataset, data_seconds: float, stop: "_Stop"
 ) -> None:
-    """Trains and embeds the cohorts of which something is missing."""
+    """Trains and embeds the cohorts of which something is missing.
+
+    config.json is the first file of the folder: without it the folder would not be known as a run.
+    """
     cohorts = _cohorts(workdir, config)
     if not cohorts:
         return
@@ -93,6 +96,7 @@ def _train_missing(
         for name, text in described.items():
             files.write_text(workdir / name, text)
         _update_manifest(workdir, {}, list(described))
+        log_time(workdir, "data", data_seconds)
         for cohort in cohorts:
             _train_and_embed(workdir, config, cohort, dataset, images, stop)
 

@@ -110,6 +110,17 @@ def test_the_same_command_again_does_nothing(folder):
     assert everything() == before
 
 
+def test_a_kill_before_the_first_epoch_leaves_a_folder_that_starts(tmp_path, monkeypatch):
+    def killed(*_arguments):
+        raise SystemExit
+
+    monkeypatch.setattr(replicas, "choose_mode", killed)
+    with pytest.raises(SystemExit):
+        run.run(small(seed_mode="auto"), tmp_path / "run")
+    run.run(small(), tmp_path / "run")
+    assert (tmp_path / "run" / "embeddings" / "seed_778.npz").is_file()
+
+
 def test_a_deleted_file_is_written_anew_and_no_other(folder):
     before = contents(folder)
     untouched = folder / "embeddings" / "seed_778.npz"
