@@ -57,6 +57,8 @@ def read(path: Path) -> dict[str, Any]:
     """Reads and checks a metrics.json; raises MetricsError."""
     try:
         found = json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise MetricsError(f"{path}: does not exist; {WAY_OUT}") from error
     except (OSError, ValueError) as error:
         raise MetricsError(f"{path}: not readable ({error}); {WAY_OUT}") from error
     try:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 PAPER = ("mse", "probe_accuracy", "probe_nll", "brier", "ece", "nmi", "ari")
+SETTINGS: dict[str, list[str]] = {"settings": []}
 SEEDS = (777, 778, 779, 780, 781)
 
 
@@ -57,7 +58,7 @@ def write_run(
             "seed": seed,
             "sha256": "0" * 64,
             "values": [
-                {"metric": m, "value": of[seed], "seed": seed, "split": "test", "n": 100}
+                {"metric": m, "value": of[seed], "seed": seed, "split": "test", "n": 100} | SETTINGS
                 for m, of in filled.items()
                 if seed in of
             ],

@@ -46,6 +46,7 @@ def write_full(root, model, z, dataset="mnist_basic", gain=0.0, **config):
     metrics = json.loads((run / "metrics.json").read_text())
     for entry in metrics["replicates"]:
         bins = {
+            **{"seed": entry["seed"], "split": "test", "n": 40, "settings": []},
             "examples": [0, 30, 10],
             "confidence": [None, 0.5, 0.9],
             "accuracy": [None, 0.4, 0.8],

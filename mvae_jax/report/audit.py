@@ -12,10 +12,11 @@ import numpy as np
 import scipy.stats
 
 from mvae_jax.report import comparisons, reference
+from mvae_jax.report.cells import Cell
 from mvae_jax.report.claims import CLAIMS, COST, LINEAR, Claim, Growth, Place
 from mvae_jax.report.formats import Grid
 from mvae_jax.report.metrics import PAPER, describe
-from mvae_jax.report.runs import BASELINE, MODEL, Cell, Runs
+from mvae_jax.report.runs import BASELINE, MODEL, Runs
 from mvae_jax.report.statistics import ALPHA, sign_test, summarise
 
 SUPPORTED, NOT_SUPPORTED, UNDECIDED = "supported", "not supported", "undecided"

@@ -6,9 +6,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from mvae_jax.report.cells import Cell, Scores, Setting
 from mvae_jax.report.formats import Grid
 from mvae_jax.report.metrics import METRICS, describe
-from mvae_jax.report.runs import BASELINE, MODEL, Cell, Problem, Runs, Scores, Setting
+from mvae_jax.report.runs import BASELINE, MODEL, Problem, Runs
 from mvae_jax.report.statistics import ALPHA, Comparison, compare, holm, sign_test
 
 

@@ -15,11 +15,12 @@ from markupsafe import Markup, escape
 
 from mvae_jax import files
 from mvae_jax.report import tables
+from mvae_jax.report.cells import Cell, Scores
 from mvae_jax.report.figures import Drawn
 from mvae_jax.report.figures.scores import read_curves
 from mvae_jax.report.formats import BOLD, Grid
 from mvae_jax.report.metrics import describe
-from mvae_jax.report.runs import Cell, Problem, Runs, Scores
+from mvae_jax.report.runs import Problem, Runs
 from mvae_jax.report.statistics import summarise
 
 MAX_INLINE = 200

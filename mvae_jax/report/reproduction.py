@@ -9,10 +9,11 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from mvae_jax.report import reference
+from mvae_jax.report.cells import Setting
 from mvae_jax.report.formats import Grid
 from mvae_jax.report.metrics import PAPER, describe
 from mvae_jax.report.reference import Key
-from mvae_jax.report.runs import BASELINE, MODEL, Runs, Setting
+from mvae_jax.report.runs import BASELINE, MODEL, Runs
 from mvae_jax.report.statistics import prediction_interval, summarise
 
 EPOCHS = 200  # of the release

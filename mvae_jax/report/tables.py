@@ -4,21 +4,11 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from mvae_jax.report import reference
+from mvae_jax.report.cells import Cell, Cells, Scores, Setting
 from mvae_jax.report.comparisons import Comparisons
 from mvae_jax.report.formats import Grid
 from mvae_jax.report.metrics import BOUND, CONDITIONS, MEASURED, METRICS, PAPER, describe
-from mvae_jax.report.runs import (
-    BASELINE,
-    MODEL,
-    Cell,
-    Cells,
-    Runs,
-    Scores,
-    Setting,
-    left_out,
-    models_of,
-    partial,
-)
+from mvae_jax.report.runs import BASELINE, MODEL, Runs, left_out, models_of, partial
 from mvae_jax.report.statistics import ALPHA, summarise
 
 MISSING = "-"

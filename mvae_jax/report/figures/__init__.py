@@ -14,9 +14,10 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from mvae_jax import files
+from mvae_jax.report.cells import Setting
 from mvae_jax.report.comparisons import Comparisons
 from mvae_jax.report.figures import latents, pictures, scores, style
-from mvae_jax.report.runs import Problem, Runs, Setting, models_of
+from mvae_jax.report.runs import Problem, Runs, models_of
 
 FIGURES: dict[str, tuple[Callable[..., Figure | None], str]] = {
     "metrics": (

@@ -4,10 +4,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from mvae_jax.report.cells import Cells, Scores
 from mvae_jax.report.comparisons import Comparisons
 from mvae_jax.report.figures import style
 from mvae_jax.report.measures import open_npz
-from mvae_jax.report.runs import Cells, Scores, models_of
+from mvae_jax.report.runs import models_of
 
 NUM_POINTS = 3000  # of a scatter plot
 

@@ -6,10 +6,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from mvae_jax.report.cells import Cells
 from mvae_jax.report.comparisons import Comparisons
 from mvae_jax.report.figures import style
 from mvae_jax.report.measures import open_npz
-from mvae_jax.report.runs import Cells
 
 LATENT_SIZE = 32  # of the paper's pictures; the nearest one is drawn where it was not run
 NUM_IMAGES = 24

@@ -9,10 +9,11 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from mvae_jax.report import reference
+from mvae_jax.report.cells import Cells, read_metrics
 from mvae_jax.report.comparisons import Compared, Comparisons
 from mvae_jax.report.figures import style
 from mvae_jax.report.metrics import PAPER, describe
-from mvae_jax.report.runs import Cells, models_of, read_metrics
+from mvae_jax.report.runs import models_of
 from mvae_jax.report.statistics import summarise
 
 SHOWN = ("elbo", *PAPER)
@@ -183,7 +184,7 @@ def _reliability_bins(
     run: Path, config: dict[str, Any]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
     """Returns the bins' count, mean confidence and accuracy, of all seeds together."""
-    entries = read_metrics(run / "metrics.json", config)["replicates"]
+    entries = read_metrics(run, config)["replicates"]
     curves = [entry.get("curves", {}).get("reliability") for entry in entries]
     sums = [
         np.nan_to_num(np.array([c["examples"], c["confidence"], c["accuracy"]], dtype=float))
