@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Container, Iterable, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
@@ -32,6 +32,19 @@ def write_text(path: Path, text: str) -> None:
 def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Creates or replaces an .npz; equal arrays give equal bytes."""
     write_bytes(path, lambda file: np.savez(file, allow_pickle=False, **arrays))
+
+
+def read_npz(path: Path, names: Container[str] | None = None) -> dict[str, np.ndarray]:
+    """Returns an .npz file's arrays, or those of them that are named.
+
+    Raises ValueError, which names the file, where it is damaged or holds more than plain arrays.
+    """
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files if names is None or name in names}
+    except Exception as error:  # foreign bytes make zipfile, zlib and numpy raise a dozen kinds
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(f"{path}: not a readable .npz of plain arrays ({reason})") from error
 
 
 def sha256(path: Path) -> str:

@@ -4,7 +4,6 @@ The three are pure and can be jitted with the configuration static:
 `jax.jit(mvae_jax.encode, static_argnums=0)`.
 """
 
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from jaxtyping import Array, Float, Key, UInt8
 from ml_collections import ConfigDict, FrozenConfigDict
 
 from mvae_jax import config as config_lib
-from mvae_jax import model
+from mvae_jax import files, model
 from mvae_jax.model import Params
 from mvae_jax.posterior import Posterior
 
@@ -64,17 +63,13 @@ def load(run_dir: str | Path, seed: int) -> tuple[FrozenConfigDict, Params]:
 def read_params(path: Path) -> Params:
     """Reads parameters from an .npz whose names are their paths, as `encoder/layer_0/.../bias`."""
     params: dict[str, Any] = {}
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            for name in arrays.files:
-                if name.startswith("params/"):
-                    *parents, last = name.split("/")[1:]
-                    node = params
-                    for parent in parents:
-                        node = node.setdefault(parent, {})
-                    node[last] = arrays[name]
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
-        raise OSError(f"{path}: not a readable .npz file ({error})") from error
+    for name, array in files.read_npz(path).items():
+        if name.startswith("params/"):
+            *parents, last = name.split("/")[1:]
+            node = params
+            for parent in parents:
+                node = node.setdefault(parent, {})
+            node[last] = array
     return params
 
 

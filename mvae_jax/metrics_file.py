@@ -47,6 +47,12 @@ FAILED: dict[str, type] = {"replicate": str, "failed": str}
 COMPUTED: dict[str, type] = {"seed": int, "split": str, "n": int, "settings": list}
 VALUE: dict[str, type] = {"metric": str, "value": float, **COMPUTED}
 ABSENT: dict[str, type] = {"metric": str, "reason": str}
+# The axes of each curve: lists of one length, null where undefined.
+AXES = {
+    "reliability": ("examples", "confidence", "accuracy"),
+    "reliability_standardised": ("examples", "confidence", "accuracy"),
+    "covariance_eigenvalues": ("eigenvalue",),
+}
 
 
 class MetricsError(ValueError):
@@ -86,6 +92,8 @@ def check(content: Any) -> None:
         where = f"replicates[{position}]."
         failed = isinstance(entry, dict) and "failed" in entry
         _check_fields(entry, FAILED if failed else REPLICATE, where)
+        if "seed" in entry:  # that of a badly named file is not known
+            _check_fields(entry, {"seed": int}, where)
         names.append(entry["replicate"])
         if not failed:
             _check_scored(entry, content["settings"], where)
@@ -99,15 +107,26 @@ def _check_scored(entry: dict[str, Any], settings: dict[str, Any], where: str) -
         _check_fields(absent, ABSENT, f"{where}absent[{position}].")
     _check_unique([row["metric"] for row in entry["values"] + entry["absent"]], f"{where}metric")
     curves = entry.get("curves", {})
+    _check_fields({"curves": curves}, {"curves": dict}, where)
     for name, curve in curves.items():
-        _check_fields(curve, COMPUTED, f"{where}curves.{name}.")
+        _check_curve(name, curve, f"{where}curves.{name}.")
     for computed in [*entry["values"], *curves.values()]:
         what = computed.get("metric", "a curve")
-        unknown = sorted(set(computed["settings"]) - set(settings))
+        unknown = [name for name in computed["settings"] if name not in list(settings)]
         if unknown:
             raise MetricsError(f"{where}{what} has settings {unknown}, which are not in settings")
         if computed["seed"] != entry["seed"]:
             raise MetricsError(f"{where}{what} is of seed {computed['seed']}, not of its entry's")
+
+
+def _check_curve(name: str, curve: Any, where: str) -> None:
+    _check_fields(curve, COMPUTED, where)
+    axes = AXES.get(name, ())
+    _check_fields(curve, dict.fromkeys(axes, list), where)
+    for axis in axes:
+        wrong = [v for v in curve[axis] if v is not None and not isinstance(v, int | float)]
+        if wrong or len(curve[axis]) != len(curve[axes[0]]):
+            raise MetricsError(f"{where}{axis} is no list of numbers as long as {axes[0]}")
 
 
 def _check_fields(found: Any, fields: dict[str, type], where: str) -> None:

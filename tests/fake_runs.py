@@ -47,7 +47,8 @@ def write_run(
         "num_epochs": 200,
         **config,
     }
-    run = root / (folder or f"{dataset}/{config['protocol']}/{model}-z{latent_size}")
+    stem = Path(dataset).stem
+    run = root / (folder or f"{stem}/{config['protocol']}/{model}-z{latent_size}")
     failed, absent = failed or {}, absent or {}
     seeds = sorted({seed for of_metric in values.values() for seed in of_metric})
     filled = {m: {s: 0.5 + 0.01 * (s % 7) for s in seeds} for m in PAPER if m not in absent}
@@ -73,6 +74,6 @@ def write_run(
     metrics = {"version": version, **described, "latent_size": latent_size, "settings": {}}
     (run / "embeddings").mkdir(parents=True)
     (run / "config.json").write_text(json.dumps(config))
-    (run / "manifest.json").write_text(json.dumps({"replicates": diverged}))
+    (run / "manifest.json").write_text(json.dumps({"replicates": diverged, "sha256": {}}))
     (run / "metrics.json").write_text(json.dumps(metrics | {"replicates": entries}))
     return run

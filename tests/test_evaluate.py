@@ -1,5 +1,6 @@
 """Run folders in, metrics.json out: what is scored, kept, scored again, and refused."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -284,7 +285,12 @@ def test_a_foreign_run_needs_mu_test_only(tmp_path):
     files.write_npz(folder / "embeddings" / "seed_3.npz", {"mu_test": arrays()["mu_test"]})
     assert score([folder], jobs=1)
     entry = entries(folder)["seed_3"]
-    assert set(values(entry)) == {"active_units", "total_correlation", "off_diagonal_correlation"}
+    assert set(values(entry)) == {
+        "active_units",
+        "active_directions",
+        "total_correlation",
+        "off_diagonal_correlation",
+    }
     found = reasons(entry)
     assert set(found) | set(values(entry)) == set(replicate.metric_names())
     assert found["elbo"] == "no per-example log_likelihood_test in the file"
@@ -504,7 +510,7 @@ def test_scores_are_never_lost_with_the_embeddings(run, capsys, damage):
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        (None, "not readable"),
+        (None, "does not exist"),
         ("{", "not readable"),
         ("[]", "holds no object"),
         (json.dumps(CONFIG | {"latent_size": "4"}), "'latent_size' is '4'; write int there"),
@@ -609,3 +615,51 @@ def test_usage(args, message):
     assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_foreign_bytes_are_an_error_and_no_crash(tmp_path):
+    path = tmp_path / "seed_0.npz"
+    np.savez_compressed(path, **arrays())
+    good, rng = path.read_bytes(), np.random.default_rng(0)
+    outcomes = set()
+    for _ in range(300):
+        bad = bytearray(good)
+        for position in rng.integers(len(bad), size=5):
+            bad[position] ^= 1 << rng.integers(8)
+        path.write_bytes(bad)
+        with contextlib.suppress(ValueError):
+            files.read_npz(path)
+            continue
+        with pytest.raises(ValueError, match=r"seed_0\.npz: not a readable") as caught:
+            files.read_npz(path)
+        outcomes.add(type(caught.value.__cause__).__name__)
+    assert len(outcomes) > 3  # several kinds, one of them beyond zipfile's
+
+
+def test_a_replicate_that_cannot_be_scored_costs_no_other(tmp_path, capsys):
+    run = write_run(tmp_path / "run")
+    huge = arrays(0)
+    change(run, 0, mu_train=huge["mu_train"] * 1e30, mu_test=huge["mu_test"] * 1e30)
+    complete = score([run], jobs=1)
+    found = entries(run)
+    assert "failed" not in found["seed_1"]
+    assert complete or "could not be scored" in found["seed_0"]["failed"]
+
+
+@pytest.mark.parametrize(
+    "manifest", [{"replicates": {"seed_0": 3}, "sha256": {}}, {"replicates": {"seed_0": {}}}]
+)
+def test_a_damaged_manifest_fails_its_run_and_no_other(tmp_path, capsys, manifest):
+    bad, good = write_run(tmp_path / "bad"), write_run(tmp_path / "good", seeds=(0,))
+    files.write_text(bad / "manifest.json", json.dumps(manifest))
+    assert not score([tmp_path], jobs=1)
+    assert "failed" not in entries(good)["seed_0"]
+    assert str(bad / "manifest.json") in capsys.readouterr().err
+
+
+def test_an_empty_path_beside_a_good_one(tmp_path, capsys):
+    run = write_run(tmp_path / "run", seeds=(0,))
+    (tmp_path / "empty").mkdir()
+    assert not score([run, tmp_path / "empty"], jobs=1)
+    assert f"at or below {tmp_path / 'empty'}" in capsys.readouterr().err
+    assert "failed" not in entries(run)["seed_0"]

@@ -223,6 +223,18 @@ def test_active_units_count_variances_above_a_hundredth():
     assert by_loop == 2
 
 
+def test_active_directions_are_not_raised_by_mixing():
+    rng = np.random.default_rng(0)
+    heads = rng.normal(size=(2000, 8)) * np.array([1, 0.5, *[0.01] * 6])
+    rotation, _ = np.linalg.qr(rng.normal(size=(8, 8)))
+    mixed = heads @ rotation.T
+    assert geometry.active_units(mixed) > geometry.active_units(heads) == 2
+    for mu in (heads, mixed):
+        eigenvalues = np.linalg.eigvalsh(np.cov(mu, rowvar=False))
+        assert geometry.active_directions(geometry.covariance_eigenvalues(mu)) == 2
+        assert np.sum(eigenvalues > 0.01) == 2
+
+
 def rotated_gaussian(variances, n=400):
     """Embeddings whose sample covariance has exactly these eigenvalues."""
     rng = np.random.default_rng(2)

@@ -1,9 +1,13 @@
 """What is missing is marked as missing with its reason, and the exit status says so."""
 
+import csv
 import json
+import shutil
 
+import numpy as np
 import pytest
 
+from mvae_jax import files
 from mvae_jax.report import render
 from mvae_jax.report.__main__ import main
 from tests.fake_runs import SEEDS, draw, write_run
@@ -155,6 +159,9 @@ def test_a_failed_seed_is_left_out_of_both_and_named(tmp_path, capsys):
     assert "mvae z=4: means over 4 of 5 seeds, 781 left out" in text
     comparisons = (tmp_path / "report/comparisons.txt").read_text()
     assert "digits        4        4" in comparisons  # z=4 over 4 seeds
+    assert "vae z=4: means over 4 of 5 seeds, 781 left out: mvae's: kl was nan" in text
+    records = list(csv.DictReader((tmp_path / "report/tables.csv").open()))
+    assert {(r["seeds"], r["failed_seeds"]) for r in records} == {("4", "781")}
 
 
 def test_a_seed_whose_embeddings_are_damaged(tmp_path, capsys):
@@ -163,7 +170,7 @@ def test_a_seed_whose_embeddings_are_damaged(tmp_path, capsys):
     write_run(tmp_path, "mvae", 4, {"nmi": draw(0.6, 0.01, SEEDS[:-1])}, unscored=unscored)
     complete, text, complaints = report(tmp_path, capsys)
     assert not complete
-    assert "seed 781 has no scores: seed_781.npz: mu_test is NaN" in complaints
+    assert "seed_781 has no scores: seed_781.npz: mu_test is NaN" in complaints
     assert row(text)[3::4] == ["-"] * 7
 
 
@@ -174,7 +181,7 @@ def test_damaged_files_of_a_run(tmp_path, capsys, folder):
     (run / folder / "seed_777.npz").write_bytes(b"PK\x03\x04 torn")
     complete, text, complaints = report(tmp_path, capsys)
     assert not complete
-    assert f"{run / folder / 'seed_777.npz'}: not readable" in complaints
+    assert f"{run / folder / 'seed_777.npz'}: not a readable .npz" in complaints
     assert "mvae z=4: missing" in text
 
 
@@ -216,7 +223,161 @@ def test_a_config_without_its_fields(tmp_path, capsys):
     (run / "config.json").write_text('{"dataset": "digits"}')
     complete, _, complaints = report(tmp_path, capsys)
     assert not complete
-    assert f"{run / 'config.json'}: 'protocol' is missing or no str" in complaints
+    assert f"{run / 'config.json'}: 'protocol' is missing; write str there" in complaints
+
+
+def test_a_metric_absent_from_one_seed_only(tmp_path, capsys):
+    def change(metrics):
+        entry = metrics["replicates"][1]
+        entry["values"] = [row for row in entry["values"] if row["metric"] != "nmi"]
+        entry["absent"] = [{"metric": "nmi", "reason": "of one class"}]
+
+    edit(pair(tmp_path), change)
+    complete, text, complaints = report(tmp_path, capsys)
+    assert not complete
+    assert "nmi is missing or not finite for seed 778" in complaints
+    assert row(text).count("-") == 1
+
+
+def test_one_run_shows_no_mean_over_some_of_its_seeds(tmp_path, capsys):
+    run = write_run(tmp_path, "mvae", 4, {"nmi": draw(0.5, 0.01)})
+    edit(run, lambda metrics: metrics["replicates"][0]["values"].pop(-1))
+    complete, text, complaints = report(tmp_path, capsys)
+    assert not complete
+    assert "ari is missing" in complaints
+    (shown,) = (line for line in text.splitlines() if line.startswith("ARI"))
+    assert shown.split()[-4:] == ["-", "-", "-", "4"]
+
+
+@pytest.mark.parametrize("failed", [True, False])
+def test_a_run_without_embeddings_is_seen(tmp_path, capsys, failed):
+    pair(tmp_path)
+    run = write_run(tmp_path, "vae", 16, {}, failed={777: "nan"} if failed else {})
+    shutil.rmtree(run / "embeddings")
+    (run / "metrics.json").unlink()
+    complete, text, complaints = report(tmp_path, capsys)
+    assert not complete
+    assert "vae z=16" in complaints
+    assert "vae z=16: missing" in text
+
+
+@pytest.mark.parametrize("room", ["embeddings", "model"])
+def test_scores_of_files_that_training_has_since_replaced(tmp_path, capsys, room):
+    run = pair(tmp_path)
+    if room == "model":
+        edit(run, lambda m: [e.update(sha256_model="0" * 64) for e in m["replicates"]])
+    digests = {f"{room}/seed_777.npz": "1" * 64, f"{room}/seed_778.npz": "0" * 64}
+    (run / "manifest.json").write_text(json.dumps({"replicates": {}, "sha256": digests}))
+    complete, _, complaints = report(tmp_path, capsys)
+    assert not complete
+    assert complaints.count("was trained anew since it was scored") == 1
+    assert "seed 777 was trained anew" in complaints
+
+
+@pytest.mark.parametrize(
+    ("field", "values"),
+    [("num_epochs", (200, 20)), ("likelihood", ("bernoulli", "gaussian")), ("batch_size", (1, 2))],
+)
+def test_pairs_trained_differently_are_not_compared(tmp_path, capsys, field, values):
+    for model, value in zip(("vae", "mvae"), values, strict=True):
+        nmi = draw(0.9 if model == "mvae" else 0.1, 0.01)
+        write_run(tmp_path, model, 4, {"nmi": nmi}, **{field: value})
+    complete, text, complaints = report(tmp_path, capsys)
+    assert not complete
+    assert f"z=4: not compared, trained differently: {field} is {values[0]!r}" in complaints
+    assert "*" not in row(text)[-1]
+    assert not (tmp_path / "report/comparisons.csv").exists()
+
+
+def test_bounds_of_unlike_k_are_not_compared(tmp_path, capsys):
+    for model, k in (("vae", 50), ("mvae", 5000)):
+        values = {"iwae": draw(-100.0 + k, 0.1), "iwae_k": dict.fromkeys(SEEDS, k)}
+        write_run(tmp_path, model, 4, values)
+    report(tmp_path, capsys)
+    compared = (tmp_path / "report/comparisons.csv").read_text()
+    assert "nmi" in compared
+    assert "iwae" not in compared
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *(("tag", 5), ("source", ["x"]), ("num_epochs", "many"), ("num_seeds", 0)),
+        *(("latent_size", 0), ("couple_mean", "yes")),
+    ],
+)
+def test_config_fields_of_the_wrong_type(tmp_path, capsys, field, value):
+    run = pair(tmp_path)
+    config = json.loads((run / "config.json").read_text()) | {field: value}
+    (run / "config.json").write_text(json.dumps(config))
+    complete, _, complaints = report(tmp_path, capsys)
+    assert not complete
+    assert f"{run / 'config.json'}: '{field}' is {value!r}; write" in complaints
+
+
+@pytest.mark.parametrize(
+    "manifest", [[], {"replicates": []}, {"replicates": {"seed_777": 3}, "sha256": {}}]
+)
+def test_a_damaged_manifest(tmp_path, capsys, manifest):
+    run = pair(tmp_path)
+    (run / "manifest.json").write_text(json.dumps(manifest))
+    complete, _, complaints = report(tmp_path, capsys)
+    assert not complete
+    assert f"{run / 'manifest.json'}: " in complaints
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"sweep": np.zeros(3)},
+        {"input": np.zeros((4, 5, 5))},
+        {"reconstruction_sampled": np.zeros((9, 5, 5, 1))},
+        {"sweep_values": np.array("text")},
+    ],
+)
+def test_pictures_of_another_shape(tmp_path, capsys, changed):
+    run = pair(tmp_path)
+    pictures = {
+        **{"input": np.zeros((4, 5, 5, 1)), "reconstruction_sampled": np.zeros((4, 5, 5, 1))},
+        **{"sweep": np.zeros((3, 3, 5, 5, 1)), "sweep_values": np.zeros(3)},
+    }
+    for seed in SEEDS:
+        files.write_npz(run / f"pictures/seed_{seed}.npz", pictures)
+    assert report(tmp_path, capsys)[0]  # flat pictures and steps are no error
+    files.write_npz(run / "pictures/seed_777.npz", pictures | changed)
+    complete, _, complaints = report(tmp_path, capsys)
+    assert not complete
+    assert f"{run / 'pictures/seed_777.npz'}: " in complaints
+
+
+def test_a_replicate_whose_name_has_no_seed(tmp_path, capsys):
+    entry = {"replicate": "last", "failed": "last.npz: the name is not seed_<n>.npz; rename it"}
+    edit(pair(tmp_path), lambda metrics: metrics["replicates"].append(entry))
+    complete, _, complaints = report(tmp_path, capsys)
+    assert not complete
+    assert "last has no scores: last.npz: the name is not seed_<n>.npz" in complaints
+
+
+def test_an_empty_path_beside_a_good_one(tmp_path, capsys):
+    pair(tmp_path / "good")
+    (tmp_path / "empty").mkdir()
+    assert not render([tmp_path / "good", tmp_path / "empty"], tmp_path / "out", draw=False)
+    assert f"error: {tmp_path / 'empty'}: no folder with" in capsys.readouterr().err
+
+
+def test_names_that_matplotlib_would_read_as_mathematics(tmp_path, capsys):
+    for model in ("$x_$", "_y"):
+        write_run(tmp_path, model, 4, {"nmi": draw(0.5, 0.01)}, folder=f"run{model}")
+    assert render([tmp_path], tmp_path / "report")
+
+
+def test_an_own_file_is_not_the_data_set_of_its_name(tmp_path, capsys):
+    pair(tmp_path, dataset="/home/me/mnist_basic.npz", folder="")
+    complete, text, _ = report(tmp_path, capsys)
+    assert complete
+    assert "mnist_basic.npz" in text
+    assert "Table IV" not in text
+    assert not (tmp_path / "report/reproduction.csv").exists()
 
 
 def run_main(monkeypatch, *arguments):
@@ -235,6 +396,14 @@ def test_exit_status(tmp_path, monkeypatch, capsys, what, status):
         pair(tmp_path / what)
     assert run_main(monkeypatch, "--no-figures", tmp_path / what) == status
     assert capsys.readouterr().err.count("\n") == (status > 0)
+
+
+def test_an_out_that_cannot_be_written(tmp_path, monkeypatch, capsys):
+    pair(tmp_path / "good")
+    (tmp_path / "file").touch()
+    out = tmp_path / "file/report"
+    assert run_main(monkeypatch, "--no-figures", tmp_path / "good", "--out", out) == 1
+    assert capsys.readouterr().err.startswith("error: --out: ")
 
 
 def test_two_paths_need_an_out(tmp_path, monkeypatch, capsys):

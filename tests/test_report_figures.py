@@ -14,7 +14,7 @@ from tests.fake_runs import SEEDS, draw, write_run
 
 def write_full(root, model, z, dataset="mnist_basic", gain=0.0, **config):
     """A run with every file that a figure reads."""
-    rng = np.random.default_rng(z)
+    rng = np.random.default_rng([z, len(model)])
     accuracy = {seed: 0.5 + gain + 0.001 * rng.normal() for seed in SEEDS}
     values = {"probe_accuracy": accuracy, "elbo": draw(-100, 1)}
     run = write_run(root, model, z, values, dataset=dataset, **config)
@@ -39,7 +39,10 @@ def write_full(root, model, z, dataset="mnist_basic", gain=0.0, **config):
             (run / folder).mkdir(exist_ok=True)
             np.savez(run / folder / f"seed_{seed}.npz", **arrays)
         lines += [
-            {"seed": seed, "split": "train", "epoch": e, "elbo": -100 / e + seed - 777}
+            {
+                **{"replicate": f"seed_{seed}", "seed": seed, "split": "train", "epoch": e},
+                "elbo": -100 / e + seed - 777,
+            }
             for e in range(1, 31)
         ]
     (run / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)))
@@ -100,7 +103,7 @@ def test_a_damaged_file_costs_its_figure_and_nothing_else(tmp_path):
     assert names == ["training", "reliability", "coupling", "reconstructions", "sweeps"]
     assert len(problems) == 2
     for problem in problems:
-        assert f"{run / 'embeddings/seed_777.npz'}: not readable" in problem.reason
+        assert f"{run / 'embeddings/seed_777.npz'}: not a readable .npz" in problem.reason
 
 
 def test_the_points_are_the_means_and_the_crosses_the_release(found, compared):
@@ -133,13 +136,20 @@ def test_reliability_pools_the_seeds(found, compared):
     assert line.get_ydata() == pytest.approx([0.4, 0.8])
 
 
-def test_curves_skip_a_torn_line(tmp_path):
-    path = tmp_path / "metrics.jsonl"
-    good = {"seed": 1, "split": "train", "epoch": 1, "elbo": -3.0}
-    other = good | {"split": "test"}
-    path.write_text(f"{json.dumps(good)}\n{json.dumps(other)}\n" + '{"seed": 1, "spl')
-    assert scores.read_curves(path) == {1: [-3.0]}
-    assert scores.read_curves(tmp_path / "absent") == {}
+def test_curves_are_those_of_the_cells_seeds_that_did_not_fail(tmp_path):
+    values = {"nmi": dict.fromkeys((1, 2), 0.5)}
+    run = write_run(tmp_path, "vae", 4, values, failed={3: "nan"})
+    good = {"replicate": "seed_1", "split": "train", "epoch": 2, "elbo": -3.0}
+    lines = [
+        *(good, good | {"split": "test", "epoch": 3}, good | {"epoch": 4, "elbo": None}),
+        *(good | {"replicate": "seed_1__learning_rate=0.1", "elbo": -9.0}, 3, "text", None),
+        *(good | {"replicate": "seed_3"}, good | {"replicate": None}, good | {"elbo": "high"}),
+    ]
+    text = "\n".join(map(json.dumps, lines)) + '\n{"replicate": "seed_1", "spl'
+    (scores_of,) = runs.read([tmp_path]).cells.values()
+    assert scores.read_curves(scores_of) == {}
+    (run / "metrics.jsonl").write_text(text)
+    assert scores.read_curves(scores_of) == {1: {2: -3.0}}
 
 
 def test_tiles_lie_in_reading_order():

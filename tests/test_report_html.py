@@ -114,11 +114,13 @@ found.shown = [getComputedStyle(run).display, getComputedStyle(other).display];
 found.overflow = document.documentElement.scrollWidth - document.documentElement.clientWidth;
 found.requests = performance.getEntriesByType("resource")
   .map((entry) => entry.name).filter((name) => !name.startsWith("data:"));
-found.images = [...document.images].every((image) => image.loading === "lazy" || image.complete);
-const result = document.createElement("pre");
-result.id = "found";
-result.textContent = JSON.stringify(found);
-document.body.append(result);
+addEventListener("load", () => {
+  found.images = [...document.images].map((image) => image.naturalWidth);
+  const result = document.createElement("pre");
+  result.id = "found";
+  result.textContent = JSON.stringify(found);
+  document.body.append(result);
+});
 </script>
 """
 
@@ -126,7 +128,8 @@ document.body.append(result);
 @pytest.mark.skipif(not BROWSER, reason="no chromium is installed")
 def test_in_a_browser_it_sorts_opens_runs_and_stays_silent(page, tmp_path):
     probe = tmp_path / "probe.html"
-    probe.write_text(page.read_text().replace("</body>", PROBE + "</body>"))
+    text = page.read_text().replace("</body>", PROBE + "</body>")
+    probe.write_text(text.replace('loading="lazy"', ""))
     command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--window-size=400,800"]
     command += [f"--user-data-dir={tmp_path / 'profile'}", "--enable-logging=stderr", "--dump-dom"]
     # The browser itself stays off the network as well.
@@ -140,4 +143,6 @@ def test_in_a_browser_it_sorts_opens_runs_and_stays_silent(page, tmp_path):
     assert found["shown"] == ["block", "none"]
     assert found["overflow"] == 0  # a phone's width needs no sideways scrolling of the page
     assert found["requests"] == []
+    assert len(found["images"]) == 9
+    assert min(found["images"]) > 100
     assert "CONSOLE" not in done.stderr, done.stderr

@@ -63,7 +63,9 @@ def test_pictures_give_the_error_of_the_first_images(tmp_path):
     inputs, outputs = rng.uniform(size=(2, 48, 6, 5, 1))
     path = tmp_path / "seed_1.npz"
     plane = rng.uniform(size=(10, 10, 6, 5, 1))
-    np.savez(path, input=inputs, reconstruction_sampled=outputs, sweep=plane)
+    np.savez(
+        path, input=inputs, reconstruction_sampled=outputs, sweep=plane, sweep_values=np.arange(10)
+    )
     found = measures.measure_pictures(path)
     assert found["mse_first_48"] == pytest.approx(((inputs - outputs) ** 2).mean())
     assert measures.measure_pictures(tmp_path / "absent.npz") == {}

@@ -86,7 +86,7 @@ def test_cells_that_cannot_agree_are_set_apart(tmp_path, dataset, z, config, gro
     write_pair(tmp_path, dataset, z, **config)
     found = reproduction.figures(runs.read([tmp_path]))
     probe = next(f for f in found if f.key.metric == "brier")
-    assert reproduction._group(probe) == group
+    assert reproduction.group(probe) == group
     share = reproduction.tables(runs.read([tmp_path]))[-1]
     assert group in {row[0] for row in share.rows}
 

@@ -61,7 +61,18 @@ def test_equal_differences_have_no_spread():
     ones = dict.fromkeys(range(3), 1.0)
     assert compare(ones, ones).p_t == 1
     shifted = compare(ones, dict.fromkeys(range(3), 2.0))
-    assert (shifted.p_t, shifted.effect_size, shifted.difference.interval) == (0, None, (1, 1))
+    assert (shifted.p_t, shifted.effect_size, shifted.difference.interval) == (None, None, (1, 1))
+
+
+def test_counts_that_agree_by_chance_are_no_proof():
+    """Two seeds, differences of -1, 0 or 1 example: many pairs are equal, and none is certain."""
+    rng = np.random.default_rng(0)
+    found = [
+        compare({1: 0.0, 2: 0.0}, {1: float(a), 2: float(b)})
+        for a, b in rng.integers(-1, 2, size=(60, 2))
+    ]
+    assert sum(c.p_t is None for c in found) > 5
+    assert not any(c.p_t is not None and c.p_t < 0.05 for c in found)
 
 
 def test_one_seed_has_a_mean_and_no_test():

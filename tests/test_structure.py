@@ -15,6 +15,7 @@ ALLOWED = {
     "config": set(),
     "files": set(),
     "metrics_file": {"files"},
+    "run_folder": set(),
     "progress": set(),
     "posterior": set(),
     "datasets": {"files"},
@@ -23,18 +24,18 @@ ALLOWED = {
     "train": {"elbo", "model"},
     "replicas": {"train"},
     "checkpoint": set(),
-    "inference": {"config", "model", "posterior"},
+    "inference": {"config", "files", "model", "posterior"},
     "embed": {"datasets", "elbo", "files", "inference", "model", "posterior", "train"},
     "run": {"checkpoint", "config", "datasets", "embed", "files", "progress", "replicas"},
-    "evaluate": {"files", "metrics_file"},
-    "report": {"files", "metrics_file"},
+    "evaluate": {"files", "metrics_file", "run_folder"},
+    "report": {"files", "metrics_file", "run_folder"},
     "main": {"checkpoint", "config", "datasets", "evaluate", "report", "run"},
     "__init__": {"inference"},
 }
 ONLY_HERE = {"flax": {"model"}, "orbax": {"checkpoint"}, "optax": {"train"}}
 WITHOUT_JAX = (
-    *("config", "files", "metrics_file", "progress", "datasets", "evaluate", "report", "main"),
-    "__init__",
+    *("config", "files", "metrics_file", "run_folder", "progress", "datasets", "evaluate"),
+    *("report", "main", "__init__"),
 )
 
 

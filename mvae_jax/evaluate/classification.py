@@ -66,9 +66,9 @@ def expected_calibration_error(
     """Returns sum_b (n_b / n) |accuracy_b - confidence_b| (Naeini et al. 2015).
 
     drop_certain: as released, where every bin is half open, [a, b): examples of confidence
-      exactly 1 are in no bin, but still count in n.
+      exactly 1 in float32, the release's precision, are in no bin, but still count in n.
     """
-    kept = confidence < 1 if drop_certain else np.full(len(confidence), True)
+    kept = confidence.astype(np.float32) < 1 if drop_certain else np.full(len(confidence), True)
     curve = reliability(confidence[kept], hits[kept], num_bins)
     gaps = curve.examples * np.abs(curve.accuracy - curve.confidence)
     return float(np.nansum(gaps) / len(confidence))

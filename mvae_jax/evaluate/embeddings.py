@@ -1,18 +1,19 @@
 """Reads and checks one replicate's files, whoever wrote them."""
 
 import re
-import zipfile
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
 
+from mvae_jax import files
+
 PER_EXAMPLE = ("log_likelihood", "kl", "iwae", "squared_error_sampled", "squared_error_mean")
 COUPLING = "params/coupling"
 
 
-class FormatError(Exception):
+class FormatError(ValueError):
     """A file that is not what its format says; the message names file, array and way out."""
 
 
@@ -88,11 +89,9 @@ def _seed(path: Path, arrays: dict[str, np.ndarray]) -> int:
 def _arrays(path: Path, names: list[str] | None = None) -> dict[str, np.ndarray]:
     """Returns the file's arrays, of the names asked for if any."""
     try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files if names is None or name in names}
-    except (ValueError, OSError, EOFError, AttributeError, zipfile.BadZipFile) as error:
-        reason = " ".join(str(error).split())
-        raise FormatError(f"{path}: not a readable .npz of plain arrays ({reason})") from error
+        return files.read_npz(path, names)
+    except ValueError as error:
+        raise FormatError(str(error)) from error
 
 
 def _matrix(path: Path, name: str, arrays: dict[str, np.ndarray], latent_size: int) -> np.ndarray:

@@ -30,6 +30,14 @@ def active_units(mu: Float[np.ndarray, "n d"]) -> int:
     return int(np.sum(np.var(mu, axis=0, ddof=1, dtype=np.float64) > ACTIVE_VARIANCE))
 
 
+def active_directions(eigenvalues: Float[np.ndarray, " d"]) -> int:
+    """Returns how many eigenvalues of Cov(mu) exceed 0.01: active units of the best rotation.
+
+    Unlike the units, these are not raised by a C that only mixes coordinates.
+    """
+    return int(np.sum(eigenvalues > ACTIVE_VARIANCE))
+
+
 def covariance_eigenvalues(mu: Float[np.ndarray, "n d"]) -> Float[np.ndarray, " d"]:
     """Returns the eigenvalues of Cov(mu), the largest first; an orthogonal C does not move them."""
     covariance = np.atleast_2d(np.cov(mu, rowvar=False, dtype=np.float64))
@@ -63,13 +71,17 @@ def off_diagonal_correlation(correlation: Float[np.ndarray, "v v"]) -> float:
 def redundancy_index(coupling: Float[np.ndarray, "d d"]) -> float:
     """Returns rho(C), an energy distance of C's standardised off-diagonal entries to N(0, 1).
 
-    Zero in the limit of normal entries, larger for structured ones; it has no unit. The source
+    Zero in the limit of normal entries, larger for structured ones; it has no unit. Finite
+    matrices of normal entries have about 0.035 at d=4, 0.0018 at 16 and 0.0004 at 32, so it
+    compares runs of one latent size only, and d=2 always gives 0.205. The source
     (Yavuz and Yanikoglu 2025, arXiv 2509.06314) compares "off-diagonal statistics against a
-    normal distribution via energy distance". Read between its lines: standardised is by the
+    normal distribution via energy distance", of coupling matrices derived from latent
+    representations; here it is the learned C itself. Read between its lines: standardised is by the
     entries' own mean and standard deviation (divisor n), so the scale of C does not count; both
     triangles enter, since C is not symmetric; the normal is the distribution itself and not a
     sample of it, so the index is a function of C; and the energy distance is the squared one of
-    Székely and Rizzo (2013), 2 E|X - Z| - E|X - X'| - E|Z - Z'|, without a root.
+    Székely and Rizzo (2013), 2 E|X - Z| - E|X - X'| - E|Z - Z'|, without a root
+    (scipy.stats.energy_distance is the root of this one).
     """
     entries = np.sort(off_diagonal(np.asarray(coupling, np.float64)))
     entries = (entries - entries.mean()) / entries.std()

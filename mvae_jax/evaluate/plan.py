@@ -1,14 +1,12 @@
 """What a run folder holds, and which of its replicates are to be scored."""
 
-import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mvae_jax import files, metrics_file
+from mvae_jax import files, metrics_file, run_folder
 from mvae_jax.evaluate import embeddings, replicate
 from mvae_jax.evaluate.embeddings import FormatError
 
-DESCRIBED = {"dataset": str, "protocol": str, "model": str, "latent_size": int}  # in config.json
 DEFAULT_BATCH_SIZE = 100  # the release's; a foreign config.json has none
 PENDING = f"not scored yet; {metrics_file.WAY_OUT}"
 
@@ -30,14 +28,14 @@ class Run(NamedTuple):
 
 
 def plan(folder: Path) -> Run:
-    """Returns what a run folder holds; raises FormatError where it is no run at all.
+    """Returns what a run folder holds; raises ValueError where it is no run at all.
 
     What an earlier metrics.json says is kept where the files, the settings and the metrics are
     the same. A replicate that cannot be scored is an entry with the reason.
     """
-    config = read_config(folder / "config.json")
+    config = run_folder.read_config(folder)
     settings = replicate.settings(config.get("batch_size", DEFAULT_BATCH_SIZE))
-    manifest = _manifest(folder)
+    manifest = run_folder.read_manifest(folder)
     known = _known(folder, config, settings)
     entries: dict[str, Entry] = {}
     pending = {}
@@ -68,8 +66,8 @@ def plan(folder: Path) -> Run:
 def write(run: Run) -> None:
     """Writes the run's metrics.json, sorted by seed."""
     content = {
-        **{field: run.config[field] for field in DESCRIBED},
-        "source": run.config.get("source") or "",
+        **{field: run.config[field] for field in run_folder.REQUIRED},
+        "source": run.config.get("source", ""),
         "settings": run.settings,
         "replicates": sorted(
             run.entries.values(), key=lambda entry: (entry.get("seed", -1), entry["replicate"])
@@ -83,19 +81,6 @@ def embedding_files(folder: Path) -> list[Path]:
     return sorted((folder / "embeddings").glob("[!.]*.npz"))
 
 
-def read_config(path: Path) -> dict[str, Any]:
-    """Reads config.json, of which scoring needs DESCRIBED; raises FormatError."""
-    config = _json(path)
-    for field, kind in DESCRIBED.items():
-        if type(config.get(field)) is not kind:
-            found = repr(config[field]) if field in config else "missing"
-            raise FormatError(f"{path}: '{field}' is {found}; write {kind.__name__} there")
-    batch_size = config.get("batch_size", DEFAULT_BATCH_SIZE)
-    if type(batch_size) is not int or batch_size < 1:
-        raise FormatError(f"{path}: 'batch_size' is {batch_size!r}; write an integer of at least 1")
-    return config
-
-
 def _known(folder: Path, config: dict[str, Any], settings: dict[str, Any]) -> dict[str, Entry]:
     """Returns the scored replicates of the run's metrics.json, if made as they would be now."""
     path = folder / "metrics.json"
@@ -103,7 +88,7 @@ def _known(folder: Path, config: dict[str, Any], settings: dict[str, Any]) -> di
     try:
         found = metrics_file.read(path)
         scored = {e["replicate"]: e for e in found["replicates"] if "failed" not in e}
-        same_run = all(found[field] == config[field] for field in DESCRIBED)
+        same_run = all(found[field] == config[field] for field in run_folder.REQUIRED)
         if same_run and found["settings"] == settings:
             known = {name: entry for name, entry in scored.items() if _is_full(entry)}
         lost = [
@@ -171,25 +156,3 @@ def _missing(
             name = f"seed_{seed}"
             missing[name] = {"replicate": name, "seed": seed, "failed": reason}
     return missing
-
-
-def _manifest(folder: Path) -> dict[str, Any]:
-    """Returns the replicates and SHA-256 that training recorded; none of a foreign run."""
-    path = folder / "manifest.json"
-    if not path.exists():
-        return {"replicates": {}, "sha256": {}}
-    manifest = _json(path)
-    for field in ("replicates", "sha256"):
-        if not isinstance(manifest.get(field), dict):
-            raise FormatError(f"{path}: '{field}' is missing; train again")
-    return manifest
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise FormatError(f"{path}: not readable ({error})") from error
-    if not isinstance(found, dict):
-        raise FormatError(f"{path}: holds no object but {type(found).__name__}")
-    return found

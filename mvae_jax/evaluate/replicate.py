@@ -26,6 +26,7 @@ PROBE = (
     "probe_converged",
 )
 CLUSTERS = ("nmi", "ari")
+SPREAD = ("active_units", "active_directions")
 CORRELATION = ("total_correlation", "off_diagonal_correlation")
 STANDARDISED = "_standardised"
 
@@ -69,7 +70,9 @@ def settings_of(name: str) -> list[str]:
         return ["probe"]
     if name in CLUSTERS:
         return ["clusters"]
-    return [name] if name in ("elbo_release", "active_units") else []
+    if name in SPREAD:
+        return ["active_units"]
+    return [name] if name == "elbo_release" else []
 
 
 def score(found: Embeddings, batch_size: int) -> Scores:
@@ -111,7 +114,7 @@ def _groups(
         (CLUSTERS, lambda found: _clusters(found, standardised=False)),
         (_suffixed(PROBE), lambda found: _probe(found, standardised=True)),
         (_suffixed(CLUSTERS), lambda found: _clusters(found, standardised=True)),
-        (("active_units",), _spread),
+        (SPREAD, _spread),
         (CORRELATION, _correlation),
         (("redundancy_index",), _redundancy),
     ]
@@ -197,10 +200,10 @@ def _spread(found: Embeddings) -> Result:
     mu = found.mu["test"]
     if len(mu) < 2:
         raise Absent("one test example has no variance")
-    curve = {"eigenvalue": _rounded(geometry.covariance_eigenvalues(mu))}
-    return Result(
-        {"active_units": float(geometry.active_units(mu))}, {"covariance_eigenvalues": curve}
-    )
+    eigenvalues = geometry.covariance_eigenvalues(mu)
+    values = (float(geometry.active_units(mu)), float(geometry.active_directions(eigenvalues)))
+    curve = {"eigenvalue": _rounded(eigenvalues)}
+    return Result(dict(zip(SPREAD, values, strict=True)), {"covariance_eigenvalues": curve})
 
 
 def _correlation(found: Embeddings) -> Result:

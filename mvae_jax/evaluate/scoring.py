@@ -32,17 +32,19 @@ def score(paths: Iterable[Path], jobs: int | None = None) -> bool:
     jobs: processes, which share the cores' threads between them; by default one per core, and
       never more than there is to score. One alone runs in this process.
     """
+    paths = list(paths)
+    empty = [path for path in paths if not files.find_runs([path])]
+    for path in empty:
+        print(f"error: path: no folder with embeddings/ at or below {path}", file=sys.stderr)
     folders = files.find_runs(paths)
-    if not folders:
-        print("error: path: no folder with embeddings/ there", file=sys.stderr)
     runs = []
     for folder in folders:
         try:
             run = plan.plan(folder)
-        except FormatError as error:
+            plan.write(run)
+        except (OSError, ValueError) as error:
             print(f"error: {error}", file=sys.stderr)
             continue
-        plan.write(run)
         runs.append(run)
     try:
         _score_pending(runs, jobs or joblib.cpu_count())
@@ -54,7 +56,7 @@ def score(paths: Iterable[Path], jobs: int | None = None) -> bool:
         )
         return False
     complete = [_finish(run) for run in runs]
-    return bool(folders) and len(runs) == len(folders) and all(complete)
+    return not empty and len(runs) == len(folders) and all(complete)
 
 
 def score_replicate(folder: Path, name: str, latent_size: int, batch_size: int) -> Entry:
@@ -64,7 +66,11 @@ def score_replicate(folder: Path, name: str, latent_size: int, batch_size: int) 
         found = embeddings.read(path, folder / "model" / path.name, latent_size)
     except FormatError as error:
         return {"replicate": name, "seed": embeddings.seed_of_name(path), "failed": str(error)}
-    values, absent, curves = replicate.score(found, batch_size)
+    try:
+        values, absent, curves = replicate.score(found, batch_size)
+    except (ValueError, ArithmeticError, MemoryError) as error:  # LAPACK's errors are ValueErrors
+        reason = f"{path}: could not be scored ({type(error).__name__}: {error})"
+        return {"replicate": name, "seed": found.seed, "failed": reason}
 
     def origin(metric: str) -> dict[str, Any]:
         """Returns what every number carries; that of C is over its entries, not over examples."""

@@ -1,12 +1,13 @@
 """Reports on run folders: python -m mvae_jax.report PATH... [--out DIR] [--no-figures]
 
---samples=FILE adds the paper's Figure 1.
+--samples=FILE adds the paper's Figure 1, --document=FILE writes the page that REPRODUCTION.md is.
 """
 
 import argparse
 import sys
 from pathlib import Path
 
+from mvae_jax.report import document
 from mvae_jax.report.render import render
 
 
@@ -19,6 +20,9 @@ def main() -> None:
     parser.add_argument(
         "--samples", type=Path, help="of `mvae_jax.datasets --samples`: draws Figure 1"
     )
+    parser.add_argument(
+        "--document", type=Path, help="writes all of it as one Markdown file, with the errata"
+    )
     args = parser.parse_args()
     for path in args.path:
         if not path.is_dir():
@@ -26,7 +30,14 @@ def main() -> None:
     if args.out is None and len(args.path) > 1:
         parser.exit(2, "error: --out: needed where there is more than one PATH\n")
     out = args.out or args.path[0] / "report"
-    sys.exit(0 if render(args.path, out, draw=not args.no_figures, samples=args.samples) else 1)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        complete = render(args.path, out, draw=not args.no_figures, samples=args.samples)
+        if args.document:
+            document.write(args.document, args.path)
+    except OSError as error:  # what is read is checked: this is of what is written
+        parser.exit(1, f"error: --out: {error}\n")
+    sys.exit(0 if complete else 1)
 
 
 if __name__ == "__main__":

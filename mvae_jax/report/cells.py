@@ -4,16 +4,16 @@ A cell is one model at one latent size on one data set under one protocol: one r
 value of a swept scalar in it. What cannot be read is a cell without values, with the reason.
 """
 
-import json
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mvae_jax import metrics_file
+from mvae_jax import metrics_file, run_folder
 from mvae_jax.report import measures
 
-DESCRIBED = {"dataset": str, "protocol": str, "model": str, "latent_size": int}
+SCORE_AGAIN = metrics_file.WAY_OUT
+SPLITS = ("test", "model")  # what is reported: the test split, and what C itself gives
 
 
 class Setting(NamedTuple):
@@ -42,7 +42,7 @@ class Scores(NamedTuple):
     """What is known of one cell.
 
     replicates: seed -> the stem of its files
-    values:     metric -> seed -> value, on the test split
+    values:     metric -> seed -> value, on the test split (of C: of the model)
     per_run:    metric -> value, of what does not depend on the seed
     failed:     seed -> why its training failed; the means are over the others
     absent:     metric -> why no seed has it
@@ -71,9 +71,7 @@ class Scores(NamedTuple):
             return ""
         if metric in self.absent and not seeds:
             return self.absent[metric]
-        return (
-            f"{metric} is missing or not finite for seed {listed(without)}; {metrics_file.WAY_OUT}"
-        )
+        return f"{metric} is missing or not finite for seed {listed(without)}; {SCORE_AGAIN}"
 
 
 Cells = dict[Cell, Scores]
@@ -84,10 +82,7 @@ def read_run(run: Path) -> Iterator[tuple[Cell, Scores]]:
 
     Raises ValueError where not even the cell is known.
     """
-    config = _read_json(run / "config.json")
-    for field, kind in DESCRIBED.items():
-        if type(config.get(field)) is not kind:
-            raise ValueError(f"{run / 'config.json'}: '{field}' is missing or no {kind.__name__}")
+    config = run_folder.read_config(run)
     try:
         by_sweep: dict[str, list[dict[str, Any]]] = {}
         for entry in read_metrics(run, config)["replicates"]:
@@ -103,37 +98,36 @@ def read_metrics(run: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     """Reads a run's metrics.json; raises ValueError where it is absent, malformed or another's."""
     path = run / "metrics.json"
     found = metrics_file.read(path)
-    for field in DESCRIBED:
+    for field in run_folder.REQUIRED:
         if found[field] != config[field]:
             said, expected = found[field], config[field]
             raise ValueError(f"{path}: {field} is {said!r}, in config.json {expected!r}")
     if not found["replicates"]:
-        raise ValueError(f"{path}: replicates is empty; {metrics_file.WAY_OUT}")
+        raise ValueError(f"{path}: replicates is empty; {SCORE_AGAIN}")
     return found
-
-
-def _seed(entry: dict[str, Any]) -> int:
-    """Returns the entry's seed; that of a file which could not be read stands in its name."""
-    if "seed" in entry:
-        return entry["seed"]
-    return int(entry["replicate"].partition("__")[0].removeprefix("seed_"))
 
 
 def _scores(run: Path, config: dict[str, Any], entries: list[dict[str, Any]]) -> Scores:
     """Collects one cell's replicates; raises ValueError where a file of theirs is damaged."""
-    replicates = {_seed(entry): entry["replicate"] for entry in entries}
+    known = [entry for entry in entries if "seed" in entry]
+    replicates = {entry["seed"]: entry["replicate"] for entry in known}
     values: dict[str, dict[int, float]] = {}
     absent: dict[str, str] = {}
     failed: dict[int, str] = {}
-    unscored: dict[int, str] = {}
-    diverged = _diverged(run)
-    for entry in entries:
-        seed, name = _seed(entry), entry["replicate"]
-        if "failed" in entry:
-            (failed if name in diverged else unscored)[seed] = entry["failed"]
+    manifest = run_folder.read_manifest(run)
+    unscored = [f"{e['replicate']} has no scores: {e['failed']}" for e in entries if e not in known]
+    for entry in known:
+        seed, name = entry["seed"], entry["replicate"]
+        if "failed" in manifest["replicates"].get(name, {}):
+            failed[seed] = manifest["replicates"][name]["failed"]
             continue
-        on_test = [row for row in entry["values"] if row.get("split", "test") == "test"]
-        rows = {row["metric"]: row["value"] for row in on_test}
+        if "failed" in entry:
+            unscored.append(f"seed {seed} has no scores: {entry['failed']}")
+            continue
+        if _is_stale(entry, manifest["sha256"]):
+            unscored.append(f"seed {seed} was trained anew since it was scored; {SCORE_AGAIN}")
+        of_seed = [row for row in entry["values"] if row["split"] in SPLITS]
+        rows = {row["metric"]: row["value"] for row in of_seed}
         rows |= measures.measure_pictures(run / "pictures" / f"{name}.npz")
         for metric, value in rows.items():
             of_metric = values.setdefault(metric, {})
@@ -142,10 +136,10 @@ def _scores(run: Path, config: dict[str, Any], entries: list[dict[str, Any]]) ->
         absent |= {row["metric"]: row["reason"] for row in entry.get("absent", ())}
 
     missing = ""
-    if len(replicates) < len(entries):
+    if len(replicates) < len(known):
         missing = f"{run / 'metrics.json'}: two replicates have the same seed"
     elif unscored:
-        missing = "; ".join(f"seed {seed} has no scores: {r}" for seed, r in unscored.items())
+        missing = "; ".join(unscored)
     elif lost := sorted(_planned_seeds(config) - replicates.keys()):
         missing = f"seed {listed(lost)} of the {config['num_seeds']} planned has no scores"
     elif len(failed) == len(replicates):
@@ -154,7 +148,7 @@ def _scores(run: Path, config: dict[str, Any], entries: list[dict[str, Any]]) ->
     return Scores(
         run,
         config,
-        _read_json(environment) if environment.is_file() else {},
+        run_folder.read_json(environment) if environment.is_file() else {},
         dict(sorted(replicates.items())),
         values,
         measures.measure_run(run, config),
@@ -164,11 +158,13 @@ def _scores(run: Path, config: dict[str, Any], entries: list[dict[str, Any]]) ->
     )
 
 
-def _diverged(run: Path) -> set[str]:
-    """Returns the replicates whose training failed: there is nothing of them to score."""
-    manifest = run / "manifest.json"
-    replicates = _read_json(manifest).get("replicates", {}) if manifest.is_file() else {}
-    return {name for name, replicate in replicates.items() if "failed" in replicate}
+def _is_stale(entry: dict[str, Any], written: Mapping[str, str]) -> bool:
+    """Whether training has since left other files than those that were scored."""
+    for key, folder in (("sha256", "embeddings"), ("sha256_model", "model")):
+        digest = written.get(f"{folder}/{entry['replicate']}.npz")
+        if key in entry and digest not in (None, entry[key]):
+            return True
+    return False
 
 
 def empty(run: Path, config: dict[str, Any], reason: str) -> Scores:
@@ -178,31 +174,17 @@ def empty(run: Path, config: dict[str, Any], reason: str) -> Scores:
 
 def _cell(config: dict[str, Any], swept: str) -> Cell:
     dataset = config["dataset"]
-    if dataset.endswith(".npz"):
-        dataset = Path(dataset).stem
+    if dataset.endswith(".npz"):  # keeps its ending, to be told from the data set of that name
+        dataset = Path(dataset).name
     variant = ", ".join(filter(None, [config.get("tag", ""), swept]))
-    setting = Setting(dataset, config.get("source") or "", config["protocol"], variant)
+    setting = Setting(dataset, config.get("source", ""), config["protocol"], variant)
     return Cell(setting, config["latent_size"], config["model"])
 
 
 def _planned_seeds(config: dict[str, Any]) -> set[int]:
     """Returns the seeds that the configuration asks for; none in a foreign run."""
-    first, number = config.get("first_seed"), config.get("num_seeds")
-    if isinstance(first, int) and isinstance(number, int):
-        return set(range(first, first + number))
-    return set()
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text())
-    except FileNotFoundError as error:
-        raise ValueError(f"{path}: does not exist; {metrics_file.WAY_OUT}") from error
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path}: not readable ({error})") from error
-    if not isinstance(found, dict):
-        raise ValueError(f"{path}: holds no JSON object")
-    return found
+    first, number = config.get("first_seed", 0), config.get("num_seeds", 0)
+    return set(range(first, first + number))
 
 
 def listed(seeds: list[int]) -> str:

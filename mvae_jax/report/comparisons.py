@@ -7,10 +7,18 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mvae_jax.report.cells import Cell, Scores, Setting
+from mvae_jax.report.claims import CELLS
 from mvae_jax.report.formats import Grid
-from mvae_jax.report.metrics import METRICS, describe
+from mvae_jax.report.metrics import CONDITIONS, METRICS, describe
 from mvae_jax.report.runs import BASELINE, MODEL, Problem, Runs
 from mvae_jax.report.statistics import ALPHA, Comparison, compare, holm, sign_test
+
+# What a pair must share for its difference to be the model's. The coupling is the model.
+SHARED = (
+    *("num_epochs", "batch_size", "learning_rate", "weight_decay", "select", "activation"),
+    *("likelihood", "likelihood_variance", "hidden_size", "num_hidden_layers", "pixel_scale"),
+    *("data_sha256", "matmul_precision"),
+)
 
 
 class Compared(NamedTuple):
@@ -48,7 +56,8 @@ class Comparisons(NamedTuple):
 def compare_all(runs: Runs) -> Comparisons:
     """Compares every pair of cells in every metric that both have.
 
-    Holm's correction runs over one metric's cells: all data sets and latent sizes of a protocol.
+    Holm's correction runs over one metric's cells: all of the paper's in one protocol. Other data
+    sets and latent sizes are a family each.
     """
     raw: dict[Place, Comparison] = {}
     missing: dict[Setting, list[str]] = defaultdict(list)
@@ -57,13 +66,18 @@ def compare_all(runs: Runs) -> Comparisons:
         for model, scores in models.items():
             if scores is None:
                 missing[setting].append(f"z={z}: no run of {model}")
+        differ = unlike(*models.values())
+        if differ:
+            missing[setting].append(f"z={z}: not compared, trained differently: {differ}")
+            continue
         for metric, (x, y) in paired(*models.values()):
             raw[metric, setting, z] = compare(x, y)
     families = defaultdict(list)
     for place, comparison in raw.items():
         if comparison.p_t is not None:
-            metric, setting, _ = place
-            families[metric, setting.protocol, setting.variant].append(place)
+            metric, setting, z = place
+            ours = "" if (setting.dataset, z) in CELLS else setting.dataset
+            families[metric, setting.protocol, setting.variant, ours].append(place)
     found = {place: Compared(comparison, None, 0) for place, comparison in raw.items()}
     for places in families.values():
         adjusted = holm(np.array([raw[place].p_t for place in places], float))
@@ -72,17 +86,30 @@ def compare_all(runs: Runs) -> Comparisons:
     return Comparisons(found, dict(missing))
 
 
+def unlike(vae: Scores | None, mvae: Scores | None) -> str:
+    """Returns in what the training of a pair differs beyond the model; empty where it may not."""
+    if vae is None or mvae is None:
+        return ""
+    pairs = [(field, vae.config.get(field), mvae.config.get(field)) for field in SHARED]
+    return ", ".join(f"{field} is {x!r} and {y!r}" for field, x, y in pairs if x != y)
+
+
 def paired(
     vae: Scores | None, mvae: Scores | None
 ) -> Iterator[tuple[str, tuple[dict[int, float], dict[int, float]]]]:
     """Yields the metrics that both cells have, with their values on the same seeds.
 
-    A seed that failed in one of them is left out of both.
+    A seed that failed in one of them is left out of both; so are bounds of unlike K.
     """
     if vae is None or mvae is None or vae.missing or mvae.missing:
         return
     seeds = vae.replicates.keys() - vae.failed.keys() - mvae.failed.keys()
+    left_out = {*CONDITIONS}
+    if vae.values.get("iwae_k") != mvae.values.get("iwae_k"):
+        left_out.add("iwae")
     for metric in vae.values if seeds else ():
+        if metric in left_out:
+            continue
         if metric in mvae.values and not vae.why_missing(metric) + mvae.why_missing(metric):
             x, y = vae.values[metric], mvae.values[metric]
             yield metric, ({s: x[s] for s in seeds}, {s: y[s] for s in seeds})

@@ -15,6 +15,7 @@ from tabulate import tabulate
 from mvae_jax import files
 
 BOLD = re.compile(r"\*\*(.+?)\*\*")
+MARKDOWN = re.compile(r"[|<`\[\]]")
 LATEX = {
     **{sign: f"\\{sign}" for sign in "&%$#_{}"},
     **{sign: rf"\ensuremath{{{sign}}}" for sign in "<>"},
@@ -86,10 +87,10 @@ def to_text(grid: Grid) -> str:
 def to_markdown(grid: Grid) -> str:
     """Returns the table in Markdown."""
     headers = [f"{title} {header}".strip() for title, header in grid.spread]
-    rows = [[text.replace("|", r"\|") for text in row] for row in grid.rows]
+    rows = [list(map(_markdown, row)) for row in grid.rows]
     table = _tabulate(rows, headers, "github", grid)
-    notes = [*(f"- {note}" for note in grid.notes), ""] if grid.notes else []
-    return "\n".join([f"### {grid.title}", "", table, "", *notes])
+    notes = [*(f"- {_markdown(note)}" for note in grid.notes), ""] if grid.notes else []
+    return "\n".join([f"### {_markdown(grid.title)}", "", table, "", *notes])
 
 
 def to_latex(grid: Grid) -> str:
@@ -134,7 +135,14 @@ def _tabulate(
     return tabulate(rows, headers, style, disable_numparse=True, colalign=align, **options)
 
 
+def _markdown(text: str) -> str:
+    """Returns text whose signs are no Markdown but the bold ones: names may be anybody's."""
+    return MARKDOWN.sub(r"\\\g<0>", " ".join(text.split()))
+
+
 def _latex(text: str) -> str:
     """Returns text with LaTeX's special signs escaped, and bold as a command."""
     escaped = "".join(LATEX.get(sign, sign) for sign in text)
+    if escaped.startswith("["):  # behind a row's end that would be its option
+        escaped = "{}" + escaped
     return BOLD.sub(r"\\textbf{\1}", escaped)

@@ -1,11 +1,10 @@
 """The report as one HTML file that needs nothing else: no server, no network, no other file.
 
-Above MAX_INLINE runs the pages of the single runs are files of their own, in `runs/` beside it.
+Above MAX_INLINE runs the pages of the single runs are files of their own, in `pages/` beside it.
 """
 
 import base64
 import json
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,13 +15,14 @@ from markupsafe import Markup, escape
 from mvae_jax import files
 from mvae_jax.report import tables
 from mvae_jax.report.cells import Cell, Scores
-from mvae_jax.report.figures import Drawn
+from mvae_jax.report.figures import Drawn, style
 from mvae_jax.report.figures.scores import read_curves
 from mvae_jax.report.formats import BOLD, Grid
 from mvae_jax.report.metrics import describe
 from mvae_jax.report.runs import Problem, Runs
 from mvae_jax.report.statistics import summarise
 
+PAGES = "pages"
 MAX_INLINE = 200
 CHART = (600, 160)  # width and height of a run's training curves
 LISTED = ("elbo", "mse", "probe_accuracy", "nmi")  # in the list of runs
@@ -74,7 +74,9 @@ def write(
     environment.filters |= {"bold": _bold, "data_uri": _data_uri, "value": _value}
     pages = [_page(cell, scores) for cell, scores in runs.cells.items()]
     inline = len(pages) <= MAX_INLINE
-    links = {page.name: f"#{page.name}" if inline else f"runs/{page.name}.html" for page in pages}
+    links = {
+        page.name: f"#{page.name}" if inline else f"{PAGES}/{page.name}.html" for page in pages
+    }
     names = [page.name for page in pages]
     context = {
         "overview": _overview(runs),
@@ -86,11 +88,13 @@ def write(
         "chart_size": CHART,
     }
     files.write_text(out / "index.html", environment.get_template("index.html").render(context))
+    for earlier in (out / PAGES).glob("run-*.html"):
+        earlier.unlink()
     if not inline:
         template = environment.get_template("run.html")
         for page in pages:
             text = template.render(page=page, chart_size=CHART)
-            files.write_text(out / "runs" / f"{page.name}.html", text)
+            files.write_text(out / PAGES / f"{page.name}.html", text)
 
 
 def _overview(runs: Runs) -> Grid:
@@ -118,29 +122,30 @@ def _page(cell: Cell, scores: Scores) -> Page:
     name = "-".join(map(str, (*filter(None, cell.setting), cell.model, f"z{cell.latent_size}")))
     grid = tables.run_table(cell, scores)
     return Page(
-        re.sub(r"[^\w.=-]+", "_", f"run-{name}"),
+        style.file_name(f"run-{name}"),
         f"{cell.model} z={cell.latent_size} on {cell.setting}",
         grid,
         scores.config,
         scores.environment,
-        _chart(scores.run),
+        _chart(scores),
     )
 
 
-def _chart(run: Path) -> Chart | None:
+def _chart(scores: Scores) -> Chart | None:
     """Returns the training ELBO by epoch; the first tenth may leave the picture below."""
-    curves = {seed: curve for seed, curve in read_curves(run / "metrics.jsonl").items() if curve}
+    curves = read_curves(scores)
     if not curves:
         return None
-    settled = [value for curve in curves.values() for value in curve[len(curve) // 10 :]]
-    low, high, epochs = min(settled), max(settled), max(map(len, curves.values()))
+    epochs = max(max(curve) for curve in curves.values())
+    settled = [v for curve in curves.values() for epoch, v in curve.items() if epoch > epochs / 10]
+    low, high = min(settled), max(settled)
     width, height = CHART
     x = width / max(1, epochs - 1)
     y = height / ((high - low) or 1.0)
     lines = {
         seed: " ".join(
-            f"{i * x:.1f},{height - (max(value, low) - low) * y:.1f}"
-            for i, value in enumerate(curve)
+            f"{(epoch - 1) * x:.1f},{height - (max(value, low) - low) * y:.1f}"
+            for epoch, value in curve.items()
         )
         for seed, curve in curves.items()
     }

@@ -5,17 +5,16 @@ reconstructions and latent sweeps. A file that is not there gives no value; one 
 raises ValueError.
 """
 
-import json
 import statistics
-import zipfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
+from mvae_jax import files, run_folder
+
+PICTURES = {"input": 4, "reconstruction_sampled": 4, "sweep": 5, "sweep_values": 1}  # axes of each
 FLAT = 0.01  # a step of the sweep that changes the mean pixel by less than this is flat
 HIGH_FREQUENCY = 0.25  # cycles per pixel: half of what a picture can hold
 
@@ -32,9 +31,11 @@ def measure_run(run: Path, config: dict[str, Any]) -> dict[str, float]:
     values: dict[str, float] = {}
     model = next(iter(sorted((run / "model").glob("[!.]*.npz"))), None)
     if model is not None:
-        with _named(model):
-            sizes = {name: int(np.prod(shape)) for name, shape in _shapes(model).items()}
-        sizes = {name: size for name, size in sizes.items() if name.startswith("params/")}
+        sizes = {
+            name: array.size
+            for name, array in files.read_npz(model).items()
+            if name.startswith("params/")
+        }
         products = 1 + bool(config.get("couple_mean"))
         values["num_parameters"] = float(sum(sizes.values()))
         values["multiply_adds"] = float(
@@ -54,14 +55,29 @@ def measure_pictures(path: Path) -> dict[str, float]:
     """Returns what one replicate's pictures show; nothing where there are none."""
     if not path.is_file():
         return {}
-    with open_npz(path) as arrays:
-        inputs, outputs = arrays["input"], arrays["reconstruction_sampled"]
-        sweep = arrays["sweep"]
-    return {
-        "mse_first_48": float(np.mean((inputs - outputs) ** 2, dtype=np.float64)),
-        "high_frequency_energy": high_frequency_energy(outputs) / high_frequency_energy(inputs),
-        **measure_sweep(sweep),
-    }
+    pictures = read_pictures(path)
+    inputs, outputs = pictures["input"], pictures["reconstruction_sampled"]
+    values = {"mse_first_48": float(np.mean((inputs - outputs) ** 2, dtype=np.float64))}
+    of_input = high_frequency_energy(inputs)
+    if of_input > 0:
+        values["high_frequency_energy"] = high_frequency_energy(outputs) / of_input
+    return values | measure_sweep(pictures["sweep"])
+
+
+def read_pictures(path: Path) -> dict[str, np.ndarray]:
+    """Reads `pictures/<replicate>.npz`; raises ValueError where it is not of its format.
+
+    input, reconstruction_sampled: [N, H, W, C]; sweep: [I, J, H, W, C]; sweep_values: [I]
+    """
+    pictures = files.read_npz(path)
+    for name, axes in PICTURES.items():
+        found = pictures.get(name)
+        if found is None or found.ndim != axes or not found.size or found.dtype.kind not in "fiu":
+            shape = "missing" if found is None else f"{found.dtype} {list(found.shape)}"
+            raise ValueError(f"{path}: {name} is {shape}, not numbers with {axes} axes")
+    if pictures["input"].shape != pictures["reconstruction_sampled"].shape:
+        raise ValueError(f"{path}: input and reconstruction_sampled differ in shape")
+    return pictures
 
 
 def high_frequency_energy(images: Float[np.ndarray, "n h w c"]) -> float:
@@ -84,6 +100,8 @@ def measure_sweep(sweep: Float[np.ndarray, "i j h w c"]) -> dict[str, float]:
     directions = [
         np.moveaxis(sweep, axis, 0).astype(np.float64) for axis in (0, 1) if sweep.shape[axis] > 2
     ]
+    if not directions:
+        return {}
     steps = [np.diff(lines, axis=0) for lines in directions]
     total = sum(np.abs(step).sum() for step in steps)
     flat = np.concatenate([(np.abs(step).mean(axis=(2, 3, 4)) < FLAT).ravel() for step in steps])
@@ -97,49 +115,13 @@ def measure_sweep(sweep: Float[np.ndarray, "i j h w c"]) -> dict[str, float]:
 
 def _epoch_seconds(path: Path) -> list[float]:
     """Returns the epochs' times per seed, without the first of each start, which compiles."""
-    if not path.is_file():
-        return []
     seconds, compiled = [], False
-    for line in path.read_text().splitlines():
-        try:
-            event = json.loads(line)
-        except json.JSONDecodeError:  # the line that a kill tore
-            continue
-        if event["event"] != "epoch":
+    for event in run_folder.read_lines(path):
+        if event.get("event") != "epoch":
             compiled = False
             continue
-        if compiled:
-            seconds.append(event["seconds"] / event["seeds"])
+        took, seeds = event.get("seconds"), event.get("seeds")
+        if compiled and isinstance(took, int | float) and isinstance(seeds, int) and seeds > 0:
+            seconds.append(took / seeds)
         compiled = True
     return seconds
-
-
-@contextmanager
-def open_npz(path: Path) -> Iterator[Mapping[str, np.ndarray]]:
-    """Opens an .npz of plain arrays; raises ValueError where it, or what is read, is damaged."""
-    with _named(path), path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-        yield arrays
-
-
-@contextmanager
-def _named(path: Path) -> Iterator[None]:
-    """Turns whatever a damaged file raises into a ValueError that names it."""
-    try:
-        yield
-    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path}: not readable ({error}); train or copy it again") from error
-
-
-def _shapes(path: Path) -> dict[str, tuple[int, ...]]:
-    """Returns the shapes of an .npz file's arrays without reading them."""
-    shapes = {}
-    with zipfile.ZipFile(path) as archive:
-        for name in archive.namelist():
-            with archive.open(name) as member:
-                version = np.lib.format.read_magic(member)
-                read = {
-                    (1, 0): np.lib.format.read_array_header_1_0,
-                    (2, 0): np.lib.format.read_array_header_2_0,
-                }[version]
-                shapes[name.removesuffix(".npy")] = read(member)[0]
-    return shapes

@@ -59,6 +59,7 @@ METRICS = {
     "nmi_standardised": Metric("NMI", "k-means, standardised mu", 4, 1),
     "ari_standardised": Metric("ARI", "k-means, standardised mu", 4, 1),
     "active_units": Metric("active units", "", 1, 1),
+    "active_directions": Metric("active directions", "eigenvalues of Cov(mu)", 1, 1),
     "total_correlation": Metric("total correlation of mu", "nats", 2, -1),
     "off_diagonal_correlation": Metric("off-diagonal correlation of mu", "mean |r|", 4, -1),
     "redundancy_index": Metric("redundancy index of C", "", 4, 0),

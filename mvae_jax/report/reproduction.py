@@ -18,6 +18,7 @@ from mvae_jax.report.statistics import prediction_interval, summarise
 
 EPOCHS = 200  # of the release
 SCORED_SEEDS = 10  # with fewer, the intervals are too wide for their share to mean much
+ORIGINAL = "original images"  # and probe, and number of epochs
 OUTSIDE, UNCONVERGED = "‡", "†"
 
 
@@ -28,6 +29,7 @@ class Figure(NamedTuple):
     release:     the author's, as released; paper: as printed, under the corrected label
     unconverged: whether the released probe behind it stopped early
     epochs:      of our training; None where the run does not say
+    failed:      the seeds that are not in it because their training failed
     """
 
     setting: Setting
@@ -40,6 +42,7 @@ class Figure(NamedTuple):
     paper: str
     unconverged: bool
     epochs: int | None
+    failed: tuple[int, ...]
 
     @property
     def inside(self) -> bool | None:
@@ -76,6 +79,7 @@ def figures(runs: Runs) -> list[Figure]:
                     paper[key],
                     probe and key[1:] in unconverged,
                     scores.config.get("num_epochs"),
+                    tuple(scores.failed),
                 )
             )
     order = {metric: i for i, metric in enumerate(PAPER)}
@@ -104,6 +108,7 @@ def records(runs: Runs) -> Iterator[dict[str, Any]]:
             "metric": f.key.metric,
             "seeds": f.seeds,
             "epochs": f.epochs,
+            "failed_seeds": " ".join(map(str, f.failed)),
             "mean": f.mean,
             "sd": f.sd,
             "predicted_low95": low,
@@ -163,15 +168,15 @@ def _share(found: list[Figure]) -> Grid:
     """
     groups: dict[str, list[Figure]] = {}
     for figure in found:
-        groups.setdefault(_group(figure), []).append(figure)
+        groups.setdefault(group(figure), []).append(figure)
     rows = []
-    for group, members in sorted(groups.items()):
+    for title, members in sorted(groups.items()):
         for metric in PAPER:
             of_metric = [f for f in members if f.key.metric == metric]
             if of_metric:
-                rows.append((group, describe(metric).heading, *_counts(of_metric, metric)))
+                rows.append((title, describe(metric).heading, *_counts(of_metric, metric)))
         if len(members) > 1:
-            rows.append((group, "all", *_counts(members, None)))
+            rows.append((title, "all", *_counts(members, None)))
     return Grid(
         "Released cells inside our 95% prediction interval for one new seed",
         ("cells", "metric", "inside", "share", "median width"),
@@ -183,12 +188,13 @@ def _share(found: list[Figure]) -> Grid:
     )
 
 
-def _group(figure: Figure) -> str:
+def group(figure: Figure) -> str:
+    """Returns the cells that a figure is counted with: original images, or why it is set apart."""
     if figure.key.dataset not in reference.ORIGINAL_PIXELS:
         return "regenerated images"
     if figure.epochs != EPOCHS:
         return f"not {EPOCHS} epochs"
-    return "released probe unconverged" if figure.unconverged else "original images"
+    return "released probe unconverged" if figure.unconverged else ORIGINAL
 
 
 def _counts(members: list[Figure], metric: str | None) -> tuple[str, str, str]:
@@ -214,6 +220,6 @@ def share_inside(found: Iterable[Figure]) -> float | None:
     scored = [
         bool(figure.inside)
         for figure in found
-        if _group(figure) == "original images" and figure.seeds >= SCORED_SEEDS
+        if group(figure) == ORIGINAL and figure.seeds >= SCORED_SEEDS
     ]
     return sum(scored) / len(scored) if scored else None

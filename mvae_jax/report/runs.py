@@ -12,6 +12,7 @@ from mvae_jax import files
 from mvae_jax.report.cells import Cell, Cells, Scores, Setting, empty, listed, read_run
 from mvae_jax.report.metrics import PAPER
 
+MARKS = files.RUN_MARKS | {"metrics.json"}  # of a folder that is a run
 BASELINE, MODEL = "vae", "mvae"  # the two that are compared, seed by seed
 
 
@@ -40,7 +41,12 @@ def read(paths: Iterable[Path]) -> Runs:
     """Reads every run folder at or below the paths."""
     cells: Cells = {}
     problems: list[Problem] = []
-    for run in files.find_runs(paths, holding=("embeddings", "metrics.json")):
+    paths = list(paths)
+    for path in paths:
+        if not files.find_runs([path], holding=MARKS):
+            reason = "no folder with embeddings/, metrics.json or manifest.json at or below it"
+            problems.append(Problem(str(path), reason))
+    for run in files.find_runs(paths, holding=MARKS):
         try:
             found = dict(read_run(run))
         except ValueError as error:
@@ -52,6 +58,7 @@ def read(paths: Iterable[Path]) -> Runs:
                 scores = empty(run, scores.config, reason)
             cells[cell] = scores
     _mark_unequal(cells)
+    _leave_out_failed(cells)
     for cell, scores in cells.items():
         problems += _problems(cell, scores)
     return Runs(dict(sorted(cells.items())), problems)
@@ -85,6 +92,27 @@ def _mark_unequal(cells: Cells) -> None:
             cells[other] = cells[other]._replace(missing=reason)
 
 
+def _leave_out_failed(cells: Cells) -> None:
+    """Leaves a seed whose training failed for one model of a row out of the other's means too."""
+    for cell, vae in list(cells.items()):
+        other = cell._replace(model=MODEL)
+        if cell.model != BASELINE or other not in cells or vae.missing or cells[other].missing:
+            continue
+        mvae = cells[other]
+        cells[cell] = _without(vae, mvae.failed, MODEL)
+        cells[other] = _without(mvae, vae.failed, BASELINE)
+
+
+def _without(scores: Scores, failed: dict[int, str], model: str) -> Scores:
+    """Returns the scores less the seeds that failed for the other model of the row."""
+    reasons = {seed: f"{model}'s: {why}" for seed, why in failed.items()}
+    values = {
+        metric: {seed: value for seed, value in of.items() if seed not in failed}
+        for metric, of in scores.values.items()
+    }
+    return scores._replace(values=values, failed=reasons | scores.failed)
+
+
 def _problems(cell: Cell, scores: Scores) -> Iterator[Problem]:
     where = f"{cell.setting}, {cell.model} z={cell.latent_size}"
     yield from (Problem(where, note) for note in left_out(scores))
@@ -103,6 +131,6 @@ def left_out(scores: Scores) -> list[str]:
 def partial(scores: Scores) -> list[str]:
     """Returns why each metric is missing that should be there: some seeds have it, or it is one
     of the paper's and nobody said that it could not be computed."""
-    due = [m for m in PAPER if m not in scores.absent]
+    due = [m for m in PAPER if m not in scores.absent or scores.values.get(m)]
     due += [m for m in scores.values if m not in PAPER]
     return [reason for metric in due if (reason := scores.why_missing(metric))]

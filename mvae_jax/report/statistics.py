@@ -56,7 +56,8 @@ class Comparison(NamedTuple):
     p_t:         paired t-test, two-sided; the primary test
     p_flip:      sign-flip permutation test of the mean, two-sided
     smallest_p:  the least p_flip that n seeds can give
-    All but the mean are None below two seeds; effect_size too where every difference is the same.
+    All but the mean are None below two seeds. Where every difference is the same, effect_size is
+    None, and p_t too unless it is zero: without a spread there is nothing to test by.
     """
 
     difference: Summary
@@ -80,7 +81,7 @@ def compare(baseline: Mapping[int, float], other: Mapping[int, float]) -> Compar
     if difference.sd is None:
         return Comparison(difference, None, None, None, None)
     if difference.sd == 0:  # the t-test divides by it
-        p_t = 1.0 if difference.mean == 0 else 0.0
+        p_t = 1.0 if difference.mean == 0 else None
     else:
         p_t = float(scipy.stats.ttest_rel(x, y).pvalue)
     flips = scipy.stats.permutation_test(

@@ -25,7 +25,8 @@ def tables(runs: Runs, comparisons: Comparisons) -> Iterator[Grid]:
         if first.rows:
             yield first._replace(notes=notes)
         if second.rows:
-            yield second if first.rows else second._replace(notes=notes)
+            bold = _bold_note(BOUND, setting, cells, comparisons)
+            yield second._replace(notes=bold if first.rows else notes)
 
 
 def _grid(
@@ -78,18 +79,26 @@ def _notes(setting: Setting, cells: Cells, comparisons: Comparisons) -> list[str
     seeds = {len(s.replicates) - len(s.failed) for s in cells.values() if s.replicates}
     trained = f", {_range(epochs)} epochs" if epochs else ""
     notes = [f"Mean ± standard deviation over {_range(seeds)} seeds{trained}; test split."]
-    places = {(metric, setting, cell.latent_size) for metric in PAPER for cell in cells}
-    compared = [comparisons.found[place] for place in places & comparisons.found.keys()]
-    families = {c.family for c in compared if c.family}
-    if families:
-        notes.append(
-            f"Bold (in text: *): significantly better than the other of {BASELINE} and {MODEL} "
-            f"by a paired t-test over seeds at {ALPHA:.2g}, after Holm's correction over the "
-            f"metric's cells ({_range(families)})."
-        )
+    notes += _bold_note(PAPER, setting, cells, comparisons)
     for cell, scores in cells.items():
         notes += [f"{cell.model} z={cell.latent_size}: {note}" for note in _cell_notes(scores)]
     return [*notes, *comparisons.missing.get(setting, ())]
+
+
+def _bold_note(
+    metrics: Sequence[str], setting: Setting, cells: Cells, comparisons: Comparisons
+) -> list[str]:
+    """Returns what bold means in a table of these metrics; nothing where none was tested."""
+    places = {(metric, setting, cell.latent_size) for metric in metrics for cell in cells}
+    compared = [comparisons.found[place] for place in places & comparisons.found.keys()]
+    families = {c.family for c in compared if c.family}
+    if not families:
+        return []
+    return [
+        f"Bold (in text: *): significantly better than the other of {BASELINE} and {MODEL} "
+        f"by a paired t-test over seeds at {ALPHA:.2g}, after Holm's correction over the "
+        f"metric's cells ({_range(families)})."
+    ]
 
 
 def _cell_notes(scores: Scores) -> list[str]:
@@ -122,6 +131,8 @@ def run_table(cell: Cell, scores: Scores) -> Grid:
             sd = f"{summary.sd:.{shown.decimals}f}"
             interval = " to ".join(f"{end:.{shown.decimals}f}" for end in summary.interval)
         mean = f"{summary.mean:.{shown.decimals}f}"
+        if scores.why_missing(metric):  # a mean over some of the seeds is none
+            mean = sd = interval = MISSING
         rows.append((shown.label, mean, sd, interval, str(summary.n)))
     if "num_parameters" in scores.per_run:
         shown, value = describe("num_parameters"), scores.per_run["num_parameters"]
@@ -135,6 +146,7 @@ def records(runs: Runs) -> Iterator[dict[str, Any]]:
     """Yields every cell's metrics in full precision, one row each, for a CSV file."""
     for cell, scores in runs.cells.items():
         row = {**cell.setting._asdict(), "model": cell.model, "latent_size": cell.latent_size}
+        row["failed_seeds"] = " ".join(map(str, scores.failed))
         if scores.missing:
             yield _record(row, "", None, scores.missing)
         for metric, values in _ordered(scores.values):

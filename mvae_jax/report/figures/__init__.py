@@ -4,7 +4,6 @@ Each figure is of one table's runs (one data set, source and protocol). A figure
 not there is not drawn.
 """
 
-import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -75,6 +74,9 @@ def draw(runs: Runs, comparisons: Comparisons, out: Path) -> tuple[list[Drawn], 
 
     Returns the figures, and those that a damaged file kept from being drawn.
     """
+    for name in FIGURES:
+        for earlier in out.glob(f"*-{name}.png"):
+            earlier.unlink()
     drawn: list[Drawn] = []
     problems: list[Problem] = []
     for setting, of_table in runs.tables().items():
@@ -83,15 +85,14 @@ def draw(runs: Runs, comparisons: Comparisons, out: Path) -> tuple[list[Drawn], 
         cells = {cell: scores for cell, scores in items if not scores.missing}
         for name, (function, caption) in FIGURES.items():
             with mpl.rc_context(style.RC):
+                path = out / f"{name_of(setting)}-{name}.png"
                 try:
                     figure = function(cells, comparisons)
+                    if figure is not None:
+                        files.write_bytes(path, figure.savefig)
+                        drawn.append(Drawn(f"{setting}: {name}", caption, path))
                 except ValueError as error:
                     problems.append(Problem(f"{setting}, figure {name}", str(error)))
-                    continue
-                if figure is not None:
-                    path = out / f"{name_of(setting)}-{name}.png"
-                    files.write_bytes(path, figure.savefig)
-                    drawn.append(Drawn(f"{setting}: {name}", caption, path))
     return drawn, problems
 
 
@@ -107,4 +108,4 @@ def draw_data_sets(samples: Path, out: Path) -> Drawn:
 
 def name_of(setting: Setting) -> str:
     """Returns a table's name as it may stand in a file name."""
-    return re.sub(r"[^\w.=-]+", "_", "-".join(filter(None, setting)))
+    return style.file_name("-".join(filter(None, setting)))

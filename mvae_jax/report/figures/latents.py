@@ -4,10 +4,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from mvae_jax import files
 from mvae_jax.report.cells import Cells, Scores
 from mvae_jax.report.comparisons import Comparisons
 from mvae_jax.report.figures import style
-from mvae_jax.report.measures import open_npz
 from mvae_jax.report.runs import models_of
 
 NUM_POINTS = 3000  # of a scatter plot
@@ -92,8 +92,8 @@ def plane(cells: Cells, _comparisons: Comparisons) -> Figure | None:
             box = {"boxstyle": "round,pad=0.15", "facecolor": "white", "alpha": 0.8, "linewidth": 0}
             ax.annotate(str(name), position, ha="center", va="center", bbox=box)
         ax.set_title(model)
-        ax.set_xlabel(r"$\mu_0$")
-        ax.set_ylabel(r"$\mu_1$")
+        ax.set_xlabel("μ₀")
+        ax.set_ylabel("μ₁")
         ax.set_aspect("equal", adjustable="datalim")
     return figure
 
@@ -122,6 +122,9 @@ def _load(scores: Scores, folder: str, seed: int | None, name: str) -> np.ndarra
     path = scores.run / folder / f"{scores.replicates[seed]}.npz"
     if not path.is_file():
         return None
-    with open_npz(path) as arrays:
-        full = next((full for full in arrays if full.rpartition("/")[2] == name), None)
-        return None if full is None else arrays[full]
+    found = files.read_npz(path, (name, f"params/{name}"))
+    array = next(iter(found.values()), None)
+    axes = 1 if name.startswith("label") else 2
+    if array is not None and (array.ndim != axes or not array.size):
+        raise ValueError(f"{path}: {name} has shape {array.shape}, not {axes} axes")
+    return array

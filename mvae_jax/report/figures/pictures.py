@@ -6,10 +6,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from mvae_jax import files
 from mvae_jax.report.cells import Cells
 from mvae_jax.report.comparisons import Comparisons
 from mvae_jax.report.figures import style
-from mvae_jax.report.measures import open_npz
+from mvae_jax.report.measures import read_pictures
 
 LATENT_SIZE = 32  # of the paper's pictures; the nearest one is drawn where it was not run
 NUM_IMAGES = 24
@@ -52,8 +53,8 @@ def sweeps(cells: Cells, _comparisons: Comparisons) -> Figure | None:
         ax.set_yticks(_centres(len(sweep), height)[[0, -1]], ends)
         if sweep.shape[1] > 1:
             ax.set_xticks(_centres(sweep.shape[1], width)[[0, -1]], ends)
-            ax.set_xlabel("$z_1$")
-        ax.set_ylabel("$z_0$")
+            ax.set_xlabel("z₁")
+        ax.set_ylabel("z₀")
         ax.set_title(f"{model}, z={z}")
     return figure
 
@@ -64,10 +65,13 @@ def data_sets(samples: Path) -> Figure:
     samples: the file that `python -m mvae_jax.datasets --samples` writes; raises ValueError where
       it is not that.
     """
-    with open_npz(samples) as arrays:
+    arrays = files.read_npz(samples)
+    try:
         names = [str(name) for name in arrays["names"]]
         rows = {name: arrays[f"images_{name}"] / 255 for name in names}
         sources = {name: str(arrays[f"source_{name}"]) for name in names}
+    except KeyError as error:
+        raise ValueError(f"{samples}: has no {error}; write it anew") from error
     figure, axes = style.panels(len(names), 1, 0.62)
     for ax, (name, images) in zip(axes, rows.items(), strict=True):
         _show(ax, _tile(images, 1))
@@ -94,8 +98,7 @@ def _pictures(cells: Cells) -> tuple[int, dict[str, dict[str, np.ndarray]]]:
     found = {}
     for (size, model), path in paths.items():
         if size == z:
-            with open_npz(path) as arrays:
-                found[model] = dict(arrays)
+            found[model] = read_pictures(path)
     return z, found
 
 

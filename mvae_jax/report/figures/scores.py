@@ -1,15 +1,14 @@
 """Figures of scores: metrics against z, paired differences, training, reliability."""
 
-import json
+import math
 from collections import defaultdict
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
+from mvae_jax import run_folder
 from mvae_jax.report import reference
-from mvae_jax.report.cells import Cells, read_metrics
+from mvae_jax.report.cells import Cells, Scores, read_metrics
 from mvae_jax.report.comparisons import Compared, Comparisons
 from mvae_jax.report.figures import style
 from mvae_jax.report.metrics import PAPER, describe
@@ -104,7 +103,7 @@ def paired_differences(cells: Cells, comparisons: Comparisons) -> Figure | None:
 
 def training_curves(cells: Cells, _comparisons: Comparisons) -> Figure | None:
     """Draws the training ELBO by epoch, one panel per z, a band over the seeds."""
-    curves = {cell: read_curves(s.run / "metrics.jsonl") for cell, s in cells.items()}
+    curves = {cell: read_curves(scores) for cell, scores in cells.items()}
     curves = {cell: by_seed for cell, by_seed in curves.items() if by_seed}
     sizes = sorted({cell.latent_size for cell in curves})
     if not sizes:
@@ -116,12 +115,14 @@ def training_curves(cells: Cells, _comparisons: Comparisons) -> Figure | None:
         for cell, by_seed in curves.items():
             if cell.latent_size != z:
                 continue
-            length = min(map(len, by_seed.values()))
-            elbo = np.array([curve[:length] for curve in by_seed.values()])
-            epochs, colour = np.arange(1, length + 1), style.colour(cell.model, models)
+            epochs = sorted(set.intersection(*map(set, by_seed.values())))
+            if not epochs:
+                continue
+            elbo = np.array([[curve[epoch] for epoch in epochs] for curve in by_seed.values()])
+            colour = style.colour(cell.model, models)
             ax.plot(epochs, elbo.mean(axis=0), color=colour, label=cell.model)
             ax.fill_between(epochs, elbo.min(0), elbo.max(0), color=colour, alpha=0.25, linewidth=0)
-            settled.append(elbo[:, length // 10 :])
+            settled.append(elbo[:, len(epochs) // 10 :])
         # The first epochs would flatten the rest.
         low, high = min(map(np.min, settled)), max(map(np.max, settled))
         ax.set_ylim(low - 0.05 * (high - low + 1e-9), high + 0.05 * (high - low + 1e-9))
@@ -138,7 +139,7 @@ def reliability(cells: Cells, _comparisons: Comparisons) -> Figure | None:
     Reads `curves.reliability` of each replicate in metrics.json: `examples`, `confidence` and
     `accuracy` per bin, null where a bin is empty.
     """
-    found = {cell: _reliability_bins(s.run, s.config) for cell, s in cells.items()}
+    found = {cell: _reliability_bins(scores) for cell, scores in cells.items()}
     found = {cell: bins for cell, bins in found.items() if bins is not None}
     sizes = sorted({cell.latent_size for cell in found})
     if not sizes:
@@ -166,25 +167,28 @@ def reliability(cells: Cells, _comparisons: Comparisons) -> Figure | None:
     return figure
 
 
-def read_curves(path: Path, quantity: str = "elbo", split: str = "train") -> dict[int, list[float]]:
-    """Returns seed -> the quantity by epoch from metrics.jsonl; empty where there is no file."""
-    by_seed: dict[int, list[float]] = defaultdict(list)
-    if path.is_file():
-        for text in path.read_text().splitlines():
-            try:
-                line: dict[str, Any] = json.loads(text)
-            except json.JSONDecodeError:  # the line that a kill tore
-                continue
-            if line.get("split") == split and line.get(quantity) is not None:
-                by_seed[line["seed"]].append(line[quantity])
-    return dict(by_seed)
+def read_curves(scores: Scores) -> dict[int, dict[int, float]]:
+    """Returns, per seed that did not fail, the training ELBO by epoch; empty without a log."""
+    seeds = {name: seed for seed, name in scores.replicates.items() if seed not in scores.failed}
+    curves: dict[int, dict[int, float]] = defaultdict(dict)
+    for line in run_folder.read_lines(scores.run / "metrics.jsonl"):
+        seed, epoch, elbo = (
+            seeds.get(str(line.get("replicate"))),
+            line.get("epoch"),
+            line.get("elbo"),
+        )
+        if line.get("split") != "train" or seed is None or not isinstance(epoch, int):
+            continue
+        if isinstance(elbo, float) and math.isfinite(elbo):
+            curves[seed][epoch] = elbo
+    return dict(curves)
 
 
-def _reliability_bins(
-    run: Path, config: dict[str, Any]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+def _reliability_bins(scores: Scores) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
     """Returns the bins' count, mean confidence and accuracy, of all seeds together."""
-    entries = read_metrics(run, config)["replicates"]
+    names = {name for seed, name in scores.replicates.items() if seed not in scores.failed}
+    entries = read_metrics(scores.run, scores.config)["replicates"]
+    entries = [entry for entry in entries if entry["replicate"] in names]
     curves = [entry.get("curves", {}).get("reliability") for entry in entries]
     sums = [
         np.nan_to_num(np.array([c["examples"], c["confidence"], c["accuracy"]], dtype=float))

@@ -1,5 +1,7 @@
 """How the figures look: sizes in inches of a page, colours that everybody can tell apart."""
 
+import hashlib
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -22,6 +24,7 @@ RC: Any = {
     "figure.dpi": 200,
     "xtick.labelsize": 7,
     "ytick.labelsize": 7,
+    "text.parse_math": False,  # a user's `$` is a dollar
 }
 
 # Okabe and Ito (2008), safe with every common colour blindness.
@@ -64,3 +67,9 @@ def legend(figure: Figure, axes: Axes) -> None:
     """Puts one legend above all panels."""
     handles, labels = axes.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=max(1, len(labels)))
+
+
+def file_name(text: str) -> str:
+    """Returns a text as a file name or an anchor; unlike texts have unlike names."""
+    name = re.sub(r"[^\w.=-]+", "_", text)
+    return name if name == text else f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"

@@ -57,6 +57,12 @@ def table_numbers() -> dict[str, str]:
     return {row["dataset"]: row["table"] for row in _rows("paper_tables.csv")}
 
 
+def row_labels(dataset: str) -> dict[int, int]:
+    """Returns the latent size printed in each row -> the one whose figures the row holds."""
+    rows = [row for row in _rows("paper_tables.csv") if row["dataset"] == dataset]
+    return {int(row["latent_printed"]): int(row["latent_matched"]) for row in rows}
+
+
 def _figures(name: str, latent: str) -> Figures:
     return {
         Key(metric, row["dataset"], int(row[latent]), row["model"]): row[metric]

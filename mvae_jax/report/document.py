@@ -1,0 +1,105 @@
+"""REPRODUCTION.md: what was run, how it compares with the paper, what the paper got wrong."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import jinja2
+
+from mvae_jax import files
+from mvae_jax.report import audit, comparisons, errata, power, reference, reproduction, runs, tables
+from mvae_jax.report.claims import CELLS
+from mvae_jax.report.formats import Grid, to_markdown
+from mvae_jax.report.metrics import describe
+from mvae_jax.report.reproduction import Figure
+from mvae_jax.report.runs import BASELINE, MODEL, Runs
+
+
+def write(path: Path, roots: Iterable[Path]) -> None:
+    """Writes the page on the runs at or below the roots; everything in it is computed."""
+    found = runs.read(roots)
+    compared = comparisons.compare_all(found)
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("mvae_jax.report", "templates"),
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters["grid"] = to_markdown
+    text = environment.get_template("reproduction.md").render(
+        what_was_run=what_was_run(found),
+        not_run=not_run(found),
+        num_cells=2 * len(CELLS),
+        tables=list(tables.tables(found, compared)),
+        reproduced=reproduction.tables(found),
+        misses=misses(reproduction.figures(found)),
+        claims=audit.table(found),
+        overview=comparisons.overview(compared) if compared.found else None,
+        power=power.table(),
+        errata=errata.tables(found),
+        unconverged=len(reference.unconverged()),
+    )
+    files.write_text(path, text)
+
+
+def what_was_run(found: Runs) -> Grid:
+    """Returns one row per table: models, latent sizes, seeds, epochs, hardware, versions."""
+    rows = []
+    for setting, cells in found.tables().items():
+        scored = {cell: scores for cell, scores in cells.items() if not scores.missing}
+        models = " ".join(runs.models_of(scored))
+        sizes = " ".join(map(str, sorted({cell.latent_size for cell in scored})))
+        seeds = {str(len(s.replicates) - len(s.failed)) for s in scored.values()}
+        epochs = {str(s.config.get("num_epochs", "-")) for s in scored.values()}
+        environments = [s.environment for s in scored.values()]
+        devices = {", ".join(sorted(set(e.get("devices", ["-"])))) for e in environments}
+        processors = {str(e.get("processor", "-")) for e in environments}
+        versions = {e.get("versions", {}).get("jax", "-") for e in environments}
+        revisions = {str(e.get("git_revision") or "-")[:10] for e in environments}
+        columns = (seeds, epochs, devices, processors, versions, revisions)
+        rows.append((str(setting), models, sizes, *(", ".join(sorted(c)) for c in columns)))
+    headers = ("data set", "models", "z", "seeds", "epochs", "devices", "processor", "jax")
+    return Grid("Runs", (*headers, "revision"), rows)
+
+
+def not_run(found: Runs) -> list[str]:
+    """Returns the paper's cells, under the release protocol, that no run of ours fills."""
+    done = {
+        (cell.setting.dataset, cell.latent_size, cell.model)
+        for cell, scores in found.cells.items()
+        if cell.setting.protocol == "release" and not cell.setting.variant and not scores.missing
+    }
+    return [
+        f"{model} on {dataset}, z={z}"
+        for dataset, z in CELLS
+        for model in (BASELINE, MODEL)
+        if (dataset, z, model) not in done
+    ]
+
+
+def misses(figures: Iterable[Figure]) -> Grid:
+    """Returns the released figures outside our intervals, the farthest first."""
+    outside = [(abs(_distance(f)), f) for f in figures if f.inside is False]
+    rows = []
+    for _, figure in sorted(outside, key=lambda pair: -pair[0]):
+        _, dataset, z, model = figure.key
+        shown, group = describe(figure.key.metric), reproduction.group(figure)
+        release = f"{float(figure.release):.{shown.decimals}f}"
+        ours = f"{figure.mean:.{shown.decimals}f}"
+        reason = "none known" if group == reproduction.ORIGINAL else group
+        where = (dataset, str(z), model, shown.title)
+        rows.append((*where, release, ours, f"{_distance(figure):+.1f}", reason))
+    headers = ("data set", "z", "model", "metric", "release", "ours", "half widths", "reason")
+    return Grid(
+        "Released figures outside our intervals",
+        headers,
+        rows,
+        notes=["Half widths: how far the release is from our mean, in halves of the interval."],
+    )
+
+
+def _distance(figure: Figure) -> float:
+    """Returns the release less our mean, in half widths of the interval."""
+    assert figure.interval is not None
+    low, high = figure.interval
+    return (float(figure.release) - figure.mean) / max((high - low) / 2, 1e-12)
