@@ -9,6 +9,7 @@ import fcntl
 import importlib.metadata
 import json
 import math
+import os
 import platform
 import re
 import signal
@@ -378,12 +379,22 @@ def _environment(config: ConfigDict, dataset: Dataset) -> dict[str, Any]:
     return {
         "versions": {"python": platform.python_version(), "mvae_jax": __version__, **versions},
         "platform": platform.platform(),
+        "processor": _processor(),
         "git_revision": _git_revision(),
         "backend": jax.default_backend(),
         "devices": [device.device_kind for device in jax.local_devices()],
         "matmul_precision": config.matmul_precision,
         "data": dataset.provenance,
     }
+
+
+def _processor() -> str:
+    """Returns the host's processor and the number of its cores that this process may use."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{names[0] if names else platform.machine()}, {cores} cores"
 
 
 def _git_revision() -> str | None:

@@ -47,6 +47,8 @@ def what_was_run(found: Runs) -> Grid:
     rows = []
     for setting, cells in found.tables().items():
         scored = {cell: scores for cell, scores in cells.items() if not scores.missing}
+        if not scored:
+            continue
         models = " ".join(runs.models_of(scored))
         sizes = " ".join(map(str, sorted({cell.latent_size for cell in scored})))
         seeds = {str(len(s.replicates) - len(s.failed)) for s in scored.values()}
@@ -62,19 +64,22 @@ def what_was_run(found: Runs) -> Grid:
     return Grid("Runs", (*headers, "revision"), rows)
 
 
-def not_run(found: Runs) -> list[str]:
-    """Returns the paper's cells, under the release protocol, that no run of ours fills."""
+def not_run(found: Runs) -> dict[str, list[str]]:
+    """Returns, per model and data set, the paper's latent sizes that no run of ours fills.
+
+    Of the release protocol.
+    """
     done = {
         (cell.setting.dataset, cell.latent_size, cell.model)
         for cell, scores in found.cells.items()
         if cell.setting.protocol == "release" and not cell.setting.variant and not scores.missing
     }
-    return [
-        f"{model} on {dataset}, z={z}"
-        for dataset, z in CELLS
-        for model in (BASELINE, MODEL)
-        if (dataset, z, model) not in done
-    ]
+    missing: dict[str, list[str]] = {}
+    for dataset, z in CELLS:
+        for model in (BASELINE, MODEL):
+            if (dataset, z, model) not in done:
+                missing.setdefault(f"{model} on {dataset}", []).append(str(z))
+    return missing
 
 
 def misses(figures: Iterable[Figure]) -> Grid:

@@ -81,7 +81,8 @@ def _notes(setting: Setting, cells: Cells, comparisons: Comparisons) -> list[str
     notes = [f"Mean ± standard deviation over {_range(seeds)} seeds{trained}; test split."]
     notes += _bold_note(PAPER, setting, cells, comparisons)
     for cell, scores in cells.items():
-        notes += [f"{cell.model} z={cell.latent_size}: {note}" for note in _cell_notes(scores)]
+        of_cell = _cell_notes(scores, (*PAPER, *BOUND))
+        notes += [f"{cell.model} z={cell.latent_size}: {note}" for note in of_cell]
     return [*notes, *comparisons.missing.get(setting, ())]
 
 
@@ -101,15 +102,19 @@ def _bold_note(
     ]
 
 
-def _cell_notes(scores: Scores) -> list[str]:
-    """Returns what is missing or flagged in one cell, with the reason."""
+def _cell_notes(scores: Scores, shown: Collection[str]) -> list[str]:
+    """Returns what is missing or flagged in one cell, with the reason.
+
+    shown: the metrics whose known absence is worth a note
+    """
     notes = left_out(scores)
     if scores.missing:
         return [*notes, f"missing: {scores.missing}"]
     notes += [f"missing: {reason}" for reason in partial(scores)]
     for reason in dict.fromkeys(scores.absent.values()):
-        names = [metric for metric, why in scores.absent.items() if why == reason]
-        notes.append(f"absent: {', '.join(names)} ({reason})")
+        names = [m for m, why in scores.absent.items() if why == reason and m in shown]
+        if names:
+            notes.append(f"absent: {', '.join(names)} ({reason})")
     if number := unconverged(scores):
         probes = len(scores.values["probe_converged"])
         notes.append(f"† {number} of {probes} probes did not converge")
@@ -139,7 +144,7 @@ def run_table(cell: Cell, scores: Scores) -> Grid:
         rows.append((shown.label, f"{value:,.0f}", "-", "-", "-"))
     title = f"{cell.model} z={cell.latent_size} on {cell.setting}"
     headers = ("metric", "mean", "sd over seeds", "95% interval of the mean", "seeds")
-    return Grid(f"{title}, test split", headers, rows, notes=_cell_notes(scores))
+    return Grid(f"{title}, test split", headers, rows, notes=_cell_notes(scores, scores.absent))
 
 
 def records(runs: Runs) -> Iterator[dict[str, Any]]:

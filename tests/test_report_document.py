@@ -1,0 +1,97 @@
+"""The page of the reproduction: complete, computed, and plain about what is wrong in the paper."""
+
+from decimal import Decimal
+
+import pytest
+
+from mvae_jax.report import document, errata, reference, runs
+from mvae_jax.report.reference import Key
+from tests.fake_runs import SEEDS, write_run
+
+
+def grids(root):
+    return {grid.title.partition(":")[0]: grid for grid in errata.tables(runs.read([root]))}
+
+
+@pytest.mark.parametrize(
+    ("printed", "released", "same"),
+    [
+        *(("0.572", "0.571475", False), ("0.571", "0.571475", True), ("1.889", "2.16", False)),
+        *(
+            ("0.12", "0.125", True),
+            ("0.13", "0.125", True),
+            ("3", "3.4", True),
+            ("3", "3.6", False),
+        ),
+    ],
+)
+def test_a_match_is_to_the_printed_digits(printed, released, same):
+    assert errata.matches(printed, released) == same
+
+
+def test_the_wrong_labels_and_cells(tmp_path):
+    found = grids(tmp_path)
+    labels = {row[0]: row[2] for row in found["Row labels"].rows}
+    assert labels["I"] == "none"
+    assert labels["II"] == "256 is 512; 512 is 256"
+    assert {labels[n] for n in ("III", "IV", "V", "VI", "VII")} == {
+        "2 is 16; 4 is 256; 16 is 2; 256 is 4"
+    }
+    corrected = [row[4] for row in found["Row labels"].rows]
+    assert sorted(corrected) == ["83 of 84"] * 4 + ["84 of 84"] * 3
+    assert set(errata.misprints()) == {
+        Key("probe_nll", "cifar10", 2, "mvae"),
+        Key("nmi", "mnist_basic", 512, "vae"),
+        Key("probe_accuracy", "mnist_background_images", 2, "vae"),
+        Key("probe_accuracy", "mnist_background_random", 16, "vae"),
+    }
+
+
+def test_mse_identifies_the_rows(tmp_path):
+    """As printed it does not fall with z on five tables; as released, and as ours, it does."""
+    for z, mse in ((2, 0.04), (4, 0.03), (16, 0.01)):
+        write_run(tmp_path, "vae", z, {"mse": dict.fromkeys(SEEDS, mse)}, dataset="mnist_basic")
+    rows = {tuple(row[:2]): row for row in grids(tmp_path)["VAE's MSE by latent size"].rows}
+    falls = {where: row[-1] for where, row in rows.items()}
+    wrong = [dataset for (dataset, figures), fell in falls.items() if fell == "no"]
+    assert len(wrong) == 5
+    assert all(falls[dataset, "paper, as printed"] == "no" for dataset in wrong)
+    ours = rows["mnist_basic", "ours"]
+    assert list(ours[2:]) == ["0.040", "0.030", "0.010", "-", "-", "-", "yes"]
+
+
+def test_the_page_holds_everything(tmp_path):
+    release = reference.release()
+    for model in ("vae", "mvae"):
+        values = {}
+        for metric in ("mse", "nmi"):
+            value = float(release[Key(metric, "mnist_basic", 16, model)])
+            spread = 1e-4 * value
+            shift = 0 if metric == "mse" else 0.1
+            values[metric] = {s: value + shift + spread * (i - 2) for i, s in enumerate(SEEDS)}
+        write_run(tmp_path, model, 16, values, dataset="mnist_basic")
+    path = tmp_path / "REPRODUCTION.md"
+    document.write(path, [tmp_path])
+    text = path.read_text()
+    headings = [line[3:] for line in text.splitlines() if line.startswith("## ")]
+    assert headings == [
+        *("What was run", "Tables", "Ours, the author's release, the paper", "MVAE against VAE"),
+        *("The paper's claims", "What a sweep can show", "Errata of the paper"),
+    ]
+    assert "82 of the paper's 84 cells" in text
+    assert "- vae on mnist_basic: z = 2, 4, 32, 256, 512" in text
+    misses = text.partition("outside our intervals")[2].partition("\n## ")[0]
+    assert misses.count(" NMI ") == 2
+    assert " MSE " not in misses
+    assert "14 of the released probes" in text
+    assert "14%" in text or "13%" in text  # the power at 5 seeds and 2 sd
+
+
+def test_misses_are_in_half_widths():
+    figure = document.reproduction.Figure(
+        *(None, Key("nmi", "mnist_basic", 16, "vae"), 5, 0.5, 0.1, (0.4, 0.6)),
+        *("0.800000", "0.800", False, 200, ()),
+    )
+    (row,) = document.misses([figure]).rows
+    assert row[-2] == "+3.0"
+    assert Decimal(row[4]) == Decimal("0.8")
