@@ -8,6 +8,7 @@ from jaxtyping import Array, Float, Key
 from ml_collections import ConfigDict
 
 from mvae_jax import model, posterior
+from mvae_jax.inverse import Inverse
 from mvae_jax.model import Decoded, Params
 
 
@@ -24,13 +25,18 @@ class ElboTerms(NamedTuple):
 
 
 def elbo_terms(
-    config: ConfigDict, params: Params, x: Float[Array, " pixels"], noise: Float[Array, " d"]
+    config: ConfigDict,
+    params: Params,
+    x: Float[Array, " pixels"],
+    noise: Float[Array, " d"],
+    inverse: Inverse | None = None,
 ) -> tuple[ElboTerms, Decoded]:
     """Returns the one-sample ELBO of one example, and p(x|z) at that sample.
 
     x: scaled pixels; noise: a draw from N(0, I), which becomes z = mu + C (sigma * noise).
+    inverse: that of C, where it is known; without it log|det C| costs a factorisation.
     """
-    q = model.encode(config, params, x)
+    q = model.encode(config, params, x, inverse)
     p = model.decode(config, params, posterior.sample(q, noise))
     return ElboTerms(log_likelihood(p, x), posterior.kl_divergence(q)), p
 

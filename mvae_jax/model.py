@@ -16,6 +16,7 @@ from jaxtyping import Array, Float, Key, UInt8
 from ml_collections import ConfigDict
 
 from mvae_jax import posterior
+from mvae_jax.inverse import Inverse
 from mvae_jax.posterior import Coupling, Posterior
 
 Params = dict[str, Any]
@@ -91,10 +92,10 @@ class Network(nn.Module):
             initial = nn.initializers.constant(np.log(self.likelihood_variance))
             self.likelihood_log_variance = self.param("likelihood_log_variance", initial, ())
 
-    def encode(self, x: Float[Array, " pixels"]) -> Posterior:
+    def encode(self, x: Float[Array, " pixels"], inverse: Inverse | None) -> Posterior:
         """Returns q(z|x)."""
         hidden = self.encoder(x)
-        coupling = posterior.couple(self.coupling) if self.coupled else None
+        coupling = posterior.couple(self.coupling, inverse) if self.coupled else None
         return posterior.from_heads(
             self.mean(hidden), self.log_variance(hidden), coupling, self.couple_mean
         )
@@ -110,7 +111,7 @@ class Network(nn.Module):
 
     def __call__(self, x: Float[Array, " pixels"]) -> Decoded:
         """Touches every layer, for the initialisation."""
-        return self.decode(self.encode(x).loc)
+        return self.decode(self.encode(x, None).loc)
 
 
 def init(config: ConfigDict, key: Key[Array, ""]) -> Params:
@@ -119,9 +120,17 @@ def init(config: ConfigDict, key: Key[Array, ""]) -> Params:
     return _network(config).init(key, x)["params"]
 
 
-def encode(config: ConfigDict, params: Params, x: Float[Array, " pixels"]) -> Posterior:
-    """Returns q(z|x) of one image, its pixels scaled and flat."""
-    q: Any = _network(config).apply({"params": params}, x, method="encode")
+def encode(
+    config: ConfigDict,
+    params: Params,
+    x: Float[Array, " pixels"],
+    inverse: Inverse | None = None,
+) -> Posterior:
+    """Returns q(z|x) of one image, its pixels scaled and flat.
+
+    inverse: that of C, where it is known; without it log|det C| costs a factorisation.
+    """
+    q: Any = _network(config).apply({"params": params}, x, inverse, method="encode")
     return q
 
 

@@ -12,6 +12,8 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from mvae_jax.inverse import Inverse, log_abs_det
+
 
 class Coupling(NamedTuple):
     """The global matrix C with log|det C|, computed once for all examples."""
@@ -28,9 +30,11 @@ class Posterior(NamedTuple):
     coupling: Coupling | None = None
 
 
-def couple(matrix: Float[Array, "d d"]) -> Coupling:
-    """Returns C together with log|det C|."""
-    return Coupling(matrix, jnp.linalg.slogdet(matrix)[1])
+def couple(matrix: Float[Array, "d d"], inverse: Inverse | None = None) -> Coupling:
+    """Returns C together with log|det C|: from its inverse if given, else by a factorisation."""
+    if inverse is None:
+        return Coupling(matrix, jnp.linalg.slogdet(matrix)[1])
+    return Coupling(matrix, log_abs_det(matrix, inverse))
 
 
 def from_heads(
@@ -98,4 +102,5 @@ def _apply(coupling: Coupling | None, vector: Float[Array, " d"]) -> Float[Array
     """Returns C times the vector."""
     if coupling is None:
         return vector
-    return jnp.matmul(coupling.matrix, vector, precision="highest")
+    # This way round, a batch of vectors is multiplied without a transpose.
+    return jnp.matmul(vector, coupling.matrix.T, precision="highest")

@@ -14,6 +14,7 @@ from jaxtyping import Array, Bool, Float, Int, Key, UInt8
 from ml_collections import ConfigDict
 
 from mvae_jax import elbo, model
+from mvae_jax import inverse as inverse_lib
 
 # What a key drawn from the seed's is for.
 INIT, ORDER, NOISE, TEST, VALID, IWAE = range(6)
@@ -28,9 +29,14 @@ class Best(NamedTuple):
 
 
 class TrainState(NamedTuple):
-    """Everything that changes while one seed trains, and its key; `best` with select=best_valid."""
+    """Everything that changes while one seed trains, and its key.
+
+    inverse: that of the C of the last step, or of the epoch's start; None for the VAE
+    best:    None without select=best_valid
+    """
 
     params: model.Params
+    inverse: inverse_lib.Inverse | None
     opt_state: optax.OptState
     step: Int[Array, "*replicates"]
     key: Key[Array, "*replicates"]
@@ -58,7 +64,7 @@ def init(config: ConfigDict, seed: Int[Array, ""]) -> TrainState:
     best = None
     if config.select == "best_valid":
         best = Best(params, jnp.full((), -jnp.inf, jnp.float32), zero)
-    return TrainState(params, optimizer(config).init(params), zero, key, best)
+    return TrainState(params, _inverse(params), optimizer(config).init(params), zero, key, best)
 
 
 def optimizer(config: ConfigDict) -> optax.GradientTransformation:
@@ -78,12 +84,14 @@ def train_step(
 
     Returns the new state, and the sums of the ELBO's terms over the real examples.
     """
+    inverse = state.inverse and inverse_lib.follow(state.inverse, state.params["coupling"])
     noise_key = jax.random.fold_in(jax.random.fold_in(state.key, NOISE), state.step)
     noise = jax.random.normal(noise_key, (len(images), config.latent_size))
 
     def loss(params: model.Params) -> tuple[Float[Array, ""], elbo.ElboTerms]:
         def one_example(image: Array, eps: Array) -> elbo.ElboTerms:
-            return elbo.elbo_terms(config, params, model.scale_pixels(config, image), eps)[0]
+            x = model.scale_pixels(config, image)
+            return elbo.elbo_terms(config, params, x, eps, inverse)[0]
 
         terms = jax.vmap(one_example)(images, noise)
         sums = elbo.ElboTerms(*(jnp.sum(jnp.where(is_real, term, 0)) for term in terms))
@@ -92,7 +100,7 @@ def train_step(
     gradient, sums = jax.grad(loss, has_aux=True)(state.params)
     updates, opt_state = optimizer(config).update(gradient, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
-    return state._replace(params=params, opt_state=opt_state, step=state.step + 1), sums
+    return TrainState(params, inverse, opt_state, state.step + 1, state.key, state.best), sums
 
 
 def train_epoch(
@@ -119,6 +127,8 @@ def train_epoch(
         indices, is_real = batch
         return train_step(config, state, images[indices], is_real)
 
+    # Exact at every epoch's start: no error outlives its epoch, and a resume is no difference.
+    state = state._replace(inverse=_inverse(state.params))
     batches = (order.reshape(num_steps, batch_size), is_real.reshape(num_steps, batch_size))
     state, sums = jax.lax.scan(step, state, batches)
     log_likelihood, kl = (jnp.sum(term) / num_images for term in sums)
@@ -129,6 +139,10 @@ def train_epoch(
             now = Best(state.params, valid, state.step // num_steps)
             state = state._replace(best=_better(state.best, now))
     return state, EpochMetrics(log_likelihood, kl, optax.tree.norm(state.params), valid)
+
+
+def _inverse(params: model.Params) -> inverse_lib.Inverse | None:
+    return inverse_lib.of(params["coupling"]) if "coupling" in params else None
 
 
 def valid_elbo(

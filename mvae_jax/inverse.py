@@ -1,0 +1,129 @@
+"""C^-T and log|det C|, followed from step to step instead of factorised in every one.
+
+The ELBO's gradient needs C^-T, since d log|det C| / dC = C^-T. One optimiser step changes C by
+little, so that with X the C^-T of the last step and R = I - C^T X
+
+    C^-T = X (I + R + R^2 + ...),   log|det C| = -log|det X| - tr R - tr R^2 / 2 - tr R^3 / 3 - ...
+
+Every term costs one product (two or three in all), where a factorisation costs many times that
+and leaves an accelerator idle. Where R is too large for the series, as in the first steps from a
+random and ill-conditioned C, C is factorised.
+
+All of it is for one seed. The loops run until the seed's own test is met; under `vmap` a seed that
+is done keeps its value while others go on, so that none depends on another.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+TOLERANCE = 2e-5  # Frobenius norm over X's of the first term that may be left out
+MAX_RESIDUAL = 0.5  # Frobenius norm of R above which C is factorised
+MAX_TERMS = 20  # of the series: MAX_RESIDUAL ** 20 is below TOLERANCE
+
+
+class Inverse(NamedTuple):
+    """The inverse transpose of one C.
+
+    transpose:       X, within max(1e-4, 2 eps cond(C)) of C^-T, relative in Frobenius norm
+    own_log_abs_det: log|det X|
+    log_abs_det:     log|det C|
+    """
+
+    transpose: Float[Array, "*replicates d d"]
+    own_log_abs_det: Float[Array, "*replicates"]
+    log_abs_det: Float[Array, "*replicates"]
+
+
+class _Series(NamedTuple):
+    """X (I + R + ... + R^k).
+
+    term:  X R^k
+    size:  its Frobenius norm over X's; ratio: by how much it is smaller than the term before it
+    trace: tr R^(k+1)
+    log_abs_det: log|det(I - R)| as its series says, up to and with the term of that trace
+    """
+
+    total: Float[Array, "d d"]
+    term: Float[Array, "d d"]
+    k: Int[Array, ""]
+    size: Float[Array, ""]
+    ratio: Float[Array, ""]
+    trace: Float[Array, ""]
+    log_abs_det: Float[Array, ""]
+
+
+def of(c: Float[Array, "d d"]) -> Inverse:
+    """Returns the inverse of C by a factorisation."""
+    lower_upper, pivots = jax.scipy.linalg.lu_factor(c)
+    identity = jnp.eye(len(c), dtype=c.dtype)
+    transpose = jax.scipy.linalg.lu_solve((lower_upper, pivots), identity).T
+    log_abs_det = jnp.sum(jnp.log(jnp.abs(jnp.diagonal(lower_upper))))
+    # In float32 that is not quite C^-T, and its determinant not quite the inverse of C's.
+    return Inverse(transpose, -jnp.trace(_residual(c, transpose)) - log_abs_det, log_abs_det)
+
+
+def follow(inverse: Inverse, c: Float[Array, "d d"]) -> Inverse:
+    """Returns the inverse of C from that of a C nearby."""
+
+    def factorise(state: tuple[Inverse, Array, Array]) -> tuple[Inverse, Array, Array]:
+        # What depends on the loop's state stays in the loop: the compiler would move the
+        # factorisation of a constant C out of it, and so into every step.
+        anew = of(jnp.where(state[2], jnp.nan, c))
+        return anew, _residual(c, anew.transpose), jnp.array(True)
+
+    # An `if` as a loop of at most one turn: a `cond` under `vmap` would run both branches.
+    start, residual, _ = jax.lax.while_loop(
+        lambda state: ~(jnp.linalg.norm(state[1]) <= MAX_RESIDUAL) & ~state[2],
+        factorise,
+        (inverse, _residual(c, inverse.transpose), jnp.array(False)),
+    )
+    norm = jnp.linalg.norm(start.transpose)
+
+    def is_unfinished(s: _Series) -> Array:
+        return (s.size * s.ratio > TOLERANCE) & (s.k < MAX_TERMS)
+
+    def add_term(s: _Series) -> _Series:
+        term = _product(s.term, residual)
+        trace = s.trace - jnp.sum(c * term)  # C^T X R^(k+1) = R^(k+1) - R^(k+2)
+        log_abs_det = s.log_abs_det - trace / (s.k + 2)
+        size = jnp.linalg.norm(term) / norm
+        # Behind the first term, R's norm bounds the ratio; then the terms themselves tell it.
+        ratio = jnp.where(s.k == 0, jnp.linalg.norm(residual), size / s.size)
+        return _Series(s.total + term, term, s.k + 1, size, ratio, trace, log_abs_det)
+
+    trace, one = jnp.trace(residual), jnp.array(1.0)
+    none = _Series(start.transpose, start.transpose, jnp.array(0), one, one, trace, -trace)
+    series = jax.lax.while_loop(is_unfinished, add_term, add_term(none))
+    log_abs_det = series.log_abs_det - start.own_log_abs_det
+    # C^T X' = I - R^(k+1), whose log|det| is -tr R^(k+1) and terms that float32 does not see.
+    return Inverse(series.total, -log_abs_det - series.trace, log_abs_det)
+
+
+@jax.custom_vjp
+def log_abs_det(c: Float[Array, "d d"], inverse: Inverse) -> Float[Array, ""]:
+    """Returns log|det C|, whose gradient is C^-T, from the inverse of this C."""
+    return inverse.log_abs_det
+
+
+def _forward(c: Array, inverse: Inverse) -> tuple[Array, Inverse]:
+    return inverse.log_abs_det, inverse
+
+
+def _backward(inverse: Inverse, cotangent: Array) -> tuple[Array, Inverse]:
+    return cotangent * inverse.transpose, jax.tree.map(jnp.zeros_like, inverse)
+
+
+log_abs_det.defvjp(_forward, _backward)
+
+
+def _residual(c: Float[Array, "d d"], transpose: Float[Array, "d d"]) -> Float[Array, "d d"]:
+    """Returns R = I - C^T X, in full precision: it is the difference of nearly equal numbers."""
+    return jnp.eye(len(c), dtype=c.dtype) - jnp.matmul(c.T, transpose, precision="highest")
+
+
+def _product(term: Float[Array, "d d"], residual: Float[Array, "d d"]) -> Float[Array, "d d"]:
+    """Returns the next term; it is a correction, so that fewer digits of it will do."""
+    return jnp.matmul(term, residual, precision="high")
