@@ -7,6 +7,7 @@
       replicate   its name, `seed_<n>[__<swept scalars>]`; seed
       failed      why there are no values; then nothing below is there
       sha256      of the embeddings that were scored; sha256_model of the model, where there is one
+      num_test    test examples; sha256_index_test: of their indices as int64, null where unknown
       values      [{metric, value, seed, split, n, settings}]: a finite number each, over n examples
                   of the split, under the settings named; in nats per example where it has a unit
       absent      [{metric, reason}]: the metrics that these embeddings cannot give
@@ -40,6 +41,7 @@ REPLICATE: dict[str, type] = {
     "replicate": str,
     "seed": int,
     "sha256": str,
+    "num_test": int,
     "values": list,
     "absent": list,
 }
@@ -95,6 +97,8 @@ def check(content: Any) -> None:
         if "seed" in entry:  # that of a badly named file is not known
             _check_fields(entry, {"seed": int}, where)
         names.append(entry["replicate"])
+        if not failed and not isinstance(entry.get("sha256_index_test"), str | None):
+            raise MetricsError(f"{where}sha256_index_test is no text")
         if not failed:
             _check_scored(entry, content["settings"], where)
     _check_unique(names, "replicates")

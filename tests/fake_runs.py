@@ -29,6 +29,7 @@ def write_run(
     unscored: Mapping[int, str] | None = None,
     absent: Mapping[str, str] | None = None,
     version: int = 1,
+    num_test: int = 100,
     folder: str = "",
     **config: Any,
 ) -> Path:
@@ -58,6 +59,7 @@ def write_run(
             "replicate": f"seed_{seed}",
             "seed": seed,
             "sha256": "0" * 64,
+            "num_test": num_test,
             "values": [
                 {"metric": m, "value": of[seed], "seed": seed, "split": "test", "n": 100} | SETTINGS
                 for m, of in filled.items()

@@ -663,3 +663,16 @@ def test_an_empty_path_beside_a_good_one(tmp_path, capsys):
     assert not score([run, tmp_path / "empty"], jobs=1)
     assert f"at or below {tmp_path / 'empty'}" in capsys.readouterr().err
     assert "failed" not in entries(run)["seed_0"]
+
+
+def test_the_test_examples_are_recorded(tmp_path):
+    """Equal indices have equal digests, whatever their type; without them there is none."""
+    run = write_run(tmp_path / "run", seeds=(0, 1, 2))
+    change(run, 1, index_test=np.arange(NUM_TEST, dtype=np.int32))
+    change(run, 2, index_test=None)
+    score([run], jobs=1)
+    found = entries(run)
+    assert {entry["num_test"] for entry in found.values()} == {NUM_TEST}
+    digests = [found[f"seed_{seed}"]["sha256_index_test"] for seed in range(3)]
+    assert digests[0] == digests[1] != digests[2]
+    assert digests[2] is None

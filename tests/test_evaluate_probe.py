@@ -78,6 +78,25 @@ def test_probabilities_are_those_of_lbfgs_at_tolerance_1e_8(case):
     assert np.abs(found - exact.predict_proba(x_test - centre)).max() < 1e-3
 
 
+def test_it_scores_as_the_released_solver_does_where_that_converges():
+    x, y, x_test = correlated(num_classes=3)
+    y_test = fit(x, y).classes[probabilities(fit(x, y), x_test).argmax(axis=1)]
+    y_test[::7] = y[0]  # some errors, so that accuracy and NLL have something to say
+    released = LogisticRegression(C=1.0, solver="saga", max_iter=20_000)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ConvergenceWarning)
+        released.fit(x, y)
+    fitted = fit(x, y)
+    targets = np.searchsorted(fitted.classes, y_test)
+    scores = [
+        (classification.accuracy(p, targets), classification.negative_log_likelihood(p, targets))
+        for p in (probe.log_probabilities(fitted, x_test), released.predict_log_proba(x_test))
+    ]
+    assert 0.5 < scores[0][0] < 1
+    assert scores[0][0] == pytest.approx(scores[1][0], abs=0.002)
+    assert scores[0][1] == pytest.approx(scores[1][1], abs=0.005)
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_the_optimum_fulfils_its_own_equations(case):
     """At the optimum W = C X^T (Y - P) and the residuals of each class sum to zero."""

@@ -10,6 +10,7 @@ from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 from sklearn.model_selection import train_test_split
 
+from mvae_jax.report import render
 from tests.fake_runs import draw, write_run
 
 
@@ -37,7 +38,7 @@ def test_pca_is_scored_and_becomes_a_third_column(tmp_path):
     write_pca(tmp_path / "pca-z4", 4)
     for model in ("vae", "mvae"):
         for z in (4, 16):
-            write_run(tmp_path, model, z, {"mse": draw(0.05, 0.001)})
+            write_run(tmp_path, model, z, {"mse": draw(0.05, 0.001)}, num_test=360)
     for arguments in (["evaluate", tmp_path / "pca-z4"], ["report", "--no-figures", tmp_path]):
         command = [sys.executable, "-m", f"mvae_jax.{arguments[0]}", *map(str, arguments[1:])]
         done = subprocess.run(command, capture_output=True, text=True)
@@ -50,3 +51,12 @@ def test_pca_is_scored_and_becomes_a_third_column(tmp_path):
     assert found["probe_accuracy"]["seeds"] == "1"
     assert "mse" not in found  # PCA has no sampled z, and the table says so
     assert "pca z=4: absent: mse (no per-example squared_error_sampled_test" in done.stdout
+
+
+def test_other_test_examples_are_not_shown_beside(tmp_path, capsys):
+    for model, number in (("vae", 360), ("mvae", 360), ("pca", 797)):
+        write_run(tmp_path, model, 4, {"nmi": draw(0.5, 0.01)}, num_test=number)
+    assert not render([tmp_path], tmp_path / "report", draw=False)
+    said = capsys.readouterr().err
+    assert "pca z=4: scored on other test examples than vae (797, not 360" in said
+    assert said.count("error:") == 1

@@ -1,6 +1,7 @@
 """The paper's tables: layout, order, bold, and the four formats."""
 
 import csv
+import re
 import shutil
 import subprocess
 
@@ -170,7 +171,8 @@ def test_latex_compiles(tmp_path):
     names = ("tables", "comparisons", "reproduction", "claims")
     inputs = "".join(rf"\input{{{name}}}\clearpage " for name in names)
     (out / "all.tex").write_text(
-        r"\documentclass{article}\usepackage{booktabs,graphicx}\begin{document}"
+        r"\documentclass{article}\usepackage[margin=2cm]{geometry}"
+        r"\usepackage{array,booktabs,graphicx,longtable}\begin{document}"
         + inputs
         + r"\end{document}"
     )
@@ -178,3 +180,6 @@ def test_latex_compiles(tmp_path):
     done = subprocess.run(command, cwd=out, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout[-2000:]
     assert (out / "all.pdf").stat().st_size > 10_000
+    assert "Float too large" not in done.stdout
+    wide = [float(pt) for pt in re.findall(r"Overfull .hbox .([0-9.]+)pt too wide", done.stdout)]
+    assert max(wide, default=0) < 10

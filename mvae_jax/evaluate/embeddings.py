@@ -1,5 +1,6 @@
 """Reads and checks one replicate's files, whoever wrote them."""
 
+import hashlib
 import re
 from pathlib import Path
 from typing import NamedTuple
@@ -25,6 +26,7 @@ class Embeddings(NamedTuple):
     terms:    float [N] per test example, those of PER_EXAMPLE that the file holds
     iwae_k:   the number of samples behind `iwae`; None without it
     coupling: the MVAE's C; None where the model has none, or left no file
+    examples: SHA-256 of `index_test`, which says which images were tested; None without it
     """
 
     seed: int
@@ -33,6 +35,7 @@ class Embeddings(NamedTuple):
     terms: dict[str, Float[np.ndarray, " n"]]
     iwae_k: int | None
     coupling: Float[np.ndarray, "d d"] | None
+    examples: str | None
 
 
 def read(path: Path, model_path: Path, latent_size: int) -> Embeddings:
@@ -66,7 +69,11 @@ def read(path: Path, model_path: Path, latent_size: int) -> Embeddings:
             coupling = _matrix(model_path, COUPLING, model, latent_size)
             if len(coupling) != latent_size:
                 raise FormatError(f"{model_path}: {COUPLING} is not square but {coupling.shape}")
-    return Embeddings(_seed(path, arrays), mu, labels, terms, iwae_k, coupling)
+    examples = None
+    if "index_test" in arrays:
+        indices = _labels(path, "index_test", arrays, len(mu["test"]))
+        examples = hashlib.sha256(indices.astype("<i8").tobytes()).hexdigest()
+    return Embeddings(_seed(path, arrays), mu, labels, terms, iwae_k, coupling, examples)
 
 
 def seed_of_name(path: Path) -> int:

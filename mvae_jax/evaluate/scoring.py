@@ -84,6 +84,8 @@ def score_replicate(folder: Path, name: str, latent_size: int, batch_size: int) 
         "replicate": name,
         "seed": found.seed,
         "versions": VERSIONS,
+        "num_test": len(found.mu["test"]),
+        "sha256_index_test": found.examples,
         "values": [{"metric": m, "value": value, **origin(m)} for m, value in values.items()],
         "absent": [{"metric": m, "reason": reason} for m, reason in absent.items()],
         "curves": {name: {**origin(name), **axes} for name, axes in curves.items()},
@@ -93,6 +95,7 @@ def score_replicate(folder: Path, name: str, latent_size: int, batch_size: int) 
 def _score_pending(runs: list[Run], jobs: int) -> None:
     tasks = [(run, name) for run in runs for name in run.pending]
     if not tasks:
+        print(f"nothing to score: {len(runs)} runs are as they were", file=sys.stderr)
         return
     jobs = min(jobs, len(tasks))
     with progress.replicates(len(tasks)) as report:

@@ -47,6 +47,7 @@ class Scores(NamedTuple):
     failed:     seed -> why its training failed; the means are over the others
     absent:     metric -> why no seed has it
     missing:    why the cell may not be averaged as it stands; empty where it may
+    tested_on:  the number of test examples, and the SHA-256 of their indices where it is known
     """
 
     run: Path
@@ -58,6 +59,7 @@ class Scores(NamedTuple):
     failed: dict[int, str]
     absent: dict[str, str]
     missing: str
+    tested_on: frozenset[tuple[int, str | None]] = frozenset()
 
     def why_missing(self, metric: str) -> str:
         """Returns why the metric has no mean in this cell; empty where it has one."""
@@ -155,6 +157,11 @@ def _scores(run: Path, config: dict[str, Any], entries: list[dict[str, Any]]) ->
         failed,
         absent,
         missing,
+        frozenset(
+            (entry["num_test"], entry.get("sha256_index_test"))
+            for entry in known
+            if "failed" not in entry
+        ),
     )
 
 

@@ -72,6 +72,8 @@ def compare_all(runs: Runs) -> Comparisons:
             continue
         for metric, (x, y) in paired(*models.values()):
             raw[metric, setting, z] = compare(x, y)
+        if differ := unlike_bounds(*models.values()):
+            missing[setting].append(f"z={z}: iwae not compared, {differ}")
     families = defaultdict(list)
     for place, comparison in raw.items():
         if comparison.p_t is not None:
@@ -94,6 +96,14 @@ def unlike(vae: Scores | None, mvae: Scores | None) -> str:
     return ", ".join(f"{field} is {x!r} and {y!r}" for field, x, y in pairs if x != y)
 
 
+def unlike_bounds(vae: Scores | None, mvae: Scores | None) -> str:
+    """Returns the K of each model's importance-weighted bound where they differ."""
+    if vae is None or mvae is None:
+        return ""
+    ks = [sorted({int(k) for k in s.values.get("iwae_k", {}).values()}) for s in (vae, mvae)]
+    return f"K is {ks[0]} and {ks[1]}" if all(ks) and ks[0] != ks[1] else ""
+
+
 def paired(
     vae: Scores | None, mvae: Scores | None
 ) -> Iterator[tuple[str, tuple[dict[int, float], dict[int, float]]]]:
@@ -104,9 +114,7 @@ def paired(
     if vae is None or mvae is None or vae.missing or mvae.missing:
         return
     seeds = vae.replicates.keys() - vae.failed.keys() - mvae.failed.keys()
-    left_out = {*CONDITIONS}
-    if vae.values.get("iwae_k") != mvae.values.get("iwae_k"):
-        left_out.add("iwae")
+    left_out = {*CONDITIONS, *(["iwae"] if unlike_bounds(vae, mvae) else [])}
     for metric in vae.values if seeds else ():
         if metric in left_out:
             continue
@@ -156,7 +164,7 @@ def overview(comparisons: Comparisons) -> Grid:
         smallest = max(c.comparison.smallest_p or 1.0 for c in group.values())
         rows.append(
             (
-                describe(metric).heading,
+                describe(metric).label,
                 protocol,
                 str(len(group)),
                 f"{test.wins} / {test.ties} / {test.losses}",

@@ -18,6 +18,7 @@ def write(path: Path, roots: Iterable[Path]) -> None:
     """Writes the page on the runs at or below the roots; everything in it is computed."""
     found = runs.read(roots)
     compared = comparisons.compare_all(found)
+    reproduced = reproduction.tables(found)
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("mvae_jax.report", "templates"),
         trim_blocks=True,
@@ -28,10 +29,10 @@ def write(path: Path, roots: Iterable[Path]) -> None:
     environment.filters["grid"] = to_markdown
     text = environment.get_template("reproduction.md").render(
         what_was_run=what_was_run(found),
-        not_run=not_run(found),
+        not_run=not_run(found) if reproduced else {},
         num_cells=2 * len(CELLS),
         tables=list(tables.tables(found, compared)),
-        reproduced=reproduction.tables(found),
+        reproduced=reproduced,
         misses=misses(reproduction.figures(found)),
         claims=audit.table(found),
         overview=comparisons.overview(compared) if compared.found else None,

@@ -28,7 +28,8 @@ LATEX = {
     "†": r"$\dagger$",
     "‡": r"$\ddagger$",
 }
-LATEX_HEAD = "% \\input this in a document that loads booktabs and graphicx.\n\n"
+LATEX_HEAD = "% \\input this in a document that loads array, booktabs, graphicx and longtable.\n\n"
+PAGE, LINES = 90, 45  # signs of \footnotesize on a line of a page, and lines on it
 
 
 class Grid(NamedTuple):
@@ -94,12 +95,71 @@ def to_markdown(grid: Grid) -> str:
 
 
 def to_latex(grid: Grid) -> str:
-    """Returns the table in LaTeX; it needs booktabs and graphicx."""
-    columns = "l" + "r" * (len(grid.headers) - 1)
+    """Returns the table in LaTeX: running text over pages, figures in pieces that fit one."""
+    notes = [rf"\par\smallskip {_latex(note)}" for note in grid.notes]
     if grid.widths:
-        shares = (0.9 * width / sum(grid.widths) for width in grid.widths)
-        columns = "".join(rf"p{{{share:.3f}\linewidth}}" for share in shares)
-    lines = [rf"\begin{{tabular}}{{{columns}}}", r"\toprule"]
+        return "\n".join([*_long_latex(grid), *notes, ""])
+    head = [r"\begin{table*}[p]", r"\centering\footnotesize", rf"\caption{{{_latex(grid.title)}}}"]
+    pieces = [_tabular(piece) for piece in _pieces(grid)]
+    tall = len(pieces) * len(grid.rows) > LINES
+    between = [r"\end{table*}", *head[:2]] if tall else []  # then each piece has its page
+    lines = [r"\par\medskip", *pieces[0]]
+    for piece in pieces[1:]:
+        lines += [*between, *piece]
+    return "\n".join([*head, *lines, *notes, r"\end{table*}", ""])
+
+
+def _long_latex(grid: Grid) -> list[str]:
+    """Returns a table of running text, which may go on over pages."""
+    shares = (0.88 * width / sum(grid.widths) for width in grid.widths)
+    column = r">{\raggedright\arraybackslash}p{%.3f\linewidth}"
+    return [
+        r"{\scriptsize\setlength{\tabcolsep}{3pt}",
+        rf"\begin{{longtable}}{{{''.join(column % share for share in shares)}}}",
+        rf"\caption{{{_latex(grid.title)}}} \\",
+        r"\toprule",
+        " & ".join(map(_latex, grid.headers)) + r" \\",
+        r"\midrule\endhead",
+        *(" & ".join(map(_latex, row)) + r" \\[2pt]" for row in grid.rows),
+        r"\bottomrule",
+        r"\end{longtable}}",
+    ]
+
+
+def _pieces(grid: Grid) -> list[Grid]:
+    """Returns the table cut between its groups, each piece with the first column."""
+    if not grid.groups or _signs(grid) <= PAGE:
+        return [grid]
+    pieces: list[list[tuple[str, list[int]]]] = [[]]
+    start = grid.groups[0][1]
+    for title, span in grid.groups[1:]:
+        columns = list(range(start, start + span))
+        start += span
+        if pieces[-1] and _signs(_columns(grid, [*pieces[-1], (title, columns)])) > PAGE:
+            pieces.append([])
+        pieces[-1].append((title, columns))
+    return [_columns(grid, piece) for piece in pieces]
+
+
+def _columns(grid: Grid, groups: Sequence[tuple[str, Sequence[int]]]) -> Grid:
+    """Returns the table with its first group and these columns alone."""
+    title, span = grid.groups[0]
+    chosen = [*range(span), *(column for _, columns in groups for column in columns)]
+    return grid._replace(
+        headers=[grid.headers[column] for column in chosen],
+        rows=[[row[column] for column in chosen] for row in grid.rows],
+        groups=[(title, span), *((title, len(columns)) for title, columns in groups)],
+    )
+
+
+def _signs(grid: Grid) -> int:
+    """Returns about how many signs a line of the table takes."""
+    lines = [grid.headers, *grid.rows]
+    return sum(3 + max(len(line[i]) for line in lines) for i in range(len(grid.headers)))
+
+
+def _tabular(grid: Grid) -> list[str]:
+    lines = [rf"\begin{{tabular}}{{{'l' + 'r' * (len(grid.headers) - 1)}}}", r"\toprule"]
     if grid.groups:
         titles, rules, column = [], "", 1
         for title, span in grid.groups:
@@ -110,11 +170,9 @@ def to_latex(grid: Grid) -> str:
     lines += [" & ".join(map(_latex, grid.headers)) + r" \\", r"\midrule"]
     lines += [" & ".join(map(_latex, row)) + r" \\" for row in grid.rows]
     lines += [r"\bottomrule", r"\end{tabular}"]
-    if grid.groups:  # the paper's layout is wider than a page
+    if _signs(grid) > PAGE:
         lines = [r"\resizebox{\textwidth}{!}{%", *lines, "}"]
-    head = [r"\begin{table*}[p]", r"\centering\footnotesize", rf"\caption{{{_latex(grid.title)}}}"]
-    notes = [rf"\par\smallskip {_latex(note)}" for note in grid.notes]
-    return "\n".join([*head, *lines, *notes, r"\end{table*}", ""])
+    return [*lines, r"\par\medskip"]
 
 
 def to_csv(records: Iterable[Mapping[str, Any]]) -> str:

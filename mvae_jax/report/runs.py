@@ -57,6 +57,7 @@ def read(paths: Iterable[Path]) -> Runs:
                 reason = f"{cells[cell].run} and {run} are the same cell; give one a config.tag"
                 scores = empty(run, scores.config, reason)
             cells[cell] = scores
+    _mark_other_examples(cells)
     _mark_unequal(cells)
     _leave_out_failed(cells)
     for cell, scores in cells.items():
@@ -69,6 +70,28 @@ def models_of(cells: Iterable[Cell]) -> list[str]:
     first = [BASELINE, MODEL]
     found = {cell.model for cell in cells}
     return [*(model for model in first if model in found), *sorted(found.difference(first))]
+
+
+def _mark_other_examples(cells: Cells) -> None:
+    """Marks a cell as missing whose test examples are not those of the first model of its row."""
+    rows: dict[tuple[Setting, int], list[Cell]] = {}
+    for cell in cells:
+        rows.setdefault((cell.setting, cell.latent_size), []).append(cell)
+    for row in rows.values():
+        order = models_of(row)
+        first, *others = sorted(row, key=lambda cell: order.index(cell.model))
+        for cell in others:
+            ours, theirs = cells[first].tested_on, cells[cell].tested_on
+            numbers = [{number for number, _ in of} for of in (ours, theirs)]
+            known = {digest for _, digest in ours | theirs if digest is not None}
+            if ours and theirs and (numbers[0] != numbers[1] or len(known) > 1):
+                counts = [" and ".join(map(str, sorted(of))) for of in numbers]
+                reason = (
+                    f"scored on other test examples than {first.model} ({counts[1]}, not "
+                    f"{counts[0]}, or other index_test); take index_train and index_test from an "
+                    "embeddings file of a run"
+                )
+                cells[cell] = cells[cell]._replace(missing=cells[cell].missing or reason)
 
 
 def _mark_unequal(cells: Cells) -> None:

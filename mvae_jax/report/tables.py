@@ -138,7 +138,11 @@ def run_table(cell: Cell, scores: Scores) -> Grid:
         mean = f"{summary.mean:.{shown.decimals}f}"
         if scores.why_missing(metric):  # a mean over some of the seeds is none
             mean = sd = interval = MISSING
-        rows.append((shown.label, mean, sd, interval, str(summary.n)))
+        label = shown.label
+        if metric == "iwae" and (ks := set(scores.values.get("iwae_k", {}).values())):
+            listed = " or ".join(f"{k:.0f}" for k in sorted(ks))
+            label = label.replace("nats", f"nats, K = {listed}")
+        rows.append((label, mean, sd, interval, str(summary.n)))
     if "num_parameters" in scores.per_run:
         shown, value = describe("num_parameters"), scores.per_run["num_parameters"]
         rows.append((shown.label, f"{value:,.0f}", "-", "-", "-"))

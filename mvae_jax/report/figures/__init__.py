@@ -21,7 +21,8 @@ from mvae_jax.report.runs import Problem, Runs, models_of
 FIGURES: dict[str, tuple[Callable[..., Figure | None], str]] = {
     "metrics": (
         scores.metrics_against_latent_size,
-        "Mean over seeds and its 95% interval; crosses: the author's release (one seed).",
+        "Mean over seeds and its 95% interval; crosses, where there are any: the author's release "
+        "(one seed).",
     ),
     "differences": (
         scores.paired_differences,
@@ -30,12 +31,13 @@ FIGURES: dict[str, tuple[Callable[..., Figure | None], str]] = {
     ),
     "training": (
         scores.training_curves,
-        "Training ELBO: mean over seeds, the band from the least to the greatest.",
+        "Training ELBO: mean over seeds, the band from the least to the greatest. The first tenth "
+        "of the epochs may lie below the picture.",
     ),
     "reliability": (
         scores.reliability,
         "The linear probe's accuracy against its confidence; on the diagonal it is calibrated. "
-        "Bins of all seeds together.",
+        "Bins of all seeds together, those of ten examples and more.",
     ),
     "coupling": (
         latents.coupling,

@@ -31,7 +31,7 @@ def coupling(cells: Cells, _comparisons: Comparisons) -> Figure | None:
     figure = Figure(figsize=(side * len(matrices), side + 1.5), layout="constrained")
     axes = figure.subplots(2, len(matrices), squeeze=False, height_ratios=(side, 1.5))
     for (z, of_seeds), (map_axes, spectrum) in zip(matrices.items(), axes.T, strict=True):
-        _heat_map(map_axes, of_seeds[0])
+        _heat_map(map_axes, of_seeds[0], float(np.abs(of_seeds[0]).max()))
         map_axes.set_title(f"C, z={z}")
         for c in of_seeds:
             values = np.linalg.svd(c, compute_uv=False)
@@ -62,7 +62,8 @@ def covariance(cells: Cells, _comparisons: Comparisons) -> Figure | None:
     for row, model in zip(axes, models, strict=True):
         for ax, z in zip(row, sizes, strict=True):
             if (model, z) in found:
-                _heat_map(ax, found[model, z])
+                of_size = [matrix for (_, size), matrix in found.items() if size == z]
+                _heat_map(ax, found[model, z], max(float(np.abs(m).max()) for m in of_size))
                 ax.set_title(f"{model}, z={z}")
             else:
                 ax.set_visible(False)
@@ -98,9 +99,9 @@ def plane(cells: Cells, _comparisons: Comparisons) -> Figure | None:
     return figure
 
 
-def _heat_map(ax: Axes, matrix: np.ndarray) -> None:
-    """Draws a matrix around zero, with the greatest entry at the ends of the scale."""
-    limit = float(np.abs(matrix).max()) or 1.0
+def _heat_map(ax: Axes, matrix: np.ndarray, limit: float) -> None:
+    """Draws a matrix around zero, on a scale from -limit to limit."""
+    limit = limit or 1.0
     image = ax.imshow(matrix, cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest")
     ax.set_xticks([])
     ax.set_yticks([])

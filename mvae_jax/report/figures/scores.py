@@ -5,6 +5,7 @@ from collections import defaultdict
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from mvae_jax import run_folder
 from mvae_jax.report import reference
@@ -16,6 +17,7 @@ from mvae_jax.report.runs import models_of
 from mvae_jax.report.statistics import summarise
 
 SHOWN = ("elbo", *PAPER)
+FEW = 10  # examples of a bin below which its accuracy says nothing
 
 
 def metrics_against_latent_size(cells: Cells, _comparisons: Comparisons) -> Figure | None:
@@ -25,6 +27,7 @@ def metrics_against_latent_size(cells: Cells, _comparisons: Comparisons) -> Figu
     if not shown or len(sizes) < 2:
         return None
     models = models_of(cells)
+    apart = 0.02 * len(sizes)  # between two models at one z
     setting = next(iter(cells)).setting
     release = reference.release() if setting.protocol == "release" else {}
     figure, axes = style.panels(len(shown), 4, 1.75)
@@ -32,7 +35,10 @@ def metrics_against_latent_size(cells: Cells, _comparisons: Comparisons) -> Figu
         for shift, model in enumerate(models):
             colour = style.colour(model, models)
             here = [
-                (sizes.index(c.latent_size) + 0.12 * (shift - len(models) / 2 + 0.5), s)
+                (
+                    sizes.index(c.latent_size) + apart * (shift - len(models) / 2 + 0.5),
+                    s,
+                )
                 for c, s in cells.items()
                 if c.model == model and not s.why_missing(metric)
             ]
@@ -127,6 +133,7 @@ def training_curves(cells: Cells, _comparisons: Comparisons) -> Figure | None:
         low, high = min(map(np.min, settled)), max(map(np.max, settled))
         ax.set_ylim(low - 0.05 * (high - low + 1e-9), high + 0.05 * (high - low + 1e-9))
         ax.set_title(f"z={z}")
+        ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
         ax.set_xlabel("epoch")
         ax.set_ylabel("training ELBO (nats)")
     style.legend(figure, max(axes, key=lambda ax: len(ax.lines)))
@@ -145,13 +152,14 @@ def reliability(cells: Cells, _comparisons: Comparisons) -> Figure | None:
     if not sizes:
         return None
     models = models_of(cells)
-    figure, axes = style.panels(len(sizes), 3, 2.1)
+    figure, axes = style.panels(len(sizes), 4, 2.1)
+    figure.set_figwidth(style.WIDTH * min(len(sizes), 4) / 4 + 0.3)
     for z, ax in zip(sizes, axes, strict=True):
         ax.plot((0, 1), (0, 1), color="grey", linewidth=0.6, linestyle="--")
         for cell, bins in found.items():
             if cell.latent_size == z and bins is not None:
                 count, confidence, accuracy = bins
-                filled = count > 0
+                filled = count >= FEW
                 ax.plot(
                     confidence[filled],
                     accuracy[filled],
@@ -159,6 +167,7 @@ def reliability(cells: Cells, _comparisons: Comparisons) -> Figure | None:
                     marker=style.MARKERS.get(cell.model, "^"),
                     markersize=3,
                     label=cell.model,
+                    clip_on=False,
                 )
         ax.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", title=f"z={z}")
         ax.set_xlabel("confidence")
