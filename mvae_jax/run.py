@@ -379,7 +379,7 @@ def _environment(config: ConfigDict, dataset: Dataset) -> dict[str, Any]:
     return {
         "versions": {"python": platform.python_version(), "mvae_jax": __version__, **versions},
         "platform": platform.platform(),
-        "processor": _processor(),
+        "processor": processor(),
         "git_revision": _git_revision(),
         "backend": jax.default_backend(),
         "devices": [device.device_kind for device in jax.local_devices()],
@@ -388,7 +388,7 @@ def _environment(config: ConfigDict, dataset: Dataset) -> dict[str, Any]:
     }
 
 
-def _processor() -> str:
+def processor() -> str:
     """Returns the host's processor and the number of its cores that this process may use."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []

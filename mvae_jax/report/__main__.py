@@ -4,6 +4,7 @@
 """
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -32,9 +33,13 @@ def main() -> None:
     out = args.out or args.path[0] / "report"
     try:
         out.mkdir(parents=True, exist_ok=True)
-        complete = render(args.path, out, draw=not args.no_figures, samples=args.samples)
         if args.document:
             document.write(args.document, args.path)
+        complete = render(args.path, out, draw=not args.no_figures, samples=args.samples)
+        sys.stdout.flush()
+    except BrokenPipeError:  # as with `| head`: everything is written, and nobody reads on
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except OSError as error:  # what is read is checked: this is of what is written
         parser.exit(1, f"error: --out: {error}\n")
     sys.exit(0 if complete else 1)

@@ -1,0 +1,239 @@
+"""Times training and encoding against peers and the machine's floor, side by side in one process.
+
+    python launch/bench.py                                  # everything; torch with `.[bench]`
+    python launch/bench.py --latent=16,512 --pixels=784 --seeds=1,4 --peers=ours,loop
+
+Every contestant is warmed up (compiled, and trained past the first steps); then all of one size
+take turns, `--repeats` times, so that a machine whose speed drifts is as slow for one as for the
+other. Figures are medians; ratios are medians of the turns' ratios. Results go to `--out` as JSON
+after each size. Nothing here is a test: no figure is good or bad by itself.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import floor
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import FrozenConfigDict
+from tabulate import tabulate
+
+from mvae_jax import config as config_lib
+from mvae_jax import files, inference, replicas, run, train
+
+BATCH = 100
+SHAPES = {784: (28, 28, 1), 3072: (32, 32, 3)}
+PEERS = ("ours", "loop", "floor", "torch", "encode")
+WARM_STEPS = 300  # the first steps of a random, ill-conditioned C cost more than the rest
+
+
+class Contestant(NamedTuple):
+    """Something to time: one call of `go` takes `steps` steps of `seeds` seeds and waits."""
+
+    name: str
+    model: str
+    seeds: int
+    steps: int
+    go: Callable[[], None]
+
+
+class Timed(NamedTuple):
+    """Milliseconds per step and seed, one per turn."""
+
+    contestant: Contestant
+    laps: list[float]
+
+    @property
+    def ms(self) -> float:
+        """The median."""
+        return statistics.median(self.laps)
+
+
+def main() -> None:
+    """Runs every size asked for, prints a table after each and writes the JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--latent", type=_numbers, default=[2, 16, 32, 256, 512])
+    parser.add_argument("--pixels", type=_numbers, default=[784, 3072], help="784 or 3072")
+    parser.add_argument("--seeds", type=_numbers, default=[1, 4, 16, 64])
+    parser.add_argument("--peers", type=lambda text: text.split(","), default=list(PEERS))
+    parser.add_argument("--steps", type=int, default=50, help="per turn")
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--out", type=Path, default=Path("bench.json"))
+    args = parser.parse_args()
+    if unknown := set(args.peers) - set(PEERS):
+        parser.error(f"--peers: got {min(unknown)}; allowed: {', '.join(PEERS)}")
+    if unknown := set(args.pixels) - set(SHAPES):
+        parser.error(f"--pixels: got {min(unknown)}; allowed: {', '.join(map(str, SHAPES))}")
+
+    results: dict[str, Any] = {"machine": machine(), "steps": args.steps, "sizes": []}
+    print(json.dumps(results["machine"]))
+    for pixels in args.pixels:
+        for latent_size in args.latent:
+            contestants = list(enter(args.peers, latent_size, pixels, args.seeds, args.steps))
+            timed = take_turns(contestants, args.repeats)
+            print(f"\n{pixels} pixels, z={latent_size}\n{table(timed)}", flush=True)
+            results["sizes"].append(
+                {"pixels": pixels, "latent_size": latent_size, "timed": list(map(record, timed))}
+            )
+            files.write_text(args.out, json.dumps(results, indent=1) + "\n")
+
+
+def machine() -> dict[str, Any]:
+    """Returns what the figures depend on."""
+    devices = [device.device_kind for device in jax.local_devices()]
+    versions = {"jax": jax.__version__, "numpy": np.__version__}
+    return {"processor": run.processor(), "devices": devices, "versions": versions}
+
+
+def enter(
+    peers: list[str], latent_size: int, pixels: int, seeds: list[int], steps: int
+) -> Iterator[Contestant]:
+    """Yields every contestant of one size."""
+    images = np.random.default_rng(0).integers(0, 256, (steps * BATCH, *SHAPES[pixels]), np.uint8)
+    images *= np.random.default_rng(1).random(images.shape) < 0.2  # as dark as digits are
+    for model in ("vae", "mvae"):
+        config = configuration(model, latent_size, pixels)
+        if "ours" in peers:
+            for number in seeds:
+                yield ours(config, images, number)
+        if "loop" in peers:
+            yield loop(config, images)
+        if "encode" in peers:
+            yield from encoding(config, images)
+        if "floor" in peers:
+            for part, go in floor.parts(config, images, BATCH).items():
+                yield Contestant(f"floor: {part}", model, 1, steps, go)
+    if "torch" in peers:
+        try:
+            import torch_peer
+        except ImportError:
+            print("torch: not installed; pip install -e '.[bench]'", file=sys.stderr)
+        else:
+            for name, model, go in torch_peer.peers(latent_size, images, BATCH):
+                yield Contestant(name, model, 1, steps, go)
+
+
+def configuration(model: str, latent_size: int, pixels: int) -> FrozenConfigDict:
+    """Returns the release protocol's configuration for images of that size."""
+    config = config_lib.base_config("digits", f"{model},{latent_size}")
+    config.update({"image_shape": SHAPES[pixels], "pixel_scale": 1 / 255, "batch_size": BATCH})
+    return FrozenConfigDict(config)
+
+
+def ours(config: FrozenConfigDict, images: np.ndarray, seeds: int) -> Contestant:
+    """Our training: one dispatch per epoch, the faster of the modes."""
+    config = config_lib.replace(config, num_seeds=seeds)
+    on_device = jax.device_put(images)
+    mode = replicas.choose_mode(config, on_device)
+    state = replicas.init(config, config_lib.seeds(config))
+
+    def go() -> None:
+        nonlocal state
+        state, metrics = replicas.train_epoch(config, mode, state, on_device)
+        jax.block_until_ready(metrics)
+
+    return Contestant(f"ours ({mode})", config.model, seeds, len(images) // BATCH, go)
+
+
+def loop(config: FrozenConfigDict, images: np.ndarray) -> Contestant:
+    """The usual tutorial: one jitted step per batch, dispatched from Python."""
+    step = jax.jit(train.train_step, static_argnums=0, donate_argnums=1)
+    state = train.init(config, jnp.asarray(config.first_seed))
+    rng, is_real = np.random.default_rng(0), jnp.ones(BATCH, bool)
+
+    def go() -> None:
+        nonlocal state
+        for batch in np.split(rng.permutation(len(images)), len(images) // BATCH):
+            state, sums = step(config, state, jnp.asarray(images[batch]), is_real)
+        jax.block_until_ready(sums)
+
+    return Contestant("a jitted step per batch", config.model, 1, len(images) // BATCH, go)
+
+
+def encoding(config: FrozenConfigDict, images: np.ndarray) -> Iterator[Contestant]:
+    """What a user does with a trained model: encode all images, and reconstruct them."""
+    params = train.init(config, jnp.asarray(config.first_seed)).params
+    on_device = jax.device_put(images)
+    encode = jax.jit(inference.encode, static_argnums=0)
+    decode = jax.jit(inference.decode, static_argnums=0)
+
+    def encode_all() -> None:
+        jax.block_until_ready(encode(config, params, on_device).loc)
+
+    def reconstruct() -> None:
+        jax.block_until_ready(decode(config, params, encode(config, params, on_device).loc))
+
+    for name, go in (("encode", encode_all), ("reconstruct", reconstruct)):
+        yield Contestant(name, config.model, 1, len(images) // BATCH, go)
+
+
+def take_turns(contestants: list[Contestant], repeats: int) -> list[Timed]:
+    """Warms every contestant up, then times them in turn."""
+    for contestant in contestants:
+        for _ in range(-(-WARM_STEPS // contestant.steps)):
+            contestant.go()
+    laps: list[list[float]] = [[] for _ in contestants]
+    for _ in range(repeats):
+        for contestant, of in zip(contestants, laps, strict=True):
+            start = time.perf_counter()
+            contestant.go()
+            seconds = time.perf_counter() - start
+            of.append(1e3 * seconds / contestant.steps / contestant.seeds)
+    return [Timed(*pair) for pair in zip(contestants, laps, strict=True)]
+
+
+def table(timed: list[Timed]) -> str:
+    """Returns a row per contestant; ratios are to the VAE of the same kind and to ours."""
+    by_kind = {_kind(t.contestant): t for t in timed}
+    rows = []
+    for (kind, model, seeds), t in by_kind.items():
+        vae, first = by_kind.get((kind, "vae", seeds)), by_kind.get(("ours", model, 1))
+        parts = [p.laps for k, p in by_kind.items() if k[0].startswith("floor") and k[1] == model]
+        floor_laps = [sum(laps) for laps in zip(*parts, strict=True)]
+        rows.append(
+            (
+                *(t.contestant.name, model, seeds),
+                *(f"{t.ms:.3f}", f"{1e3 * BATCH / t.ms:,.0f}"),
+                ratio(t.laps, vae.laps) if vae and model != "vae" else "",
+                ratio(t.laps, first.laps) if first else "",
+                ratio(floor_laps, t.laps) if floor_laps and kind == "ours" else "",
+            )
+        )
+    headers = ("", "model", "seeds", "ms/step/seed", "examples/s", "to its VAE", "to ours, 1 seed")
+    return tabulate(rows, (*headers, "floor's share"), disable_numparse=True, stralign="right")
+
+
+def _kind(contestant: Contestant) -> tuple[str, str, int]:
+    return contestant.name.partition(" (")[0], contestant.model, contestant.seeds
+
+
+def ratio(laps: list[float], others: list[float]) -> str:
+    """Returns the median over turns of the ratio within a turn."""
+    return f"{statistics.median(a / b for a, b in zip(laps, others, strict=True)):.2f}"
+
+
+def record(timed: Timed) -> dict[str, Any]:
+    """Returns a contestant's figures for the JSON file."""
+    contestant = timed.contestant
+    return {
+        "name": contestant.name,
+        "model": contestant.model,
+        "seeds": contestant.seeds,
+        "ms_per_step_and_seed": timed.ms,
+        "laps": [round(lap, 4) for lap in timed.laps],
+    }
+
+
+def _numbers(text: str) -> list[int]:
+    return [int(part) for part in text.split(",")]
+
+
+if __name__ == "__main__":
+    main()
