@@ -128,10 +128,10 @@ def configuration(model: str, latent_size: int, pixels: int) -> FrozenConfigDict
 
 
 def ours(config: FrozenConfigDict, images: np.ndarray, seeds: int) -> Contestant:
-    """Our training: one dispatch per epoch, the faster of the modes."""
+    """Our training: one dispatch per epoch."""
     config = config_lib.replace(config, num_seeds=seeds)
     on_device = jax.device_put(images)
-    mode = replicas.choose_mode(config, on_device)
+    mode = replicas.choose_mode()
     state = replicas.init(config, config_lib.seeds(config))
 
     def go() -> None:

@@ -79,7 +79,7 @@ def base_config(dataset: str, argument: str, source: str = "") -> ConfigDict:
             # Replicates: seeds first_seed, first_seed + 1, ...
             "num_seeds": 5,
             "first_seed": 777,
-            "seed_mode": "auto",  # vmap | map; auto times both once and stores the faster
+            "seed_mode": "auto",  # vmap | map; auto: map on a CPU, vmap elsewhere
             # Running.
             "matmul_precision": "default",
             "checkpoint_every": 20,  # epochs

@@ -11,9 +11,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.stats
 from jaxtyping import Array, Float, Key, UInt8
 from ml_collections import ConfigDict
+from scipy.special import ndtri
 
 from mvae_jax import elbo, files, inference, model, posterior, train
 from mvae_jax.datasets import Dataset
@@ -116,7 +116,7 @@ def pictures(
     noise = jax.random.normal(jax.random.fold_in(key, train.TEST), q.loc.shape)
     axes: Any = Posterior(0, 0, None)  # type: ignore[arg-type]
     sampled = jax.vmap(posterior.sample, in_axes=(axes, 0))(q, noise)
-    values = scipy.stats.norm.ppf(np.linspace(SWEEP_TAIL, 1 - SWEEP_TAIL, SWEEP_POINTS))
+    values = ndtri(np.linspace(SWEEP_TAIL, 1 - SWEEP_TAIL, SWEEP_POINTS))
     plane = np.zeros((SWEEP_POINTS, SWEEP_POINTS, config.latent_size), np.float32)
     plane[..., 0] = values[:, None]
     if config.latent_size > 1:

@@ -4,6 +4,7 @@ python -m mvae_jax.main --config=configs/digits.py:mvae,16
 """
 
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,9 +14,11 @@ from ml_collections import config_flags
 from mvae_jax import config as config_lib
 from mvae_jax.config import ConfigError, exit_with
 
+START = time.perf_counter()
 CONFIG = config_flags.DEFINE_config_file("config", None, "FILE.py:model,latent[,protocol]")
 WORKDIR = flags.DEFINE_string("workdir", None, "the run folder; by default under ./runs")
 DATA_DIR = flags.DEFINE_string("data_dir", None, "data files that are there, read before others")
+PROFILE = flags.DEFINE_string("profile", None, "a folder for a trace of a few training steps")
 OVERWRITE = flags.DEFINE_bool("overwrite", False, "move an earlier run's folder aside")
 
 
@@ -28,23 +31,34 @@ def main(_argv: Sequence[str]) -> None:
     if not flags.FLAGS["verbosity"].present:
         logging.set_verbosity(logging.WARNING)
     # Imported here, so that a mistake in the flags is answered at once.
-    from mvae_jax import datasets, evaluate, report, run
+    from mvae_jax import datasets, run
     from mvae_jax.checkpoint import CheckpointError
 
+    run.cache_programs()
+    imported = time.perf_counter()
     try:
         config = config_lib.validate(CONFIG.value)
         config = config_lib.replace(config, source=datasets.find_source(config))
         workdir = Path(WORKDIR.value or config_lib.default_workdir(config))
         data_dir = Path(DATA_DIR.value) if DATA_DIR.value else None
-        run.run(config, workdir, data_dir, OVERWRITE.value)
+        profile = Path(PROFILE.value) if PROFILE.value else None
+        run.run(config, workdir, data_dir, OVERWRITE.value, profile)
     except (ConfigError, datasets.DataError) as error:
         exit_with(error)
     except (CheckpointError, run.RunError, OSError) as error:
         exit_with(error, status=1)
     except (run.Interrupted, KeyboardInterrupt) as error:
         exit_with(str(error) or "interrupted; the same command resumes", status=130)
-    scored = evaluate.score([workdir])
-    rendered = report.render([workdir], workdir / "report")
+    run.log_time(workdir, "import", imported - START)
+    with run.timed(workdir, "evaluate"):
+        from mvae_jax import evaluate
+
+        scored = evaluate.score([workdir])
+    with run.timed(workdir, "report"):
+        from mvae_jax import report
+
+        rendered = report.render([workdir], workdir / "report")
+    print(run.time_summary(workdir), file=sys.stderr)
     sys.exit(0 if scored and rendered else 1)
 
 

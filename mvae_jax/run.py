@@ -6,6 +6,7 @@ of the first untouched.
 """
 
 import fcntl
+import hashlib
 import importlib.metadata
 import json
 import math
@@ -25,7 +26,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict, FrozenConfigDict
 
-from mvae_jax import __version__, checkpoint, datasets, embed, files, progress, replicas
+from mvae_jax import __version__, checkpoint, datasets, embed, files, progress, replicas, run_folder
 from mvae_jax import config as config_lib
 from mvae_jax.config import ConfigError
 from mvae_jax.datasets import Dataset
@@ -47,9 +48,15 @@ class Interrupted(Exception):
 
 
 def run(
-    config: FrozenConfigDict, workdir: Path, data_dir: Path | None = None, overwrite: bool = False
+    config: FrozenConfigDict,
+    workdir: Path,
+    data_dir: Path | None = None,
+    overwrite: bool = False,
+    profile: Path | None = None,
 ) -> None:
     """Trains what the run folder lacks and writes its files; does nothing where all is there.
+
+    profile: a folder for a jax.profiler trace of a few steps, taken before the training starts.
 
     Raises:
       ConfigError, DataError: nothing has been computed, nothing changed on disk.
@@ -67,7 +74,7 @@ def run(
     data_seconds = time.perf_counter() - start
     workdir.mkdir(parents=True, exist_ok=True)
     with _lock(workdir), _stop_signal() as stop:
-        _train_missing(config, workdir, dataset, data_seconds, stop)
+        _train_missing(config, workdir, dataset, data_seconds, stop, profile)
     replicates = _read_manifest(workdir)["replicates"]
     if all("failed" in replicate for replicate in replicates.values()):
         reasons = "; ".join(f"{name}: {r['failed']}" for name, r in replicates.items())
@@ -75,7 +82,12 @@ def run(
 
 
 def _train_missing(
-    config: FrozenConfigDict, workdir: Path, dataset: Dataset, data_seconds: float, stop: "_Stop"
+    config: FrozenConfigDict,
+    workdir: Path,
+    dataset: Dataset,
+    data_seconds: float,
+    stop: "_Stop",
+    profile: Path | None,
 ) -> None:
     """Trains and embeds the cohorts of which something is missing.
 
@@ -88,8 +100,7 @@ def _train_missing(
     with jax.default_matmul_precision(precision):
         images = _device_images(dataset)
         if config.seed_mode == "auto":
-            mode = replicas.choose_mode(config, *images)
-            config = config_lib.replace(config, seed_mode=mode)
+            config = config_lib.replace(config, seed_mode=replicas.choose_mode())
         described = {
             "config.json": config_lib.to_json(config),
             "environment.json": _to_json(_environment(config, dataset)),
@@ -98,6 +109,8 @@ def _train_missing(
             files.write_text(workdir / name, text)
         _update_manifest(workdir, {}, list(described))
         log_time(workdir, "data", data_seconds)
+        if profile is not None:
+            replicas.profile(config, config.seed_mode, images.train, profile)
         for cohort in cohorts:
             _train_and_embed(workdir, config, cohort, dataset, images, stop)
 
@@ -106,6 +119,57 @@ def log_time(workdir: Path, event: str, seconds: float, **details: Any) -> None:
     """Appends one line to timing.jsonl, where all wall-clock figures go."""
     with (workdir / "timing.jsonl").open("a") as file:
         file.write(json.dumps({"event": event, "seconds": round(seconds, 6), **details}) + "\n")
+
+
+@contextmanager
+def timed(workdir: Path, event: str) -> Iterator[None]:
+    """Logs the time that a block took."""
+    start = time.perf_counter()
+    yield
+    log_time(workdir, event, time.perf_counter() - start)
+
+
+def time_summary(workdir: Path) -> str:
+    """Returns in one line where the run's time went, over all its starts.
+
+    What an epoch behind a start takes more than the median epoch is compilation.
+    """
+    seconds: dict[str, float] = {}
+    epochs: list[tuple[bool, float]] = []  # whether it is the first of a start
+    before = ""
+    for line in run_folder.read_lines(workdir / "timing.jsonl"):
+        event, took = line["event"], line["seconds"]
+        if event == "epoch":
+            epochs.append((before != "epoch", took))
+        else:
+            seconds[event] = seconds.get(event, 0) + took
+        before = event
+    if epochs:
+        usual = float(np.median([took for _, took in epochs]))
+        seconds["compile"] = sum(max(0, took - usual) for first, took in epochs if first)
+        seconds["train"] = sum(took for _, took in epochs) - seconds["compile"]
+    order = ("import", "data", "compile", "train", "embed", "evaluate", "report")
+    parts = [f"{event} {seconds[event]:.1f}" for event in order if event in seconds]
+    return f"seconds: {', '.join(parts)}"
+
+
+def cache_programs() -> None:
+    """Keeps compiled programs on disk, so that the second run of a configuration starts at once.
+
+    A program is machine code: each kind of processor and jaxlib has a folder of its own.
+    """
+    made_for = f"{importlib.metadata.version('jaxlib')} {_instructions()}"
+    folder = datasets.cache.root() / "programs" / hashlib.sha256(made_for.encode()).hexdigest()[:16]
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
+def _instructions() -> str:
+    """Returns the processor's instruction sets, as far as the machine tells."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
+    flags = next((line for line in lines if line.startswith(("flags", "Features"))), "")
+    return flags or f"{platform.machine()} {platform.processor()}"
 
 
 # --- one cohort --------------------------------------------------------------------------------

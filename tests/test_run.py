@@ -455,3 +455,45 @@ def test_killed_at_random_moments_ends_as_if_never_killed(tmp_path):
     assert any(name.startswith("embeddings/") for name in found)
     assert "metrics.json" in found
     assert (killed / "report" / "tables.tex").is_file()
+
+
+def test_the_seconds_are_summed_by_stage(tmp_path):
+    events = [("data", 1), ("epoch", 5), ("epoch", 2), ("epoch", 2), ("data", 1), ("epoch", 4)]
+    events += [("epoch", 2), ("embed", 3), ("import", 1), ("report", 2)]
+    for event, seconds in events:
+        run.log_time(tmp_path, event, float(seconds))
+    expected = "seconds: import 1.0, data 2.0, compile 5.0, train 10.0, embed 3.0, report 2.0"
+    assert run.time_summary(tmp_path) == expected
+
+
+def test_a_profile_is_written_and_changes_nothing(tmp_path):
+    run.run(small(), tmp_path / "plain")
+    run.run(small(), tmp_path / "profiled", profile=tmp_path / "trace")
+    assert list((tmp_path / "trace").rglob("*.xplane.pb"))
+    plain, profiled = (tmp_path / name / "metrics.jsonl" for name in ("plain", "profiled"))
+    assert plain.read_bytes() == profiled.read_bytes()
+
+
+def test_a_second_process_finds_the_programs_of_the_first(tmp_path):
+    """The cache lies where the data's does, in a folder of the machine's kind."""
+    code = (
+        "import jax\nfrom mvae_jax import run\nrun.cache_programs()\n"
+        "jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)\n"
+        "hits = []\n"
+        "jax.monitoring.register_event_listener(lambda event, **_: hits.append(event))\n"
+        "jax.jit(lambda x: x @ x)(jax.numpy.ones((3, 3)))\n"
+        "print(any('cache_hit' in event for event in hits))\n"
+    )
+    environment = {**os.environ, "MVAE_JAX_CACHE": str(tmp_path)}
+    said = [
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip()
+        for _ in range(2)
+    ]
+    assert said == ["False", "True"]
+    assert list((tmp_path / "programs").glob("*/*"))

@@ -27,7 +27,10 @@ ALLOWED = {
     "checkpoint": set(),
     "inference": {"config", "files", "model", "posterior"},
     "embed": {"datasets", "elbo", "files", "inference", "model", "posterior", "train"},
-    "run": {"checkpoint", "config", "datasets", "embed", "files", "progress", "replicas"},
+    "run": {
+        *("checkpoint", "config", "datasets", "embed", "files", "progress", "replicas"),
+        "run_folder",
+    },
     "evaluate": {"files", "metrics_file", "run_folder"},
     "report": {"files", "metrics_file", "run_folder"},
     "main": {"checkpoint", "config", "datasets", "evaluate", "report", "run"},

@@ -162,5 +162,12 @@ def test_both_models_see_the_same_batches_and_noise(make_config, images):
     np.testing.assert_allclose(coupled[:2], diagonal[:2], rtol=1e-5)
 
 
-def test_auto_mode_is_one_of_the_two(make_config, images):
-    assert replicas.choose_mode(make_config(), images) in ("vmap", "map")
+def test_on_a_cpu_a_seed_has_the_same_bits_alone_and_among_others(make_config, images):
+    assert replicas.choose_mode() == "map"
+    config = make_config()
+    alone, _ = replicas.train_epoch(config, "map", replicas.init(config, [2]), images)
+    among, _ = replicas.train_epoch(config, "map", replicas.init(config, [1, 2, 3]), images)
+    for one, three in zip(
+        jax.tree.leaves(alone.params), jax.tree.leaves(among.params), strict=True
+    ):
+        np.testing.assert_array_equal(one[0], three[1])
