@@ -35,13 +35,17 @@ WARM_STEPS = 300  # the first steps of a random, ill-conditioned C cost more tha
 
 
 class Contestant(NamedTuple):
-    """Something to time: one call of `go` takes `steps` steps of `seeds` seeds and waits."""
+    """Something to time: one call of `go` takes `steps` steps of `seeds` seeds and waits.
+
+    settles: whether its first steps cost more than the rest; others need but compile
+    """
 
     name: str
     model: str
     seeds: int
     steps: int
     go: Callable[[], None]
+    settles: bool = False
 
 
 class Timed(NamedTuple):
@@ -96,8 +100,7 @@ def enter(
     peers: list[str], latent_size: int, pixels: int, seeds: list[int], steps: int
 ) -> Iterator[Contestant]:
     """Yields every contestant of one size."""
-    images = np.random.default_rng(0).integers(0, 256, (steps * BATCH, *SHAPES[pixels]), np.uint8)
-    images *= np.random.default_rng(1).random(images.shape) < 0.2  # as dark as digits are
+    images = made_up_images(pixels, steps)
     for model in ("vae", "mvae"):
         config = configuration(model, latent_size, pixels)
         if "ours" in peers:
@@ -120,6 +123,12 @@ def enter(
                 yield Contestant(name, model, 1, steps, go)
 
 
+def made_up_images(pixels: int, steps: int) -> np.ndarray:
+    """Returns noise, one batch per step, four fifths of it black: as dark as digits are."""
+    images = np.random.default_rng(0).integers(0, 256, (steps * BATCH, *SHAPES[pixels]), np.uint8)
+    return images * (np.random.default_rng(1).random(images.shape) < 0.2)
+
+
 def configuration(model: str, latent_size: int, pixels: int) -> FrozenConfigDict:
     """Returns the release protocol's configuration for images of that size."""
     config = config_lib.base_config("digits", f"{model},{latent_size}")
@@ -139,7 +148,7 @@ def ours(config: FrozenConfigDict, images: np.ndarray, seeds: int) -> Contestant
         state, metrics = replicas.train_epoch(config, mode, state, on_device)
         jax.block_until_ready(metrics)
 
-    return Contestant(f"ours ({mode})", config.model, seeds, len(images) // BATCH, go)
+    return Contestant(f"ours ({mode})", config.model, seeds, len(images) // BATCH, go, True)
 
 
 def loop(config: FrozenConfigDict, images: np.ndarray) -> Contestant:
@@ -154,7 +163,7 @@ def loop(config: FrozenConfigDict, images: np.ndarray) -> Contestant:
             state, sums = step(config, state, jnp.asarray(images[batch]), is_real)
         jax.block_until_ready(sums)
 
-    return Contestant("a jitted step per batch", config.model, 1, len(images) // BATCH, go)
+    return Contestant("a jitted step per batch", config.model, 1, len(images) // BATCH, go, True)
 
 
 def encoding(config: FrozenConfigDict, images: np.ndarray) -> Iterator[Contestant]:
@@ -177,8 +186,7 @@ def encoding(config: FrozenConfigDict, images: np.ndarray) -> Iterator[Contestan
 def take_turns(contestants: list[Contestant], repeats: int) -> list[Timed]:
     """Warms every contestant up, then times them in turn."""
     for contestant in contestants:
-        follows = contestant.name.startswith(("ours", "a jitted"))  # the others need but compile
-        for _ in range(-(-WARM_STEPS // contestant.steps) if follows else 1):
+        for _ in range(-(-WARM_STEPS // contestant.steps) if contestant.settles else 1):
             contestant.go()
     laps: list[list[float]] = [[] for _ in contestants]
     for _ in range(repeats):

@@ -57,12 +57,18 @@ class _Series(NamedTuple):
 
 def of(c: Float[Array, "d d"]) -> Inverse:
     """Returns the inverse of C by a factorisation."""
+    return _factorise(c)[0]
+
+
+def _factorise(c: Float[Array, "d d"]) -> tuple[Inverse, Float[Array, "d d"]]:
+    """Returns the inverse of C by a factorisation, and the R = I - C^T X that float32 leaves."""
     lower_upper, pivots = jax.scipy.linalg.lu_factor(c)
     identity = jnp.eye(len(c), dtype=c.dtype)
     transpose = jax.scipy.linalg.lu_solve((lower_upper, pivots), identity).T
     log_abs_det = jnp.sum(jnp.log(jnp.abs(jnp.diagonal(lower_upper))))
     # In float32 that is not quite C^-T, and its determinant not quite the inverse of C's.
-    return Inverse(transpose, -jnp.trace(_residual(c, transpose)) - log_abs_det, log_abs_det)
+    residual = _residual(c, transpose)
+    return Inverse(transpose, -jnp.trace(residual) - log_abs_det, log_abs_det), residual
 
 
 def follow(inverse: Inverse, c: Float[Array, "d d"]) -> Inverse:
@@ -71,8 +77,7 @@ def follow(inverse: Inverse, c: Float[Array, "d d"]) -> Inverse:
     def factorise(state: tuple[Inverse, Array, Array]) -> tuple[Inverse, Array, Array]:
         # What depends on the loop's state stays in the loop: the compiler would move the
         # factorisation of a constant C out of it, and so into every step.
-        anew = of(jnp.where(state[2], jnp.nan, c))
-        return anew, _residual(c, anew.transpose), jnp.array(True)
+        return *_factorise(jnp.where(state[2], jnp.nan, c)), jnp.array(True)
 
     # An `if` as a loop of at most one turn: a `cond` under `vmap` would run both branches.
     start, residual, _ = jax.lax.while_loop(

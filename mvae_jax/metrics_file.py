@@ -23,17 +23,14 @@ import math
 from pathlib import Path
 from typing import Any
 
-from mvae_jax import files
+from mvae_jax import files, run_folder
 
 VERSION = 1
 WAY_OUT = "run python -m mvae_jax.evaluate on the folder"
 # What each object must hold, and of which type.
 RUN: dict[str, type] = {
-    "dataset": str,
+    **run_folder.REQUIRED,
     "source": str,
-    "protocol": str,
-    "model": str,
-    "latent_size": int,
     "settings": dict,
     "replicates": list,
 }
@@ -64,11 +61,9 @@ class MetricsError(ValueError):
 def read(path: Path) -> dict[str, Any]:
     """Reads and checks a metrics.json; raises MetricsError."""
     try:
-        found = json.loads(path.read_text())
-    except FileNotFoundError as error:
-        raise MetricsError(f"{path}: does not exist; {WAY_OUT}") from error
-    except (OSError, ValueError) as error:
-        raise MetricsError(f"{path}: not readable ({error}); {WAY_OUT}") from error
+        found = run_folder.read_json(path)
+    except run_folder.RunFolderError as error:
+        raise MetricsError(f"{error}; {WAY_OUT}") from error
     try:
         check(found)
     except MetricsError as error:

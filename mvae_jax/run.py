@@ -166,10 +166,15 @@ def cache_programs() -> None:
 
 def _instructions() -> str:
     """Returns the processor's instruction sets, as far as the machine tells."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
-    flags = next((line for line in lines if line.startswith(("flags", "Features"))), "")
+    flags = _cpuinfo("flags") or _cpuinfo("Features")
     return flags or f"{platform.machine()} {platform.processor()}"
+
+
+def _cpuinfo(field: str) -> str:
+    """Returns what Linux says of the first core; empty where it says nothing."""
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text().splitlines() if path.is_file() else []
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(field)), "")
 
 
 # --- one cohort --------------------------------------------------------------------------------
@@ -408,12 +413,9 @@ def _cut_back(path: Path, cohort: range, epoch: int) -> list[dict[str, Any]]:
 
 def _read_manifest(workdir: Path) -> dict[str, Any]:
     path = workdir / "manifest.json"
-    if not path.is_file():
-        return {"version": 1, "replicates": {}, "sha256": {}}
     try:
-        manifest = json.loads(path.read_text())
-        return {key: manifest[key] for key in ("version", "replicates", "sha256")}
-    except (ValueError, KeyError, TypeError) as error:
+        return {"version": 1, **run_folder.read_manifest(workdir)}
+    except run_folder.RunFolderError as error:
         raise RunError(f"{path}: damaged; delete it: the files are then written anew") from error
 
 
@@ -454,11 +456,8 @@ def _environment(config: ConfigDict, dataset: Dataset) -> dict[str, Any]:
 
 def processor() -> str:
     """Returns the host's processor and the number of its cores that this process may use."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{names[0] if names else platform.machine()}, {cores} cores"
+    return f"{_cpuinfo('model name') or platform.machine()}, {cores} cores"
 
 
 def _git_revision() -> str | None:

@@ -46,6 +46,13 @@ def read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
+def planned_seeds(config: dict[str, Any]) -> range:
+    """Returns the seeds that a configuration asks for; none of a foreign run, which names none."""
+    if "first_seed" not in config or "num_seeds" not in config:
+        return range(0)
+    return range(config["first_seed"], config["first_seed"] + config["num_seeds"])
+
+
 def read_manifest(folder: Path) -> dict[str, dict[str, Any]]:
     """Returns `replicates` and `sha256`, which training recorded; none of a foreign run.
 

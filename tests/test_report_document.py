@@ -4,7 +4,7 @@ from decimal import Decimal
 
 import pytest
 
-from mvae_jax.report import document, errata, reference, runs
+from mvae_jax.report import comparisons, document, errata, reference, runs
 from mvae_jax.report.reference import Key
 from tests.fake_runs import SEEDS, write_run
 
@@ -71,7 +71,8 @@ def test_the_page_holds_everything(tmp_path):
             values[metric] = {s: value + shift + spread * (i - 2) for i, s in enumerate(SEEDS)}
         write_run(tmp_path, model, 16, values, dataset="mnist_basic")
     path = tmp_path / "REPRODUCTION.md"
-    document.write(path, [tmp_path])
+    found = runs.read([tmp_path])
+    document.write(path, found, comparisons.compare_all(found))
     text = path.read_text()
     headings = [line[3:] for line in text.splitlines() if line.startswith("## ")]
     assert headings == [

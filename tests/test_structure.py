@@ -14,7 +14,7 @@ PACKAGE = ROOT / "mvae_jax"
 ALLOWED = {
     "config": set(),
     "files": set(),
-    "metrics_file": {"files"},
+    "metrics_file": {"files", "run_folder"},
     "run_folder": set(),
     "progress": set(),
     "inverse": set(),

@@ -149,10 +149,7 @@ def _missing(
         reason = trained.get("failed", f"embeddings/{name}.npz is missing; train again")
         missing[name] = {"replicate": name, "seed": trained["seed"], "failed": reason}
     there = {entry.get("seed") for entry in [*missing.values(), *entries.values()]}
-    first, number = config.get("first_seed"), config.get("num_seeds")
-    if type(first) is int and type(number) is int:
-        for seed in set(range(first, first + number)) - there:
-            reason = "not trained yet, though config.json asks for it; run the training again"
-            name = f"seed_{seed}"
-            missing[name] = {"replicate": name, "seed": seed, "failed": reason}
+    for seed in set(run_folder.planned_seeds(config)) - there:
+        reason = "not trained yet, though config.json asks for it; run the training again"
+        missing[f"seed_{seed}"] = {"replicate": f"seed_{seed}", "seed": seed, "failed": reason}
     return missing

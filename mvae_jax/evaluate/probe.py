@@ -17,6 +17,7 @@ Böhning 1992, "Multinomial logistic regression algorithm"). The gradient in the
 no unit: half its squared norm is about the distance to the optimum in nats, over all examples.
 """
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -114,14 +115,12 @@ def _approach(
 ) -> Float[np.ndarray, "p k"]:
     """Returns the weights after L-BFGS, which ends where its steps no longer pay."""
     factor = _whitening_factor(weights, x, penalty)
-
-    def loss(v: np.ndarray) -> tuple[float, np.ndarray]:
-        value, gradient = objective(_unwhitened(factor, v), x, targets, penalty)
-        return value, _whitened_gradient(factor, gradient)
-
-    options = {"ftol": 1e-4, "gtol": 0, "maxcor": 20, "maxiter": 500}
     found = scipy.optimize.minimize(
-        loss, (factor @ weights).ravel(), jac=True, method="L-BFGS-B", options=options
+        partial(_whitened_objective, factor=factor, x=x, targets=targets, penalty=penalty),
+        (factor @ weights).ravel(),
+        jac=True,
+        method="L-BFGS-B",
+        options={"ftol": 1e-4, "gtol": 0, "maxcor": 20, "maxiter": 500},
     )
     return _unwhitened(factor, found.x)
 
@@ -141,10 +140,6 @@ def _newton(
     factor, x32 = _whitening_factor(weights, x, penalty), x.astype(np.float32)
     at, p = np.empty(0), np.empty(0)
 
-    def loss(v: np.ndarray) -> tuple[float, np.ndarray]:
-        value, gradient = objective(_unwhitened(factor, v), x, targets, penalty)
-        return value, _whitened_gradient(factor, gradient)
-
     def curvature(v: np.ndarray, direction: np.ndarray) -> np.ndarray:
         nonlocal at, p
         if not np.array_equal(at, v):  # all directions at one v share its probabilities
@@ -153,7 +148,7 @@ def _newton(
         return _whitened_gradient(factor, product)
 
     found = scipy.optimize.minimize(
-        loss,
+        partial(_whitened_objective, factor=factor, x=x, targets=targets, penalty=penalty),
         (factor @ weights).ravel(),
         jac=True,
         hessp=curvature,
@@ -162,6 +157,18 @@ def _newton(
     )
     converged = bool(np.linalg.norm(found.jac) <= gradient_tolerance)
     return _unwhitened(factor, found.x), converged
+
+
+def _whitened_objective(
+    v: np.ndarray,
+    factor: Float[np.ndarray, "p p"],
+    x: Float[np.ndarray, "n p"],
+    targets: Int[np.ndarray, " n"],
+    penalty: float,
+) -> tuple[float, np.ndarray]:
+    """Returns the objective and its gradient in whitened coordinates."""
+    value, gradient = objective(_unwhitened(factor, v), x, targets, penalty)
+    return value, _whitened_gradient(factor, gradient)
 
 
 def _unwhitened(factor: Float[np.ndarray, "p p"], v: np.ndarray) -> np.ndarray:

@@ -8,7 +8,6 @@ import os
 import sys
 from pathlib import Path
 
-from mvae_jax.report import document
 from mvae_jax.report.render import render
 
 
@@ -33,9 +32,8 @@ def main() -> None:
     out = args.out or args.path[0] / "report"
     try:
         out.mkdir(parents=True, exist_ok=True)
-        if args.document:
-            document.write(args.document, args.path)
-        complete = render(args.path, out, draw=not args.no_figures, samples=args.samples)
+        draw = not args.no_figures
+        complete = render(args.path, out, draw=draw, samples=args.samples, page=args.document)
         sys.stdout.flush()
     except BrokenPipeError:  # as with `| head`: everything is written, and nobody reads on
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

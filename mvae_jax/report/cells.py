@@ -142,7 +142,7 @@ def _scores(run: Path, config: dict[str, Any], entries: list[dict[str, Any]]) ->
         missing = f"{run / 'metrics.json'}: two replicates have the same seed"
     elif unscored:
         missing = "; ".join(unscored)
-    elif lost := sorted(_planned_seeds(config) - replicates.keys()):
+    elif lost := sorted(run_folder.planned_seeds(config) - replicates.keys()):
         missing = f"seed {listed(lost)} of the {config['num_seeds']} planned has no scores"
     elif len(failed) == len(replicates):
         missing = "every seed failed"
@@ -186,12 +186,6 @@ def _cell(config: dict[str, Any], swept: str) -> Cell:
     variant = ", ".join(filter(None, [config.get("tag", ""), swept]))
     setting = Setting(dataset, config.get("source", ""), config["protocol"], variant)
     return Cell(setting, config["latent_size"], config["model"])
-
-
-def _planned_seeds(config: dict[str, Any]) -> set[int]:
-    """Returns the seeds that the configuration asks for; none in a foreign run."""
-    first, number = config.get("first_seed", 0), config.get("num_seeds", 0)
-    return set(range(first, first + number))
 
 
 def listed(seeds: list[int]) -> str:

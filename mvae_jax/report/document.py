@@ -3,29 +3,30 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-import jinja2
-
 from mvae_jax import files
-from mvae_jax.report import audit, comparisons, errata, power, reference, reproduction, runs, tables
+from mvae_jax.report import (
+    audit,
+    comparisons,
+    errata,
+    power,
+    reference,
+    reproduction,
+    runs,
+    tables,
+    templates,
+)
 from mvae_jax.report.claims import CELLS
+from mvae_jax.report.comparisons import Comparisons
 from mvae_jax.report.formats import Grid, to_markdown
 from mvae_jax.report.metrics import describe
 from mvae_jax.report.reproduction import Figure
 from mvae_jax.report.runs import BASELINE, MODEL, Runs
 
 
-def write(path: Path, roots: Iterable[Path]) -> None:
-    """Writes the page on the runs at or below the roots; everything in it is computed."""
-    found = runs.read(roots)
-    compared = comparisons.compare_all(found)
+def write(path: Path, found: Runs, compared: Comparisons) -> None:
+    """Writes the page on the runs; everything in it is computed."""
     reproduced = reproduction.tables(found)
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("mvae_jax.report", "templates"),
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        undefined=jinja2.StrictUndefined,
-    )
+    environment = templates.environment(keep_trailing_newline=True)
     environment.filters["grid"] = to_markdown
     text = environment.get_template("reproduction.md").render(
         what_was_run=what_was_run(found),

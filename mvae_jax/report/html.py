@@ -9,11 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jinja2
 from markupsafe import Markup, escape
 
 from mvae_jax import files
-from mvae_jax.report import tables
+from mvae_jax.report import tables, templates
 from mvae_jax.report.cells import Cell, Scores
 from mvae_jax.report.figures import Drawn, style
 from mvae_jax.report.figures.scores import read_curves
@@ -64,23 +63,13 @@ def write(
     figures: Sequence[Drawn],
 ) -> None:
     """Writes index.html, and the runs' pages beside it where there are many."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("mvae_jax.report", "templates"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
+    environment = templates.environment(autoescape=True)
     environment.filters |= {"bold": _bold, "data_uri": _data_uri, "value": _value}
     pages = [_page(cell, scores) for cell, scores in runs.cells.items()]
     inline = len(pages) <= MAX_INLINE
-    links = {
-        page.name: f"#{page.name}" if inline else f"{PAGES}/{page.name}.html" for page in pages
-    }
-    names = [page.name for page in pages]
     context = {
         "overview": _overview(runs),
-        "links": [links[name] for name in names],
+        "links": [f"#{p.name}" if inline else f"{PAGES}/{p.name}.html" for p in pages],
         "problems": problems,
         "sections": sections,
         "figures": figures,

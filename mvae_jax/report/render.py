@@ -7,6 +7,7 @@ from pathlib import Path
 from mvae_jax.report import (
     audit,
     comparisons,
+    document,
     figures,
     formats,
     html,
@@ -17,19 +18,22 @@ from mvae_jax.report import (
 
 
 def render(
-    paths: Iterable[Path], out: Path, *, draw: bool = True, samples: Path | None = None
+    paths: Iterable[Path],
+    out: Path,
+    *,
+    draw: bool = True,
+    samples: Path | None = None,
+    page: Path | None = None,
 ) -> bool:
     """Prints the tables and writes the report to `out`, with its figures where `draw` is set.
 
     samples: a file of `python -m mvae_jax.datasets --samples`, for the paper's Figure 1.
+    page: where to write all of it as one Markdown page.
 
     One run gives one table of its metrics; several give the paper's tables. Returns whether
     nothing is missing: every run scored, every seed there, every pair of models comparable.
     """
     found = runs.read(paths)
-    if not found.cells and not found.problems:
-        print("error: path: no folder with embeddings/ or metrics.json there", file=sys.stderr)
-        return False
     compared = comparisons.compare_all(found)
     drawn, undrawn = figures.draw(found, compared, out / "figures") if draw else ([], [])
     problems = [*found.problems, *compared.problems, *undrawn]
@@ -66,6 +70,8 @@ def render(
         html.Section("Every comparison", details, folded=True),
     ]
     html.write(out, found, problems, sections, drawn)
+    if page:
+        document.write(page, found, compared)
 
     print("\n".join([text, *map(formats.to_text, overview), f"wrote {out / 'index.html'}"]))
     for problem in problems:

@@ -99,11 +99,8 @@ def _mark_unequal(cells: Cells) -> None:
 
     Means over different seeds differ by the seeds as well as by the models.
     """
-    for cell, vae in list(cells.items()):
-        other = cell._replace(model=MODEL)
-        if cell.model != BASELINE or other not in cells or vae.missing or cells[other].missing:
-            continue
-        ours, theirs = set(vae.replicates), set(cells[other].replicates)
+    for cell, other in _pairs(cells):
+        ours, theirs = set(cells[cell].replicates), set(cells[other].replicates)
         lacks = [
             f"{model} lacks seed {listed(sorted(seeds))}"
             for model, seeds in ((BASELINE, theirs - ours), (MODEL, ours - theirs))
@@ -111,19 +108,26 @@ def _mark_unequal(cells: Cells) -> None:
         ]
         if lacks:
             reason = f"{' and '.join(lacks)}; train and score the same seeds of both"
-            cells[cell] = vae._replace(missing=reason)
+            cells[cell] = cells[cell]._replace(missing=reason)
             cells[other] = cells[other]._replace(missing=reason)
 
 
 def _leave_out_failed(cells: Cells) -> None:
     """Leaves a seed whose training failed for one model of a row out of the other's means too."""
-    for cell, vae in list(cells.items()):
-        other = cell._replace(model=MODEL)
-        if cell.model != BASELINE or other not in cells or vae.missing or cells[other].missing:
-            continue
-        mvae = cells[other]
+    for cell, other in _pairs(cells):
+        vae, mvae = cells[cell], cells[other]
         cells[cell] = _without(vae, mvae.failed, MODEL)
         cells[other] = _without(mvae, vae.failed, BASELINE)
+
+
+def _pairs(cells: Cells) -> list[tuple[Cell, Cell]]:
+    """Returns VAE's and MVAE's cell of every row in which both are there to be averaged."""
+    pairs = [(c, c._replace(model=MODEL)) for c in cells if c.model == BASELINE]
+    return [
+        (vae, mvae)
+        for vae, mvae in pairs
+        if mvae in cells and not cells[vae].missing and not cells[mvae].missing
+    ]
 
 
 def _without(scores: Scores, failed: dict[int, str], model: str) -> Scores:
