@@ -5,16 +5,21 @@
 
 Every contestant is warmed up (compiled, and trained past the first steps); then all of one size
 take turns, `--repeats` times, so that a machine whose speed drifts is as slow for one as for the
-other. Figures are medians; ratios are medians of the turns' ratios. Results go to `--out` as JSON
-after each size. Nothing here is a test: no figure is good or bad by itself.
+other. On a CPU, several seeds train in a process of their own, which waits for its turns, since
+there each core is a device of its own.
+
+Figures are medians; ratios are medians of the turns' ratios. Results go to `--out` as JSON after
+each size. Nothing here is a test: no figure is good or bad by itself.
 """
 
 import argparse
 import json
+import multiprocessing
 import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -105,7 +110,8 @@ def enter(
         config = configuration(model, latent_size, pixels)
         if "ours" in peers:
             for number in seeds:
-                yield ours(config, images, number)
+                apart = number > 1 and jax.default_backend() == "cpu"
+                yield (ours_apart if apart else ours)(config, images, number)
         if "loop" in peers:
             yield loop(config, images)
         if "encode" in peers:
@@ -139,7 +145,7 @@ def configuration(model: str, latent_size: int, pixels: int) -> FrozenConfigDict
 def ours(config: FrozenConfigDict, images: np.ndarray, seeds: int) -> Contestant:
     """Our training: one dispatch per epoch."""
     config = config_lib.replace(config, num_seeds=seeds)
-    on_device = jax.device_put(images)
+    on_device = replicas.share_images(images, seeds)
     mode = replicas.choose_mode()
     state = replicas.init(config, config_lib.seeds(config))
 
@@ -149,6 +155,34 @@ def ours(config: FrozenConfigDict, images: np.ndarray, seeds: int) -> Contestant
         jax.block_until_ready(metrics)
 
     return Contestant(f"ours ({mode})", config.model, seeds, len(images) // BATCH, go, True)
+
+
+def ours_apart(config: FrozenConfigDict, images: np.ndarray, seeds: int) -> Contestant:
+    """Our training in a process of its own, which divides the cores among the seeds."""
+    context = multiprocessing.get_context("spawn")
+    connection, other = context.Pipe()
+    arguments = (other, config.to_dict(), images, seeds)
+    context.Process(target=_serve, args=arguments, daemon=True).start()
+    other.close()
+
+    def go() -> None:
+        connection.send("go")
+        connection.recv()
+
+    name = f"ours ({replicas.choose_mode()})"
+    return Contestant(name, config.model, seeds, len(images) // BATCH, go, True)
+
+
+def _serve(connection: Connection, config: dict[str, Any], images: np.ndarray, seeds: int) -> None:
+    replicas.split_cores(seeds)
+    contestant = ours(FrozenConfigDict(config), images, seeds)
+    while connection.poll(None):
+        try:
+            connection.recv()
+        except EOFError:
+            return
+        contestant.go()
+        connection.send("done")
 
 
 def loop(config: FrozenConfigDict, images: np.ndarray) -> Contestant:

@@ -48,12 +48,9 @@ def restore(folder: Path, epoch: int, like: State) -> State:
     Raises:
       CheckpointError: the checkpoint is unreadable, of another shape, or damaged.
     """
-    abstract = jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding), like
-    )
     try:
         with _checkpointer(folder) as checkpointer:
-            state = checkpointer.load(epoch, abstract)
+            state = checkpointer.load(epoch, like)
             stored = checkpointer.metadata(epoch).custom_metadata
     except (ValueError, KeyError, OSError) as error:
         where = folder / str(epoch)
@@ -81,7 +78,5 @@ def _digest(state: State) -> str:
     """Returns the SHA-256 over the values of every array, in the tree's order."""
     digest = hashlib.sha256()
     for leaf in jax.tree.leaves(state):
-        if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-            leaf = jax.random.key_data(leaf)
         digest.update(np.ascontiguousarray(leaf).data)
     return digest.hexdigest()

@@ -36,10 +36,11 @@ def write(
 ) -> None:
     """Writes one seed's three files; `state` has no replicate axis."""
     params = state.params if state.best is None else state.best.params
+    key = jax.random.key(seed)
     contents = {
         "model": inference.flatten_params(params),
-        "pictures": pictures(config, params, state.key, dataset.images),
-        "embeddings": embeddings(config, params, state.key, dataset),
+        "pictures": pictures(config, params, key, dataset.images),
+        "embeddings": embeddings(config, params, key, dataset),
     }
     for folder, arrays in contents.items():
         files.write_npz(run_dir / folder / f"{replicate}.npz", {"seed": np.asarray(seed), **arrays})

@@ -34,10 +34,10 @@ def main(_argv: Sequence[str]) -> None:
     from mvae_jax import datasets, run
     from mvae_jax.checkpoint import CheckpointError
 
-    run.cache_programs()
     imported = time.perf_counter()
     try:
         config = config_lib.validate(CONFIG.value)
+        run.prepare_jax(config.num_seeds)
         config = config_lib.replace(config, source=datasets.find_source(config))
         workdir = Path(WORKDIR.value or config_lib.default_workdir(config))
         data_dir = Path(DATA_DIR.value) if DATA_DIR.value else None

@@ -33,7 +33,7 @@ from mvae_jax.datasets import Dataset
 
 
 class Images(NamedTuple):
-    """The images that training reads, on the device."""
+    """The images that training reads, on the devices."""
 
     train: jax.Array
     valid: jax.Array | None
@@ -98,7 +98,6 @@ def _train_missing(
         return
     precision = None if config.matmul_precision == "default" else config.matmul_precision
     with jax.default_matmul_precision(precision):
-        images = _device_images(dataset)
         if config.seed_mode == "auto":
             config = config_lib.replace(config, seed_mode=replicas.choose_mode())
         described = {
@@ -110,9 +109,10 @@ def _train_missing(
         _update_manifest(workdir, {}, list(described))
         log_time(workdir, "data", data_seconds)
         if profile is not None:
+            images = _device_images(dataset, config.num_seeds)
             replicas.profile(config, config.seed_mode, images.train, profile)
         for cohort in cohorts:
-            _train_and_embed(workdir, config, cohort, dataset, images, stop)
+            _train_and_embed(workdir, config, cohort, dataset, stop)
 
 
 def log_time(workdir: Path, event: str, seconds: float, **details: Any) -> None:
@@ -153,11 +153,14 @@ def time_summary(workdir: Path) -> str:
     return f"seconds: {', '.join(parts)}"
 
 
-def cache_programs() -> None:
-    """Keeps compiled programs on disk, so that the second run of a configuration starts at once.
+def prepare_jax(num_seeds: int) -> None:
+    """Sets what must be set before JAX first looks for its devices.
 
+    A CPU's cores are divided among the seeds, and compiled programs kept on disk, so that the
+    second run of a configuration starts at once.
     A program is machine code: each kind of processor and jaxlib has a folder of its own.
     """
+    replicas.split_cores(num_seeds)
     made_for = f"{importlib.metadata.version('jaxlib')} {_instructions()}"
     folder = datasets.cache.root() / "programs" / hashlib.sha256(made_for.encode()).hexdigest()[:16]
     jax.config.update("jax_compilation_cache_dir", str(folder))
@@ -185,14 +188,14 @@ def _train_and_embed(
     config: ConfigDict,
     cohort: range,
     dataset: Dataset,
-    images: Images,
     stop: "_Stop",
 ) -> None:
     """Brings a cohort to the last epoch and writes the files of its seeds that are missing."""
+    images = _device_images(dataset, len(cohort))
     states, failed = _train(workdir, config, cohort, images, stop)
     _update_manifest(workdir, {}, ["metrics.jsonl"])
     start = time.perf_counter()
-    for seed, state in zip(cohort, replicas.unstack(states), strict=True):
+    for seed, state in zip(cohort, replicas.unstack(states, len(cohort)), strict=True):
         name = f"seed_{seed}"
         if _is_done(workdir, config, name):
             continue
@@ -225,7 +228,8 @@ def _train(
     states = replicas.init(config, cohort)
     done = checkpoint.latest(folder) or 0
     if done:
-        states = checkpoint.restore(folder, done, states)
+        on_host = checkpoint.restore(folder, done, replicas.to_host(states, len(cohort)))
+        states = replicas.to_devices(on_host)
     lines = _cut_back(workdir / "metrics.jsonl", cohort, done)
     failed = {line["replicate"]: line["failed"] for line in lines if "failed" in line}
     title = f"{config.dataset} {config.model} z={config.latent_size}, {len(cohort)} seeds"
@@ -258,7 +262,7 @@ def _train(
             stopped = stop.received  # once: a signal behind this line waits for the next epoch
             last = epoch == config.num_epochs or len(failed) == len(cohort)
             if last or stopped or epoch % config.checkpoint_every == 0:
-                checkpoint.save(folder, epoch, states)
+                checkpoint.save(folder, epoch, replicas.to_host(states, len(cohort)))
             if stopped:
                 raise Interrupted(f"stopped after epoch {epoch}; the same command resumes there")
     return states, failed
@@ -328,10 +332,13 @@ def _with_data_facts(config: FrozenConfigDict, dataset: Dataset) -> FrozenConfig
     )
 
 
-def _device_images(dataset: Dataset) -> Images:
-    splits = dataset.splits
-    valid = jax.device_put(dataset.images[splits["valid"]]) if "valid" in splits else None
-    return Images(jax.device_put(dataset.images[splits["train"]]), valid)
+def _device_images(dataset: Dataset, num_seeds: int) -> Images:
+    of_split = {
+        split: replicas.share_images(dataset.images[dataset.splits[split]], num_seeds)
+        for split in ("train", "valid")
+        if split in dataset.splits
+    }
+    return Images(of_split["train"], of_split.get("valid"))
 
 
 def _settle(config: FrozenConfigDict, workdir: Path) -> FrozenConfigDict:

@@ -29,7 +29,7 @@ class Best(NamedTuple):
 
 
 class TrainState(NamedTuple):
-    """Everything that changes while one seed trains, and its key.
+    """Everything that changes while one seed trains, and the seed.
 
     inverse: that of the C of the last step, or of the epoch's start; None for the VAE
     best:    None without select=best_valid
@@ -39,7 +39,7 @@ class TrainState(NamedTuple):
     inverse: inverse_lib.Inverse | None
     opt_state: optax.OptState
     step: Int[Array, "*replicates"]
-    key: Key[Array, "*replicates"]
+    seed: Int[Array, "*replicates"]
     best: Best | None
 
 
@@ -58,13 +58,17 @@ class EpochMetrics(NamedTuple):
 
 def init(config: ConfigDict, seed: Int[Array, ""]) -> TrainState:
     """Returns the state of a seed before its first step."""
-    key = jax.random.key(seed)
-    params = model.init(config, jax.random.fold_in(key, INIT))
+    params = model.init(config, key(seed, INIT))
     zero = jnp.zeros((), jnp.int32)
     best = None
     if config.select == "best_valid":
         best = Best(params, jnp.full((), -jnp.inf, jnp.float32), zero)
-    return TrainState(params, _inverse(params), optimizer(config).init(params), zero, key, best)
+    return TrainState(params, _inverse(params), optimizer(config).init(params), zero, seed, best)
+
+
+def key(seed: Int[Array, ""], purpose: int) -> Key[Array, ""]:
+    """Returns the seed's key for one purpose, of the constants above."""
+    return jax.random.fold_in(jax.random.key(seed), purpose)
 
 
 def optimizer(config: ConfigDict) -> optax.GradientTransformation:
@@ -85,7 +89,7 @@ def train_step(
     Returns the new state, and the sums of the ELBO's terms over the real examples.
     """
     inverse = state.inverse and inverse_lib.follow(state.inverse, state.params["coupling"])
-    noise_key = jax.random.fold_in(jax.random.fold_in(state.key, NOISE), state.step)
+    noise_key = jax.random.fold_in(key(state.seed, NOISE), state.step)
     noise = jax.random.normal(noise_key, (len(images), config.latent_size))
 
     def loss(params: model.Params) -> tuple[Float[Array, ""], elbo.ElboTerms]:
@@ -100,7 +104,7 @@ def train_step(
     gradient, sums = jax.grad(loss, has_aux=True)(state.params)
     updates, opt_state = optimizer(config).update(gradient, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
-    return TrainState(params, inverse, opt_state, state.step + 1, state.key, state.best), sums
+    return TrainState(params, inverse, opt_state, state.step + 1, state.seed, state.best), sums
 
 
 def train_epoch(
@@ -118,8 +122,7 @@ def train_epoch(
     num_steps = -(-num_images // batch_size)
     padding = num_steps * batch_size - num_images
 
-    order_key = jax.random.fold_in(state.key, ORDER)
-    order_key = jax.random.fold_in(order_key, state.step // num_steps)
+    order_key = jax.random.fold_in(key(state.seed, ORDER), state.step // num_steps)
     order = jnp.pad(jax.random.permutation(order_key, num_images), (0, padding))
     is_real = jnp.arange(num_steps * batch_size) < num_images
 
@@ -155,8 +158,7 @@ def valid_elbo(
         x = model.scale_pixels(config, image)
         return elbo.elbo_terms(config, state.params, x, noise)[0].elbo
 
-    noise_key = jax.random.fold_in(state.key, VALID)
-    noise = jax.random.normal(noise_key, (len(images), config.latent_size))
+    noise = jax.random.normal(key(state.seed, VALID), (len(images), config.latent_size))
     return jnp.mean(jax.lax.map(one_example, (images, noise), batch_size=config.batch_size))
 
 

@@ -100,7 +100,7 @@ def test_is_saved_per_example_and_above_the_elbo(make_config):
     for k in (0, 64):
         config = make_config("mvae,3", iwae_samples=k)
         state = train.init(config, jnp.asarray(0))
-        terms[k] = embed.example_terms(config, state.params, state.key, images)
+        terms[k] = embed.example_terms(config, state.params, jax.random.key(state.seed), images)
     assert "iwae" not in terms[0]
     assert terms[64]["iwae"].shape == (40,)
     np.testing.assert_array_equal(terms[0]["kl"], terms[64]["kl"])

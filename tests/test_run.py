@@ -477,7 +477,7 @@ def test_a_profile_is_written_and_changes_nothing(tmp_path):
 def test_a_second_process_finds_the_programs_of_the_first(tmp_path):
     """The cache lies where the data's does, in a folder of the machine's kind."""
     code = (
-        "import jax\nfrom mvae_jax import run\nrun.cache_programs()\n"
+        "import jax\nfrom mvae_jax import run\nrun.prepare_jax(1)\n"
         "jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)\n"
         "hits = []\n"
         "jax.monitoring.register_event_listener(lambda event, **_: hits.append(event))\n"

@@ -29,7 +29,7 @@ def test_one_step_is_adamw_on_the_masked_mean(make_config, images):
     step = jax.jit(train.train_step, static_argnums=0)
     after, sums = step(config, state, images[:8], is_real)
 
-    noise_key = jax.random.fold_in(jax.random.fold_in(state.key, train.NOISE), 0)
+    noise_key = jax.random.fold_in(train.key(state.seed, train.NOISE), 0)
     noise = jax.random.normal(noise_key, (8, config.latent_size))
 
     def mean_loss(params):
@@ -60,7 +60,7 @@ def test_an_epoch_visits_every_image_once_and_means_over_them(make_config, image
     state = train.init(config, jnp.asarray(1))
     after, metrics = jax.jit(train.train_epoch, static_argnums=0)(config, state, images)
 
-    order_key = jax.random.fold_in(jax.random.fold_in(state.key, train.ORDER), 0)
+    order_key = jax.random.fold_in(train.key(state.seed, train.ORDER), 0)
     order = np.asarray(jax.random.permutation(order_key, NUM_IMAGES))
     assert sorted(order) == list(range(NUM_IMAGES))
     step = jax.jit(train.train_step, static_argnums=0)
@@ -92,7 +92,12 @@ def test_a_seed_is_the_same_alone_in_a_set_and_in_any_order(make_config, images,
 
     def trained(seeds):
         states, metrics = replicas.train_epoch(config, mode, replicas.init(config, seeds), images)
-        found = zip(seeds, replicas.unstack(states), replicas.unstack(metrics), strict=True)
+        found = zip(
+            seeds,
+            replicas.unstack(states, len(seeds)),
+            replicas.unstack(metrics, len(seeds)),
+            strict=True,
+        )
         return {seed: (state.params, m) for seed, state, m in found}
 
     together, reordered = trained([777, 778, 779]), trained([779, 5, 777])

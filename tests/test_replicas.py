@@ -1,0 +1,97 @@
+"""The replicate axis over several devices, each number of them in a process of its own."""
+
+import os
+import re
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+from mvae_jax import replicas
+from tests.conftest import ROOT
+
+NUM_SEEDS = 11  # two for each of five devices, one and a copy of it for the sixth
+TRAIN = f"""
+import sys
+import jax, numpy as np
+from ml_collections import FrozenConfigDict
+from mvae_jax import config as config_lib, replicas
+
+config = config_lib.base_config("digits", "mvae,4")
+config.update(image_shape=(6, 5, 1), pixel_scale=1 / 255, hidden_size=16, batch_size=10)
+config = FrozenConfigDict(config)
+states = replicas.init(config, range({NUM_SEEDS}))
+pixels = np.random.default_rng(0).integers(0, 256, (95, 6, 5, 1), np.uint8)
+images = replicas.share_images(pixels, {NUM_SEEDS})
+mesh = states.step.sharding.mesh
+program = replicas._train_epoch.lower(config, sys.argv[2], mesh, states, images, None).compile()
+print(mesh.size)
+print(program.as_text())
+states, metrics = replicas.train_epoch(config, sys.argv[2], states, images)
+states, metrics = (replicas.to_host(tree, {NUM_SEEDS}) for tree in (states, metrics))
+leaves = jax.tree.leaves((states.params, states.opt_state))
+np.savez(sys.argv[1], *leaves, kl=metrics.kl, log_likelihood=metrics.log_likelihood)
+"""
+
+
+def python(code, *arguments, **environment):
+    """Returns what a fresh interpreter prints."""
+    kept = {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "NPROC")}
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    done = subprocess.run(
+        command, env=kept | environment, cwd=ROOT, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("mode", ["vmap", "map"])
+def test_eight_devices_train_what_one_does_and_need_nothing_of_each_other(tmp_path, mode):
+    found = {}
+    for number, used in ((1, 1), (8, 6)):
+        path = tmp_path / f"{number}.npz"
+        flags = f"--xla_force_host_platform_device_count={number}"
+        flags += " --xla_backend_optimization_level=0"
+        mesh_size, _, program = python(TRAIN, path, mode, XLA_FLAGS=flags).partition("\n")
+        assert int(mesh_size) == used
+        collectives = "all-reduce|all-gather|all-to-all|reduce-scatter|collective-permute|send"
+        assert not re.findall(rf"\b(?:{collectives})(?:-start)?\(", program)
+        with np.load(path) as arrays:
+            found[number] = dict(arrays)
+    for name, one in found[1].items():
+        eight = found[8][name].astype(np.float64)
+        assert len(eight) == NUM_SEEDS
+        if name in ("kl", "log_likelihood"):
+            np.testing.assert_allclose(eight, one, atol=0.01, rtol=0)
+        assert np.linalg.norm(eight - one) <= 1e-4 * np.linalg.norm(one), name
+
+
+def test_states_go_to_the_host_and_back(make_config):
+    states = replicas.init(make_config(), range(5, 8))
+    on_host = replicas.to_host(states, 3)
+    np.testing.assert_array_equal(on_host.seed, [5, 6, 7])
+    again = replicas.to_devices(on_host)
+    assert jax.tree.map(lambda a, b: a.sharding == b.sharding, states, again)
+    for a, b in zip(jax.tree.leaves(states), jax.tree.leaves(again), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+
+
+@pytest.mark.skipif(CORES < 2, reason="one core cannot be divided")
+@pytest.mark.parametrize(
+    ("num_seeds", "environment", "devices"),
+    [
+        (CORES, {}, CORES),
+        (CORES - 1, {}, 1),
+        (CORES, {"NPROC": "2"}, 1),
+        (CORES, {"XLA_FLAGS": "--xla_force_host_platform_device_count=3"}, 3),
+    ],
+)
+def test_a_core_is_a_device_where_there_are_seeds_for_all(num_seeds, environment, devices):
+    code = f"import jax\nfrom mvae_jax import replicas\nreplicas.split_cores({num_seeds})\n"
+    printed = python(f"{code}print(jax.local_device_count())", JAX_PLATFORMS="cpu", **environment)
+    assert int(printed) == devices
