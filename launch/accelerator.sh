@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# All that is to be known of an accelerator, the most important first; results appear as they come.
+#
+#   pip install -e ".[cuda,bench]"
+#   bash launch/accelerator.sh OUT [DATA_DIR]
+#
+# OUT/check    one epoch of digits here and on the CPU, and how far they are apart
+# OUT/bench    training against peers and the floor, at 1, 16 and 64 seeds
+# OUT/predict  what the whole paper would take
+# OUT/runs     the paper's configurations, five seeds each, as far as the time goes
+set -uo pipefail
+out=$1
+data=${2:+--data_dir=$2}
+mkdir -p "$out/check" "$out/bench"
+cd "$(dirname "$0")/.."
+
+for model in vae mvae; do
+  digits="--config=configs/digits.py:$model,16 --config.num_epochs=1 --config.matmul_precision=highest"
+  JAX_PLATFORMS=cpu python -m mvae_jax.main $digits --workdir="$out/check/cpu-$model"
+  python -m mvae_jax.main $digits --workdir="$out/check/here-$model"
+  python launch/compare_runs.py "$out/check/cpu-$model" "$out/check/here-$model" |
+    tee "$out/check/$model.txt"
+done
+
+for latent in 16 512; do
+  python launch/bench.py --latent=$latent --pixels=784 --seeds=1,16,64 --steps=500 --repeats=5 \
+    --out="$out/bench/784-z$latent.json" | tee "$out/bench/784-z$latent.txt"
+done
+python launch/predict.py | tee "$out/predict.txt"
+
+for dataset in mnist_basic fashion_mnist cifar10 cifar100 mnist_rotated; do
+  for latent in 16 2 4 32 256 512; do
+    for model in mvae vae; do
+      python -m mvae_jax.main --config="configs/$dataset.py:$model,$latent,release" $data \
+        --config.num_seeds=5 --workdir="$out/runs/$dataset/release/$model-z$latent"
+    done
+  done
+done

@@ -1,0 +1,58 @@
+"""Says how far two runs are apart, seed by seed: one on an accelerator and one on the CPU, say.
+
+    python launch/compare_runs.py runs/on_cpu runs/on_gpu
+
+Prints the relative distance (Frobenius) of every array of the models and of the embeddings, the
+worst over the seeds that both runs have, and the difference of their mean test ELBOs. Exit status
+1: an ELBO is further off than `--max_nats`.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+from tabulate import tabulate
+
+
+def main() -> None:
+    """Compares the two folders on the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("run", type=Path, nargs=2)
+    parser.add_argument("--max_nats", type=float, default=0.01)
+    args = parser.parse_args()
+    names = [{path.name for path in run.glob("embeddings/*.npz")} for run in args.run]
+    if not (common := sorted(names[0] & names[1])):
+        parser.error(f"{args.run[0]} and {args.run[1]} have no seed in common")
+
+    worst: dict[str, float] = {}
+    nats = 0.0
+    for name in common:
+        one, other = (load(run, name) for run in args.run)
+        for field in one.keys() & other.keys():
+            found = distance(one[field], other[field])
+            worst[field] = max(worst.get(field, 0), found)
+        elbos = [np.mean(a["log_likelihood_test"] - a["kl_test"]) for a in (one, other)]
+        nats = max(nats, abs(float(elbos[0] - elbos[1])))
+    rows = [(field, f"{found:.1e}") for field, found in sorted(worst.items())]
+    print(tabulate(rows, ("array", "relative distance"), disable_numparse=True))
+    print(f"{len(common)} seeds; mean test ELBOs at most {nats:.2g} nats apart")
+    sys.exit(0 if nats <= args.max_nats else 1)
+
+
+def load(run: Path, name: str) -> dict[str, np.ndarray]:
+    """Returns the float arrays of a seed's model and embeddings."""
+    arrays = {}
+    for folder in ("model", "embeddings"):
+        with np.load(run / folder / name) as file:
+            arrays |= {key: file[key] for key in file.files if file[key].dtype.kind == "f"}
+    return arrays
+
+
+def distance(one: np.ndarray, other: np.ndarray) -> float:
+    """Returns the Frobenius norm of the difference over that of the first."""
+    return float(np.linalg.norm(other - one) / max(float(np.linalg.norm(one)), 1e-30))
+
+
+if __name__ == "__main__":
+    main()
