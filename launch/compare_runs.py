@@ -42,7 +42,7 @@ def main() -> None:
 
 def load(run: Path, name: str) -> dict[str, np.ndarray]:
     """Returns the float arrays of a seed's model and embeddings."""
-    arrays = {}
+    arrays: dict[str, np.ndarray] = {}
     for folder in ("model", "embeddings"):
         with np.load(run / folder / name) as file:
             arrays |= {key: file[key] for key in file.files if file[key].dtype.kind == "f"}

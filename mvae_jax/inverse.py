@@ -13,7 +13,8 @@ All of it is for one seed. The loops run until the seed's own test is met; under
 is done keeps its value while others go on, so that none depends on another.
 """
 
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -60,8 +61,24 @@ def of(c: Float[Array, "d d"]) -> Inverse:
     return _factorise(c)[0]
 
 
+@jax.custom_batching.custom_vmap
 def _factorise(c: Float[Array, "d d"]) -> tuple[Inverse, Float[Array, "d d"]]:
     """Returns the inverse of C by a factorisation, and the R = I - C^T X that float32 leaves."""
+    return _lu(c)
+
+
+@_factorise.def_vmap
+def _factorise_all(size: int, _batched: list[bool], c: Float[Array, "s d d"]) -> tuple[Any, Any]:
+    """Factorises several C; one after the other on a CPU.
+
+    XLA's LAPACK calls for a batch never return where two devices of one CPU make them at once.
+    """
+    one_by_one = partial(jax.lax.map, _lu)
+    found = jax.lax.platform_dependent(c, cpu=one_by_one, default=jax.vmap(_lu))
+    return found, jax.tree.map(lambda _: True, found)
+
+
+def _lu(c: Float[Array, "d d"]) -> tuple[Inverse, Float[Array, "d d"]]:
     lower_upper, pivots = jax.scipy.linalg.lu_factor(c)
     identity = jnp.eye(len(c), dtype=c.dtype)
     transpose = jax.scipy.linalg.lu_solve((lower_upper, pivots), identity).T

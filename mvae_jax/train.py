@@ -153,10 +153,12 @@ def valid_elbo(
 ) -> Float[Array, ""]:
     """Returns the mean ELBO of the images in nats, with the same noise in every epoch."""
 
+    inverse = _inverse(state.params)
+
     def one_example(pair: tuple[Array, Array]) -> Float[Array, ""]:
         image, noise = pair
         x = model.scale_pixels(config, image)
-        return elbo.elbo_terms(config, state.params, x, noise)[0].elbo
+        return elbo.elbo_terms(config, state.params, x, noise, inverse)[0].elbo
 
     noise = jax.random.normal(key(state.seed, VALID), (len(images), config.latent_size))
     return jnp.mean(jax.lax.map(one_example, (images, noise), batch_size=config.batch_size))

@@ -95,3 +95,18 @@ def test_a_core_is_a_device_where_there_are_seeds_for_all(num_seeds, environment
     code = f"import jax\nfrom mvae_jax import replicas\nreplicas.split_cores({num_seeds})\n"
     printed = python(f"{code}print(jax.local_device_count())", JAX_PLATFORMS="cpu", **environment)
     assert int(printed) == devices
+
+
+def test_two_devices_of_a_cpu_factorise_at_once():
+    """XLA's batched LAPACK would never return: the matrices are factorised one by one."""
+    code = """
+import jax
+from ml_collections import FrozenConfigDict
+from mvae_jax import config as config_lib, replicas
+
+config = config_lib.base_config("digits", "mvae,32")
+config.update(image_shape=(6, 5, 1), hidden_size=16)
+jax.block_until_ready(replicas.init(FrozenConfigDict(config), range(16)))
+print(jax.device_count())
+"""
+    assert int(python(code, XLA_FLAGS="--xla_force_host_platform_device_count=2")) == 2
