@@ -9,17 +9,23 @@
 # OUT/predict  what the whole paper would take
 # OUT/runs     the paper's configurations, five seeds each, as far as the time goes
 set -uo pipefail
-out=$1
-data=${2:+--data_dir=$2}
-mkdir -p "$out/check" "$out/bench"
+if [ $# -lt 1 ]; then
+  echo "usage: bash launch/accelerator.sh OUT [DATA_DIR]" >&2
+  exit 2
+fi
+mkdir -p "$1/check" "$1/bench"
+out=$(realpath "$1")
+data=()
+if [ $# -ge 2 ]; then data=("--data_dir=$(realpath "$2")"); fi
 cd "$(dirname "$0")/.."
+failed=0
 
 for model in vae mvae; do
   digits="--config=configs/digits.py:$model,16 --config.num_epochs=1 --config.matmul_precision=highest"
   JAX_PLATFORMS=cpu python -m mvae_jax.main $digits --workdir="$out/check/cpu-$model"
   python -m mvae_jax.main $digits --workdir="$out/check/here-$model"
   python launch/compare_runs.py "$out/check/cpu-$model" "$out/check/here-$model" |
-    tee "$out/check/$model.txt"
+    tee "$out/check/$model.txt" || failed=1
 done
 
 for latent in 16 512; do
@@ -28,11 +34,13 @@ for latent in 16 512; do
 done
 python launch/predict.py | tee "$out/predict.txt"
 
-for dataset in mnist_basic fashion_mnist cifar10 cifar100 mnist_rotated; do
+for dataset in mnist_basic fashion_mnist cifar10 cifar100 mnist_rotated \
+  mnist_background_random mnist_background_images; do
   for latent in 16 2 4 32 256 512; do
     for model in mvae vae; do
-      python -m mvae_jax.main --config="configs/$dataset.py:$model,$latent,release" $data \
+      python -m mvae_jax.main --config="configs/$dataset.py:$model,$latent,release" "${data[@]}" \
         --config.num_seeds=5 --workdir="$out/runs/$dataset/release/$model-z$latent"
     done
   done
 done
+exit $failed

@@ -24,16 +24,20 @@ def main() -> None:
     names = [{path.name for path in run.glob("embeddings/*.npz")} for run in args.run]
     if not (common := sorted(names[0] & names[1])):
         parser.error(f"{args.run[0]} and {args.run[1]} have no seed in common")
+    for name in sorted(names[0] ^ names[1]):
+        print(f"{name}: only one run has it")
 
     worst: dict[str, float] = {}
     nats = 0.0
     for name in common:
         one, other = (load(run, name) for run in args.run)
         for field in one.keys() & other.keys():
+            if one[field].shape != other[field].shape:
+                parser.error(f"{name}: {field} has another shape; compare equal configurations")
             found = distance(one[field], other[field])
-            worst[field] = max(worst.get(field, 0), found)
+            worst[field] = float(np.maximum(worst.get(field, 0.0), found))  # NaN stays
         elbos = [np.mean(a["log_likelihood_test"] - a["kl_test"]) for a in (one, other)]
-        nats = max(nats, abs(float(elbos[0] - elbos[1])))
+        nats = float(np.maximum(nats, abs(elbos[0] - elbos[1])))
     rows = [(field, f"{found:.1e}") for field, found in sorted(worst.items())]
     print(tabulate(rows, ("array", "relative distance"), disable_numparse=True))
     print(f"{len(common)} seeds; mean test ELBOs at most {nats:.2g} nats apart")

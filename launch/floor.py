@@ -1,7 +1,8 @@
 """What a training step cannot do without, each part alone: products, AdamW, the rest.
 
-Their sum is what the step would take if the parts ran one after the other at the speed that the
-compiler reaches for each. Products have the shapes of the step's; for the MVAE with the two by C,
+Their sum is what the step would take if the parts ran one after the other, each at the speed that
+the compiler reaches for it alone; a step in which they overlap, or share what they read, may take
+less. Products have the shapes of the step's; for the MVAE with the two by C,
 forward and backward, and the three that follow C's inverse.
 """
 
@@ -69,12 +70,13 @@ def _products(params: model.Params, x: Array) -> Any:
         if c is not None:
             d_both = jnp.concatenate([dz, z])
             dm, ds = jnp.split(d_both @ c, 2)
-            r = c.T @ c
-            gradients += [d_both.T @ both, (r @ c) @ r]
+            # Of the step before, or the compiler would take the products out of the loop.
+            r = c.T @ outputs[2]
+            gradients += [d_both.T @ both, r, (r @ c) @ r]
         dh = dm @ wm.T + ds @ ws.T
         return [*gradients, h.T @ dm, h.T @ ds, x.T @ dh], None
 
-    shapes = jax.eval_shape(lambda x: step(None, x)[0], x[0])
+    shapes = jax.eval_shape(lambda x: step([c] * 3, x)[0], x[0])
     return jax.lax.scan(step, jax.tree.map(lambda s: jnp.zeros(s.shape), shapes), x)[0]
 
 
@@ -104,7 +106,7 @@ def _rest(config: ConfigDict, images: Array, key: Array, num_steps: int) -> Arra
             likelihood = jnp.sum(x * logits - jax.nn.softplus(logits))
             return likelihood + jnp.sum(jnp.tanh(hidden)) + jnp.sum(scale * noise + scale**2)
 
-        gradients = jax.grad(loss, argnums=(0, 1, 2))(hidden, x - 0.5, scale)
-        return total + sum(jnp.sum(g) for g in gradients), None
+        value, gradients = jax.value_and_grad(loss, argnums=(0, 1, 2))(hidden, x - 0.5, scale)
+        return total + value + sum(jnp.sum(g) for g in gradients), None
 
     return jax.lax.scan(step, jnp.zeros(()), jnp.arange(num_steps))[0]

@@ -10,10 +10,12 @@ result is of training alone, one configuration after the other: a prediction, no
 
 import argparse
 import time
+from typing import NamedTuple
 
 import bench
 from tabulate import tabulate
 
+from mvae_jax import replicas
 from mvae_jax.report.claims import LATENT_SIZES
 
 TRAINING_IMAGES = {  # of the release protocol: 80% of all, by pixels
@@ -30,44 +32,54 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--num_seeds", type=int, default=5)
     parser.add_argument("--num_epochs", type=int, default=200)
-    parser.add_argument("--steps", type=int, default=40, help="timed per shape")
+    parser.add_argument("--steps", type=int, default=200, help="timed per shape, at least 4")
+    parser.add_argument("--latent", type=bench.numbers, default=list(LATENT_SIZES))
     args = parser.parse_args()
 
+    replicas.split_cores(args.num_seeds)  # as a run does
     print(bench.machine())
     rows, total = [], 0.0
     for pixels, data_sets in TRAINING_IMAGES.items():
-        steps = sum(-(-n // bench.BATCH) for n in data_sets.values()) * args.num_epochs
-        for latent_size in LATENT_SIZES:
+        steps = sum(-(-n // bench.BATCH) for n in data_sets.values())
+        for latent_size in args.latent:
             for model in ("vae", "mvae"):
-                compile_seconds, step_seconds = measure(
-                    model, latent_size, pixels, args.num_seeds, args.steps
-                )
-                seconds = len(data_sets) * compile_seconds + steps * step_seconds
-                total += seconds
+                cost = measure(model, latent_size, pixels, args.num_seeds, args.steps)
+                epochs = args.num_epochs * (len(data_sets) * cost.epoch + steps * cost.step)
+                minutes = (len(data_sets) * cost.compile + epochs) / 60
+                total += minutes
                 shape = (pixels, latent_size, model)
-                measured = (f"{compile_seconds:.1f}", f"{1e3 * step_seconds:.3f}")
-                rows.append((*shape, len(data_sets), *measured, f"{seconds / 60:.1f}"))
-                print(*shape, f"{seconds / 60:.1f} minutes", flush=True)
+                measured = (f"{cost.compile:.1f}", f"{1e3 * cost.step:.3f}")
+                rows.append((*shape, len(data_sets), *measured, f"{minutes:.1f}"))
+                print(*shape, f"{minutes:.1f} minutes", flush=True)
     headers = ("pixels", "z", "model", "data sets", "compile s", "ms/step, all seeds", "minutes")
     print(tabulate(rows, headers, disable_numparse=True, stralign="right"))
+    number = sum(row[3] for row in rows)
     print(
-        f"predicted: {total / 60:.0f} minutes of training for {args.num_seeds} seeds and "
-        f"{args.num_epochs} epochs of 84 configurations, compilation included"
+        f"predicted: {total:.0f} minutes of training for {args.num_seeds} seeds and "
+        f"{args.num_epochs} epochs of {number} configurations, compilation included"
     )
 
 
-def measure(
-    model: str, latent_size: int, pixels: int, seeds: int, steps: int
-) -> tuple[float, float]:
-    """Returns the seconds to compile, and those of a step of all seeds, past the first steps."""
-    config = bench.configuration(model, latent_size, pixels)
-    contestant = bench.ours(config, bench.made_up_images(pixels, steps), seeds)
+class Cost(NamedTuple):
+    """Seconds to compile, of an epoch besides its steps, and of a step of all seeds."""
+
+    compile: float
+    epoch: float
+    step: float
+
+
+def measure(model: str, latent_size: int, pixels: int, seeds: int, steps: int) -> Cost:
+    """Times epochs of two lengths, past the first steps."""
     start = time.perf_counter()
-    contestant.go()
+    config = bench.configuration(model, latent_size, pixels)
+    images = bench.made_up_images(pixels, steps)
+    lengths = (max(1, steps // 4), steps)
+    short, long = (bench.ours(config, images[: n * bench.BATCH], seeds) for n in lengths)
+    short.go()
     first = time.perf_counter() - start
-    (timed,) = bench.take_turns([contestant], repeats=3)
-    step_seconds = timed.ms * seeds / 1e3
-    return max(0.0, first - steps * step_seconds), step_seconds
+    laps = [t.ms * seeds * t.contestant.steps / 1e3 for t in bench.take_turns([short, long], 3)]
+    per_step = (laps[1] - laps[0]) / (lengths[1] - lengths[0])
+    return Cost(first - laps[0], max(0.0, laps[0] - lengths[0] * per_step), per_step)
 
 
 if __name__ == "__main__":

@@ -20,9 +20,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-TOLERANCE = 2e-5  # Frobenius norm over X's of the first term that may be left out
-MAX_RESIDUAL = 0.5  # Frobenius norm of R above which C is factorised
-MAX_TERMS = 20  # of the series: MAX_RESIDUAL ** 20 is below TOLERANCE
+# What the terms that are left out may come to, by the bound that R's Frobenius norm r gives.
+TOLERANCE = 5e-5  # of X, relative in Frobenius norm: ||X R^k|| (r + r^2 + ...) / ||X||
+LOG_TOLERANCE = 2e-4  # of log|det C|, nats: r^(k+2) / (k+2) + ...
+MAX_RESIDUAL = 0.5  # r above which C is factorised
 
 
 class Inverse(NamedTuple):
@@ -42,7 +43,7 @@ class _Series(NamedTuple):
     """X (I + R + ... + R^k).
 
     term:  X R^k
-    size:  its Frobenius norm over X's; ratio: by how much it is smaller than the term before it
+    size:  its Frobenius norm over X's
     trace: tr R^(k+1)
     log_abs_det: log|det(I - R)| as its series says, up to and with the term of that trace
     """
@@ -51,7 +52,6 @@ class _Series(NamedTuple):
     term: Float[Array, "d d"]
     k: Int[Array, ""]
     size: Float[Array, ""]
-    ratio: Float[Array, ""]
     trace: Float[Array, ""]
     log_abs_det: Float[Array, ""]
 
@@ -96,29 +96,31 @@ def follow(inverse: Inverse, c: Float[Array, "d d"]) -> Inverse:
         # factorisation of a constant C out of it, and so into every step.
         return *_factorise(jnp.where(state[2], jnp.nan, c)), jnp.array(True)
 
+    is_finite = jnp.isfinite(c).all()  # a seed that has diverged is not worth a factorisation
     # An `if` as a loop of at most one turn: a `cond` under `vmap` would run both branches.
     start, residual, _ = jax.lax.while_loop(
-        lambda state: ~(jnp.linalg.norm(state[1]) <= MAX_RESIDUAL) & ~state[2],
+        lambda state: ~(jnp.linalg.norm(state[1]) <= MAX_RESIDUAL) & ~state[2] & is_finite,
         factorise,
         (inverse, _residual(c, inverse.transpose), jnp.array(False)),
     )
-    norm = jnp.linalg.norm(start.transpose)
+    norm, r = jnp.linalg.norm(start.transpose), jnp.linalg.norm(residual)
 
     def is_unfinished(s: _Series) -> Array:
-        return (s.size * s.ratio > TOLERANCE) & (s.k < MAX_TERMS)
+        error, log_error = s.size * r, r ** (s.k + 2) / (s.k + 2)
+        left_out = jnp.maximum(error / TOLERANCE, log_error / LOG_TOLERANCE) / (1 - r)
+        # Of a C so ill-conditioned that R is large even now, the factorisation is all there is.
+        return (r <= MAX_RESIDUAL) & (left_out > 1)
 
     def add_term(s: _Series) -> _Series:
-        term = _product(s.term, residual)
+        term = jnp.matmul(s.term, residual, precision="highest")
         trace = s.trace - jnp.sum(c * term)  # C^T X R^(k+1) = R^(k+1) - R^(k+2)
         log_abs_det = s.log_abs_det - trace / (s.k + 2)
         size = jnp.linalg.norm(term) / norm
-        # Behind the first term, R's norm bounds the ratio; then the terms themselves tell it.
-        ratio = jnp.where(s.k == 0, jnp.linalg.norm(residual), size / s.size)
-        return _Series(s.total + term, term, s.k + 1, size, ratio, trace, log_abs_det)
+        return _Series(s.total + term, term, s.k + 1, size, trace, log_abs_det)
 
-    trace, one = jnp.trace(residual), jnp.array(1.0)
-    none = _Series(start.transpose, start.transpose, jnp.array(0), one, one, trace, -trace)
-    series = jax.lax.while_loop(is_unfinished, add_term, add_term(none))
+    trace = jnp.trace(residual)
+    none = _Series(start.transpose, start.transpose, jnp.array(0), jnp.array(1.0), trace, -trace)
+    series = jax.lax.while_loop(is_unfinished, add_term, none)
     log_abs_det = series.log_abs_det - start.own_log_abs_det
     # C^T X' = I - R^(k+1), whose log|det| is -tr R^(k+1) and terms that float32 does not see.
     return Inverse(series.total, -log_abs_det - series.trace, log_abs_det)
@@ -144,8 +146,3 @@ log_abs_det.defvjp(_forward, _backward)
 def _residual(c: Float[Array, "d d"], transpose: Float[Array, "d d"]) -> Float[Array, "d d"]:
     """Returns R = I - C^T X, in full precision: it is the difference of nearly equal numbers."""
     return jnp.eye(len(c), dtype=c.dtype) - jnp.matmul(c.T, transpose, precision="highest")
-
-
-def _product(term: Float[Array, "d d"], residual: Float[Array, "d d"]) -> Float[Array, "d d"]:
-    """Returns the next term; it is a correction, so that fewer digits of it will do."""
-    return jnp.matmul(term, residual, precision="high")

@@ -38,8 +38,9 @@ def split_cores(num_seeds: int) -> None:
     only_cpu = os.environ.get("JAX_PLATFORMS") == "cpu" or not (
         accelerators or importlib.util.find_spec("libtpu")
     )
-    said = "NPROC" in os.environ or "device_count" in os.environ.get("XLA_FLAGS", "")
-    if only_cpu and not said and num_seeds >= cores > 1:
+    said = {"NPROC", "PJRT_NPROC", "JAX_NUM_CPU_DEVICES"} & os.environ.keys()
+    forced = "device_count" in os.environ.get("XLA_FLAGS", "")
+    if only_cpu and not (said or forced) and num_seeds >= cores > 1:
         os.environ["NPROC"] = "1"  # threads of XLA's own, besides the one of each device
         jax.config.update("jax_num_cpu_devices", cores)
 

@@ -5,6 +5,7 @@ A fresh run is one cohort; asking a finished run for more seeds adds another, an
 of the first untouched.
 """
 
+import contextlib
 import fcntl
 import hashlib
 import importlib.metadata
@@ -95,6 +96,8 @@ def _train_missing(
     """
     cohorts = _cohorts(workdir, config)
     if not cohorts:
+        if profile is not None:
+            print(f"--profile: {workdir} has nothing to train, so no trace", file=sys.stderr)
         return
     precision = None if config.matmul_precision == "default" else config.matmul_precision
     with jax.default_matmul_precision(precision):
@@ -138,14 +141,15 @@ def time_summary(workdir: Path) -> str:
     epochs: list[tuple[bool, float]] = []  # whether it is the first of a start
     before = ""
     for line in run_folder.read_lines(workdir / "timing.jsonl"):
-        event, took = line["event"], line["seconds"]
+        event, took = line.get("event", ""), line.get("seconds", 0)
         if event == "epoch":
             epochs.append((before != "epoch", took))
         else:
             seconds[event] = seconds.get(event, 0) + took
         before = event
     if epochs:
-        usual = float(np.median([took for _, took in epochs]))
+        later = [took for first, took in epochs if not first]
+        usual = float(np.median(later or [took for _, took in epochs]))
         seconds["compile"] = sum(max(0, took - usual) for first, took in epochs if first)
         seconds["train"] = sum(took for _, took in epochs) - seconds["compile"]
     order = ("import", "data", "compile", "train", "embed", "evaluate", "report")
@@ -158,11 +162,17 @@ def prepare_jax(num_seeds: int) -> None:
 
     A CPU's cores are divided among the seeds, and compiled programs kept on disk, so that the
     second run of a configuration starts at once.
-    A program is machine code: each kind of processor and jaxlib has a folder of its own.
+    A program is machine code: each kind of processor and jaxlib has a folder of its own, and it is
+    the user's, not one that is shared as data may be. $JAX_COMPILATION_CACHE_DIR stands.
     """
     replicas.split_cores(num_seeds)
+    if "JAX_COMPILATION_CACHE_DIR" in os.environ:
+        return
     made_for = f"{importlib.metadata.version('jaxlib')} {_instructions()}"
-    folder = datasets.cache.root() / "programs" / hashlib.sha256(made_for.encode()).hexdigest()[:16]
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mvae_jax"
+    folder = cache / "programs" / hashlib.sha256(made_for.encode()).hexdigest()[:16]
+    with contextlib.suppress(OSError):  # without the folder, every run compiles
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 

@@ -31,7 +31,7 @@ class Best(NamedTuple):
 class TrainState(NamedTuple):
     """Everything that changes while one seed trains, and the seed.
 
-    inverse: that of the C of the last step, or of the epoch's start; None for the VAE
+    inverse: of the C of the last step, or of the epoch's start; None between epochs and for a VAE
     best:    None without select=best_valid
     """
 
@@ -63,7 +63,7 @@ def init(config: ConfigDict, seed: Int[Array, ""]) -> TrainState:
     best = None
     if config.select == "best_valid":
         best = Best(params, jnp.full((), -jnp.inf, jnp.float32), zero)
-    return TrainState(params, _inverse(params), optimizer(config).init(params), zero, seed, best)
+    return TrainState(params, None, optimizer(config).init(params), zero, seed, best)
 
 
 def key(seed: Int[Array, ""], purpose: int) -> Key[Array, ""]:
@@ -85,6 +85,8 @@ def train_step(
     """Takes one AdamW step on the batch's mean negative ELBO.
 
     is_real: false for the rows that fill up a smaller last batch, which count for nothing.
+
+    Without an inverse in the state, log|det C| and its gradient cost a factorisation.
 
     Returns the new state, and the sums of the ELBO's terms over the real examples.
     """
@@ -131,9 +133,10 @@ def train_epoch(
         return train_step(config, state, images[indices], is_real)
 
     # Exact at every epoch's start: no error outlives its epoch, and a resume is no difference.
-    state = state._replace(inverse=_inverse(state.params))
+    state = state._replace(inverse=exact_inverse(state.params))
     batches = (order.reshape(num_steps, batch_size), is_real.reshape(num_steps, batch_size))
     state, sums = jax.lax.scan(step, state, batches)
+    state = state._replace(inverse=None)
     log_likelihood, kl = (jnp.sum(term) / num_images for term in sums)
     valid = None
     if valid_images is not None:
@@ -144,7 +147,8 @@ def train_epoch(
     return state, EpochMetrics(log_likelihood, kl, optax.tree.norm(state.params), valid)
 
 
-def _inverse(params: model.Params) -> inverse_lib.Inverse | None:
+def exact_inverse(params: model.Params) -> inverse_lib.Inverse | None:
+    """Returns the inverse of C by a factorisation; None for the VAE."""
     return inverse_lib.of(params["coupling"]) if "coupling" in params else None
 
 
@@ -153,7 +157,7 @@ def valid_elbo(
 ) -> Float[Array, ""]:
     """Returns the mean ELBO of the images in nats, with the same noise in every epoch."""
 
-    inverse = _inverse(state.params)
+    inverse = exact_inverse(state.params)
 
     def one_example(pair: tuple[Array, Array]) -> Float[Array, ""]:
         image, noise = pair

@@ -475,7 +475,7 @@ def test_a_profile_is_written_and_changes_nothing(tmp_path):
 
 
 def test_a_second_process_finds_the_programs_of_the_first(tmp_path):
-    """The cache lies where the data's does, in a folder of the machine's kind."""
+    """The cache is the user's own, in a folder of the machine's kind."""
     code = (
         "import jax\nfrom mvae_jax import run\nrun.prepare_jax(1)\n"
         "jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)\n"
@@ -484,7 +484,7 @@ def test_a_second_process_finds_the_programs_of_the_first(tmp_path):
         "jax.jit(lambda x: x @ x)(jax.numpy.ones((3, 3)))\n"
         "print(any('cache_hit' in event for event in hits))\n"
     )
-    environment = {**os.environ, "MVAE_JAX_CACHE": str(tmp_path)}
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
     said = [
         subprocess.run(
             [sys.executable, "-c", code],
@@ -496,4 +496,6 @@ def test_a_second_process_finds_the_programs_of_the_first(tmp_path):
         for _ in range(2)
     ]
     assert said == ["False", "True"]
-    assert list((tmp_path / "programs").glob("*/*"))
+    (folder,) = (tmp_path / "mvae_jax" / "programs").iterdir()
+    assert list(folder.iterdir())
+    assert folder.stat().st_mode & 0o077 == 0

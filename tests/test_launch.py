@@ -1,0 +1,98 @@
+"""The scripts that measure: that they run, and what they make of what was measured."""
+
+import json
+import os
+import subprocess
+import sys
+
+import bench
+import numpy as np
+import pytest
+
+from tests.conftest import ROOT
+
+
+def script(name, *arguments, **environment):
+    done = subprocess.run(
+        [sys.executable, f"launch/{name}", *map(str, arguments)],
+        cwd=ROOT,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_a_small_benchmark_has_every_contestant(tmp_path):
+    sizes = ("--latent=2", "--pixels=784", "--seeds=1", "--steps=2", "--repeats=2")
+    returned, out, err = script(
+        "bench.py", *sizes, "--peers=ours,loop,floor,encode", f"--out={tmp_path / 'bench.json'}"
+    )
+    assert returned == 0, err
+    (size,) = json.loads((tmp_path / "bench.json").read_text())["sizes"]
+    found = {(t["model"], t["name"]) for t in size["timed"]}
+    names = {"ours (map)", "a jitted step per batch", "encode", "reconstruct"}
+    names |= {"floor: products", "floor: AdamW", "floor: the rest"}
+    factorised = ("mvae", "a jitted step per batch, slogdet")
+    assert found == {(model, name) for model in ("vae", "mvae") for name in names} | {factorised}
+    assert all(len(t["laps"]) == 2 and min(t["laps"]) > 0 for t in size["timed"])
+    assert "784 pixels, z=2" in out
+
+
+@pytest.mark.parametrize("flag", ["--steps=0", "--seeds=1,x", "--peers=tensorflow", "--pixels=28"])
+def test_a_mistake_is_answered_at_once(flag):
+    returned, out, err = script("bench.py", flag)
+    assert (returned, out) == (2, "")
+    assert flag.partition("=")[0] in err
+
+
+def test_the_table_sets_each_beside_its_own_kind():
+    """Ratios are medians of the turns' ratios, and every MVAE finds the VAE of its family."""
+
+    def timed(name, model, *laps, seeds=1):
+        return bench.Timed(bench.Contestant(name, model, seeds, 1, lambda: None), list(laps))
+
+    rows = bench.table(
+        [
+            timed("ours (map)", "vae", 1.0, 10.0, 2.0),
+            timed("ours (map)", "mvae", 2.0, 20.0, 2.0),
+            timed("ours (map)", "mvae", 1.0, 10.0, 1.0, seeds=4),
+            timed("torch eager", "vae", 4.0, 4.0, 4.0),
+            timed("torch eager, cheap KL", "mvae", 6.0, 6.0, 6.0),
+            timed("floor: products", "mvae", 0.5, 5.0, 0.5),
+            timed("floor: AdamW", "mvae", 0.5, 5.0, 0.5),
+        ]
+    ).splitlines()[2:]
+    by_seeds = [row.split() for row in rows if "ours" in row and "mvae" in row]
+    assert by_seeds[0][-3:] == ["2.00", "1.00", "0.50"]  # to its VAE, to ours, the parts alone
+    assert by_seeds[1][-1] == "0.50"  # to ours with one seed; no VAE of four seeds, no floor
+    assert any("1.50" in row and "cheap KL" in row for row in rows)
+
+
+def run_folder(folder, shift=0.0, elbo=-100.0, seeds=(1, 2)):
+    for name in ("model", "embeddings"):
+        (folder / name).mkdir(parents=True)
+    for seed in seeds:
+        terms = {"log_likelihood_test": np.full(3, elbo), "kl_test": np.zeros(3)}
+        np.savez(folder / "embeddings" / f"seed_{seed}.npz", mu_test=np.ones(4) + shift, **terms)
+        np.savez(folder / "model" / f"seed_{seed}.npz", kernel=np.ones(4))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("other", "returned", "message"),
+    [
+        ({}, 0, "2 seeds; mean test ELBOs at most 0 nats apart"),
+        ({"shift": 0.5}, 0, "5.0e-01"),
+        ({"elbo": -100.1}, 1, "0.1 nats apart"),
+        ({"elbo": np.nan}, 1, "nan nats apart"),
+        ({"seeds": (2, 3)}, 0, "seed_3.npz: only one run has it"),
+        ({"seeds": (7,)}, 2, "no seed in common"),
+    ],
+)
+def test_two_runs_compared(tmp_path, other, returned, message):
+    paths = run_folder(tmp_path / "a"), run_folder(tmp_path / "b", **other)
+    found, out, err = script("compare_runs.py", *paths)
+    assert found == returned
+    assert message in out + err
