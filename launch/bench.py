@@ -79,6 +79,7 @@ def main() -> None:
     parser.add_argument("--peers", type=lambda text: text.split(","), default=list(PEERS))
     parser.add_argument("--steps", type=_number, default=500, help="per turn")
     parser.add_argument("--repeats", type=_number, default=7)
+    parser.add_argument("--warm_steps", type=_number, default=WARM_STEPS, help="before the first")
     parser.add_argument("--out", type=Path, default=Path("bench.json"))
     args = parser.parse_args()
     if unknown := set(args.peers) - set(PEERS):
@@ -91,7 +92,7 @@ def main() -> None:
     for pixels in args.pixels:
         for latent_size in args.latent:
             contestants = list(enter(args.peers, latent_size, pixels, args.seeds, args.steps))
-            timed = take_turns(contestants, args.repeats)
+            timed = take_turns(contestants, args.repeats, args.warm_steps)
             contestants.clear()
             print(f"\n{pixels} pixels, z={latent_size}\n{table(timed)}", flush=True)
             results["sizes"].append(
@@ -235,10 +236,12 @@ def encoding(config: FrozenConfigDict, images: np.ndarray) -> Iterator[Contestan
         yield Contestant(name, config.model, 1, len(images) // BATCH, go)
 
 
-def take_turns(contestants: list[Contestant], repeats: int) -> list[Timed]:
+def take_turns(
+    contestants: list[Contestant], repeats: int, warm_steps: int = WARM_STEPS
+) -> list[Timed]:
     """Warms every contestant up, then times them in turn."""
     for contestant in contestants:
-        for _ in range(-(-WARM_STEPS // contestant.steps) if contestant.settles else 1):
+        for _ in range(-(-warm_steps // contestant.steps) if contestant.settles else 1):
             contestant.go()
     laps: list[list[float]] = [[] for _ in contestants]
     pairs, rng = list(zip(contestants, laps, strict=True)), random.Random(0)

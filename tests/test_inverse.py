@@ -35,7 +35,7 @@ def matrix(d, condition, rng):
 
 @pytest.mark.parametrize("condition", [1, 10, 1e3, 1e5])
 @pytest.mark.parametrize("d", [1, 2, 16, 60])
-@pytest.mark.parametrize("step", [1e-6, 1e-4, 3e-3])
+@pytest.mark.parametrize("step", [1e-4, 3e-3])
 def test_a_walk_of_c(d, condition, step):
     """Steps as of Adam: every entry moves by as much, in a random direction."""
     rng = np.random.default_rng(0)
@@ -171,7 +171,7 @@ def test_training_with_and_without_is_the_same(make_config, monkeypatch):
 @pytest.mark.parametrize("latent_size", [16, 64])
 def test_a_whole_training_on_digits_with_and_without(latent_size, monkeypatch):
     """200 epochs of five seeds: what they differ by is small beside what the seeds differ by."""
-    data = datasets.load("digits", "release", None, None, None)
+    data = datasets.load("digits")
     pixels, test = (jnp.asarray(data.images[data.splits[name]]) for name in ("train", "test"))
 
     def elbos(tag):

@@ -25,7 +25,14 @@ def script(name, *arguments, **environment):
 
 
 def test_a_small_benchmark_has_every_contestant(tmp_path):
-    sizes = ("--latent=2", "--pixels=784", "--seeds=1", "--steps=2", "--repeats=2")
+    sizes = (
+        "--latent=2",
+        "--pixels=784",
+        "--seeds=1",
+        "--steps=2",
+        "--repeats=2",
+        "--warm_steps=2",
+    )
     returned, out, err = script(
         "bench.py", *sizes, "--peers=ours,loop,floor,encode", f"--out={tmp_path / 'bench.json'}"
     )
