@@ -76,10 +76,12 @@ def main() -> None:
     parser.add_argument("--latent", type=numbers, default=[2, 16, 32, 256, 512])
     parser.add_argument("--pixels", type=numbers, default=[784, 3072], help="784 or 3072")
     parser.add_argument("--seeds", type=numbers, default=[1, 4, 16, 64])
-    parser.add_argument("--peers", type=lambda text: text.split(","), default=list(PEERS))
-    parser.add_argument("--steps", type=_number, default=500, help="per turn")
-    parser.add_argument("--repeats", type=_number, default=7)
-    parser.add_argument("--warm_steps", type=_number, default=WARM_STEPS, help="before the first")
+    parser.add_argument(
+        "--peers", type=lambda text: text.split(","), default=list(PEERS), help=", ".join(PEERS)
+    )
+    parser.add_argument("--steps", type=number, default=500, help="per turn")
+    parser.add_argument("--repeats", type=number, default=7)
+    parser.add_argument("--warm_steps", type=number, default=WARM_STEPS, help="before the first")
     parser.add_argument("--out", type=Path, default=Path("bench.json"))
     args = parser.parse_args()
     if unknown := set(args.peers) - set(PEERS):
@@ -87,7 +89,14 @@ def main() -> None:
     if unknown := set(args.pixels) - set(SHAPES):
         parser.error(f"--pixels: got {min(unknown)}; allowed: {', '.join(map(str, SHAPES))}")
 
-    results: dict[str, Any] = {"machine": machine(), "steps": args.steps, "sizes": []}
+    if args.out.is_dir() or not args.out.absolute().parent.is_dir():
+        parser.error(f"--out: got {args.out}; allowed: a file in a folder that is there")
+    results: dict[str, Any] = {
+        "machine": machine(),
+        "steps": args.steps,
+        "repeats": args.repeats,
+        "sizes": [],
+    }
     print(json.dumps(results["machine"]))
     for pixels in args.pixels:
         for latent_size in args.latent:
@@ -300,10 +309,11 @@ def record(timed: Timed) -> dict[str, Any]:
 
 def numbers(text: str) -> list[int]:
     """Returns the integers of a list as 2,16."""
-    return [_number(part) for part in text.split(",")]
+    return [number(part) for part in text.split(",")]
 
 
-def _number(text: str) -> int:
+def number(text: str) -> int:
+    """Returns an integer above 0; raises argparse's error for anything else."""
     if not text.isdigit() or text.strip("0") == "":
         raise argparse.ArgumentTypeError(f"got {text!r}; allowed: an integer above 0")
     return int(text)

@@ -9,6 +9,7 @@ worst over the seeds that both runs have, and the difference of their mean test 
 
 import argparse
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +20,11 @@ def main() -> None:
     """Compares the two folders on the command line."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("run", type=Path, nargs=2)
-    parser.add_argument("--max_nats", type=float, default=0.01)
+    parser.add_argument("--max_nats", type=float, default=0.01, help="0.01 by default")
     args = parser.parse_args()
+    for run in args.run:
+        if not run.is_dir():
+            parser.error(f"{run}: no such folder")
     names = [{path.name for path in run.glob("embeddings/*.npz")} for run in args.run]
     if not (common := sorted(names[0] & names[1])):
         parser.error(f"{args.run[0]} and {args.run[1]} have no seed in common")
@@ -30,7 +34,10 @@ def main() -> None:
     worst: dict[str, float] = {}
     nats = 0.0
     for name in common:
-        one, other = (load(run, name) for run in args.run)
+        try:
+            one, other = (load(run, name) for run in args.run)
+        except (OSError, ValueError, zipfile.BadZipFile) as error:
+            parser.error(f"{name}: not readable ({error})")
         for field in one.keys() & other.keys():
             if one[field].shape != other[field].shape:
                 parser.error(f"{name}: {field} has another shape; compare equal configurations")

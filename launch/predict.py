@@ -30,11 +30,13 @@ TRAINING_IMAGES = {  # of the release protocol: 80% of all, by pixels
 def main() -> None:
     """Times every shape and prints what the paper would take."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--num_seeds", type=int, default=5)
-    parser.add_argument("--num_epochs", type=int, default=200)
-    parser.add_argument("--steps", type=int, default=200, help="timed per shape, at least 4")
+    parser.add_argument("--num_seeds", type=bench.number, default=5)
+    parser.add_argument("--num_epochs", type=bench.number, default=200)
+    parser.add_argument("--steps", type=bench.number, default=200, help="timed per shape")
     parser.add_argument("--latent", type=bench.numbers, default=list(LATENT_SIZES))
     args = parser.parse_args()
+    if args.steps < 4:
+        parser.error(f"--steps: got {args.steps}; allowed: an integer of at least 4")
 
     replicas.split_cores(args.num_seeds)  # as a run does
     print(bench.machine())

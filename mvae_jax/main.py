@@ -42,6 +42,8 @@ def main(_argv: Sequence[str]) -> None:
         workdir = Path(WORKDIR.value or config_lib.default_workdir(config))
         data_dir = Path(DATA_DIR.value) if DATA_DIR.value else None
         profile = Path(PROFILE.value) if PROFILE.value else None
+        if profile is not None:
+            profile.mkdir(parents=True, exist_ok=True)
         run.run(config, workdir, data_dir, OVERWRITE.value, profile)
     except (ConfigError, datasets.DataError) as error:
         exit_with(error)

@@ -47,7 +47,9 @@ def test_a_small_benchmark_has_every_contestant(tmp_path):
     assert "784 pixels, z=2" in out
 
 
-@pytest.mark.parametrize("flag", ["--steps=0", "--seeds=1,x", "--peers=tensorflow", "--pixels=28"])
+@pytest.mark.parametrize(
+    "flag", ["--steps=0", "--seeds=1,x", "--peers=tensorflow", "--pixels=28", "--out=/none/x.json"]
+)
 def test_a_mistake_is_answered_at_once(flag):
     returned, out, err = script("bench.py", flag)
     assert (returned, out) == (2, "")
