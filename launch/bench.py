@@ -1,4 +1,4 @@
-"""Times training and encoding against peers and the machine's floor, side by side in one process.
+"""Times training and encoding against peers and the machine's floor, side by side in one run.
 
     python launch/bench.py                                  # everything; torch with `.[bench]`
     python launch/bench.py --latent=16,512 --pixels=784 --seeds=1,4 --peers=ours,loop
@@ -127,9 +127,9 @@ def enter(
     for model in ("vae", "mvae"):
         config = configuration(model, latent_size, pixels)
         if "ours" in peers:
-            for number in seeds:
-                apart = number > 1 and jax.default_backend() == "cpu"
-                yield (ours_apart if apart else ours)(config, images, number)
+            for num_seeds in seeds:
+                apart = num_seeds > 1 and jax.default_backend() == "cpu"
+                yield (ours_apart if apart else ours)(config, images, num_seeds)
         if "loop" in peers:
             yield loop(config, images, "a jitted step per batch")
             if model == "mvae":

@@ -5,9 +5,9 @@ little, so that with X the C^-T of the last step and R = I - C^T X
 
     C^-T = X (I + R + R^2 + ...),   log|det C| = -log|det X| - tr R - tr R^2 / 2 - tr R^3 / 3 - ...
 
-Every term costs one product (two or three in all), where a factorisation costs many times that
-and leaves an accelerator idle. Where R is too large for the series, as in the first steps from a
-random and ill-conditioned C, C is factorised.
+Every term costs one product (with R, three or four in all), where a factorisation costs many times
+that and leaves an accelerator idle. Where R is too large for the series, as in the first steps from
+a random and ill-conditioned C, C is factorised.
 
 All of it is for one seed. The loops run until the seed's own test is met; under `vmap` a seed that
 is done keeps its value while others go on, so that none depends on another.
@@ -68,7 +68,7 @@ def _factorise(c: Float[Array, "d d"]) -> tuple[Inverse, Float[Array, "d d"]]:
 
 
 @_factorise.def_vmap
-def _factorise_all(size: int, _batched: list[bool], c: Float[Array, "s d d"]) -> tuple[Any, Any]:
+def _factorise_all(_size: int, _batched: list[bool], c: Float[Array, "s d d"]) -> tuple[Any, Any]:
     """Factorises several C; one after the other on a CPU.
 
     XLA's LAPACK calls for a batch never return where two devices of one CPU make them at once.

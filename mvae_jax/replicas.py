@@ -104,6 +104,12 @@ def to_host(tree: Any, num_seeds: int) -> Any:
     return jax.tree.map(lambda leaf: leaf[:num_seeds], jax.device_get(tree))
 
 
+def empty(config: ConfigDict, seeds: Sequence[int]) -> TrainState:
+    """Returns numpy arrays of the shapes and types that `to_host` gives, with no values yet."""
+    shapes = jax.eval_shape(jax.vmap(partial(train.init, config)), np.asarray(seeds, np.int32))
+    return jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), shapes)
+
+
 def to_devices(states: TrainState) -> TrainState:
     """Returns states that were on the host as the devices share them."""
     mesh = _mesh(len(states.step))

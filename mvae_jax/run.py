@@ -161,15 +161,15 @@ def prepare_jax(num_seeds: int) -> None:
     """Sets what must be set before JAX first looks for its devices.
 
     A CPU's cores are divided among the seeds, and compiled programs kept on disk, so that the
-    second run of a configuration starts at once.
-    A program is machine code: each kind of processor and jaxlib has a folder of its own, and it is
-    the user's, not one that is shared as data may be. $JAX_COMPILATION_CACHE_DIR stands.
+    second run of a configuration starts at once. They are machine code: each kind of processor and
+    jaxlib has a folder of its own, and it is the user's, not one that is shared as data may be.
+    $JAX_COMPILATION_CACHE_DIR stands.
     """
     replicas.split_cores(num_seeds)
     if "JAX_COMPILATION_CACHE_DIR" in os.environ:
         return
     made_for = f"{importlib.metadata.version('jaxlib')} {_instructions()}"
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mvae_jax"
+    cache = datasets.cache.user_folder()
     folder = cache / "programs" / hashlib.sha256(made_for.encode()).hexdigest()[:16]
     with contextlib.suppress(OSError):  # without the folder, every run compiles
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -235,11 +235,12 @@ def _train(
     Returns the states, with a leading axis [S], and the reason for each failed replicate.
     """
     folder = _checkpoint_folder(workdir, cohort)
-    states = replicas.init(config, cohort)
     done = checkpoint.latest(folder) or 0
     if done:
-        on_host = checkpoint.restore(folder, done, replicas.to_host(states, len(cohort)))
+        on_host = checkpoint.restore(folder, done, replicas.empty(config, cohort))
         states = replicas.to_devices(on_host)
+    else:
+        states = replicas.init(config, cohort)
     lines = _cut_back(workdir / "metrics.jsonl", cohort, done)
     failed = {line["replicate"]: line["failed"] for line in lines if "failed" in line}
     title = f"{config.dataset} {config.model} z={config.latent_size}, {len(cohort)} seeds"

@@ -23,16 +23,15 @@ from mvae_jax.datasets.parsed import Parsed
 VERSION = 1
 
 
-def root() -> Path:
-    """Returns $MVAE_JAX_CACHE, else $XDG_CACHE_HOME/mvae_jax."""
-    if folder := os.environ.get("MVAE_JAX_CACHE"):
-        return Path(folder)
+def user_folder() -> Path:
+    """Returns $XDG_CACHE_HOME/mvae_jax, which is the user's own."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mvae_jax"
 
 
 def path(key: str) -> Path:
-    """Returns the file of an entry."""
-    return root() / f"datasets-{VERSION}" / f"{key}.npz"
+    """Returns the file of an entry: below $MVAE_JAX_CACHE, which may be shared, else the user's."""
+    folder = Path(os.environ.get("MVAE_JAX_CACHE") or user_folder())
+    return folder / f"datasets-{VERSION}" / f"{key}.npz"
 
 
 def load_or_make(key: str, make: Callable[[Path], Parsed]) -> Parsed:
