@@ -35,7 +35,7 @@ from ml_collections import FrozenConfigDict
 from tabulate import tabulate
 
 from mvae_jax import config as config_lib
-from mvae_jax import files, inference, replicas, run, train
+from mvae_jax import environment, files, inference, replicas, train
 
 BATCH = 100
 SHAPES = {784: (28, 28, 1), 3072: (32, 32, 3)}
@@ -116,7 +116,7 @@ def machine() -> dict[str, Any]:
     devices = [device.device_kind for device in jax.local_devices()]
     packages = ("jax", "jaxlib", "numpy", "torch")
     versions = {p.metadata["Name"]: p.version for p in distributions() if p.name in packages}
-    return {"processor": run.processor(), "devices": devices, "versions": versions}
+    return {"processor": environment.processor(), "devices": devices, "versions": versions}
 
 
 def enter(

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import jax
 import numpy as np
-from orbax.checkpoint import v1 as orbax
+from orbax import checkpoint as orbax
 
 State = TypeVar("State")
 
@@ -24,9 +24,12 @@ class CheckpointError(Exception):
 
 def save(folder: Path, epoch: int, state: State) -> None:
     """Saves the state after `epoch` epochs, then drops the older one."""
-    with _checkpointer(folder) as checkpointer:
-        checkpointer.save(
-            epoch, state, force=True, overwrite=True, custom_metadata={"sha256": _digest(state)}
+    with _manager(folder, create=True) as manager:
+        manager.save(
+            epoch,
+            args=orbax.args.StandardSave(state),
+            force=True,
+            custom_metadata={"sha256": _digest(state)},
         )
 
 
@@ -35,11 +38,10 @@ def latest(folder: Path) -> int | None:
     if not folder.is_dir():
         return None
     try:
-        with _checkpointer(folder) as checkpointer:
-            newest = checkpointer.latest
+        with _manager(folder) as manager:
+            return manager.latest_step()
     except (ValueError, KeyError, OSError) as error:
         raise CheckpointError(f"{folder}: unreadable ({_first_line(error)}); {WAY_OUT}") from error
-    return None if newest is None else newest.step
 
 
 def restore(folder: Path, epoch: int, like: State) -> State:
@@ -49,9 +51,9 @@ def restore(folder: Path, epoch: int, like: State) -> State:
       CheckpointError: the checkpoint is unreadable, of another shape, or damaged.
     """
     try:
-        with _checkpointer(folder) as checkpointer:
-            state = checkpointer.load(epoch, like)
-            stored = checkpointer.metadata(epoch).custom_metadata
+        with _manager(folder) as manager:
+            state: State = manager.restore(epoch, args=orbax.args.StandardRestore(like))
+            stored = manager.metadata(epoch).custom_metadata
     except (ValueError, KeyError, OSError) as error:
         where = folder / str(epoch)
         raise CheckpointError(f"{where}: unreadable ({_first_line(error)}); {WAY_OUT}") from error
@@ -62,12 +64,25 @@ def restore(folder: Path, epoch: int, like: State) -> State:
     return state
 
 
-def _checkpointer(folder: Path) -> orbax.training.Checkpointer:
-    return orbax.training.Checkpointer(
-        folder.absolute(),
-        preservation_policy=orbax.training.preservation_policies.LatestN(1),
-        cleanup_tmp_directories=True,
+def _manager(folder: Path, create: bool = False) -> orbax.CheckpointManager:
+    """Returns what writes and reads this folder, for this process alone.
+
+    Orbax would else let process 0 write what all hold together; here each has cohorts of its own.
+    """
+    if create:
+        folder.mkdir(parents=True, exist_ok=True)
+    me = jax.process_index() if jax.distributed.is_initialized() else 0
+    alone = orbax.options.MultiprocessingOptions(
+        primary_host=me, active_processes={me}, barrier_sync_key_prefix=f"process-{me}"
     )
+    options = orbax.CheckpointManagerOptions(
+        max_to_keep=1,
+        create=False,
+        cleanup_tmp_directories=create,
+        enable_async_checkpointing=False,
+        multiprocessing_options=alone,
+    )
+    return orbax.CheckpointManager(folder.absolute(), options=options)
 
 
 def _first_line(error: Exception) -> str:

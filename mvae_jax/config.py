@@ -4,10 +4,11 @@ Nothing here imports jax: a mistake is answered before any device is touched.
 """
 
 import difflib
+import itertools
 import json
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
@@ -20,6 +21,8 @@ LIKELIHOODS = ("bernoulli", "gaussian", "gaussian_learned")
 ACTIVATIONS = ("tanh", "relu", "gelu", "silu")
 SEED_MODES = ("auto", "vmap", "map")
 SELECTIONS = ("last", "best_valid")
+# Scalars that change no shape: many values of them train in one program.
+SWEPT = ("learning_rate", "weight_decay", "beta", "likelihood_variance")
 MATMUL_PRECISIONS = ("default", "high", "highest")
 
 
@@ -76,10 +79,14 @@ def base_config(dataset: str, argument: str, source: str = "") -> ConfigDict:
             "num_epochs": 200,
             "learning_rate": 1e-3,
             "weight_decay": 1e-2,
+            "beta": 1.0,  # of the KL in the loss; the ELBO that is reported has 1
+            # More values of a field above, or of likelihood_variance, each trained with every seed.
+            "sweep": {field: () for field in SWEPT},
             # Replicates: seeds first_seed, first_seed + 1, ...
             "num_seeds": 5,
             "first_seed": 777,
             "seed_mode": "auto",  # vmap | map; auto: map on a CPU, vmap elsewhere
+            "seeds_per_program": "auto",  # at most so many at once; auto: what fits the memory
             # Running.
             "matmul_precision": "default",
             "checkpoint_every": 20,  # epochs
@@ -93,6 +100,18 @@ def base_config(dataset: str, argument: str, source: str = "") -> ConfigDict:
             "data_sha256": config_dict.placeholder(str),  # of images, labels and splits
         }
     )
+
+
+class Replicate(NamedTuple):
+    """What one training is: a seed, and the values of the fields that are swept."""
+
+    seed: int
+    swept: dict[str, float]
+
+    @property
+    def name(self) -> str:
+        """The stem of its files: seed_777, or seed_777__learning_rate=0.001."""
+        return "__".join([f"seed_{self.seed}", *(f"{k}={v!r}" for k, v in self.swept.items())])
 
 
 class Rule(NamedTuple):
@@ -125,9 +144,14 @@ RULES = {
     "num_epochs": _COUNT,
     "learning_rate": _POSITIVE,
     "weight_decay": _AT_LEAST_0,
+    "beta": _AT_LEAST_0,
     "num_seeds": _COUNT,
     "first_seed": Rule(lambda value: 0 <= value < 2**31, "an integer from 0 to 2147483647"),
     "seed_mode": _one_of(SEED_MODES),
+    "seeds_per_program": Rule(
+        lambda value: re.fullmatch(r"auto|[1-9]\d*", value) is not None,
+        "auto, or an integer above 0",
+    ),
     "matmul_precision": _one_of(MATMUL_PRECISIONS),
     "checkpoint_every": _COUNT,
     "select": _one_of(SELECTIONS),
@@ -151,12 +175,30 @@ def validate(config: ConfigDict) -> FrozenConfigDict:
     for field, rule in RULES.items():
         if not rule.holds(config[field]):
             raise ConfigError(f"config.{field}: got {config[field]!r}; allowed: {rule.allowed}")
+    _validate_sweep(config)
     if config.first_seed + config.num_seeds > 2**31:
         raise ConfigError(
             f"config.num_seeds: got {config.num_seeds} from first_seed {config.first_seed}; "
             "allowed: seeds up to 2147483647"
         )
     return FrozenConfigDict(config)
+
+
+def _validate_sweep(config: ConfigDict) -> None:
+    for field, values in config.sweep.items():
+        name = f"config.sweep.{field}"
+        if field not in SWEPT:
+            raise ConfigError(f"{name}: no such field; allowed: {', '.join(SWEPT)}")
+        for value in values:
+            if not isinstance(value, int | float) or not RULES[field].holds(value):
+                raise ConfigError(f"{name}: got {value!r}; allowed: {RULES[field].allowed}")
+        if len({float(value) for value in values}) < len(values):
+            raise ConfigError(f"{name}: got {values!r}; allowed: every value once")
+    if config.sweep.likelihood_variance and config.likelihood != "gaussian":
+        raise ConfigError(
+            f"config.sweep.likelihood_variance: got {config.sweep.likelihood_variance!r}; allowed: "
+            f"nothing, since the likelihood is {config.likelihood}, not gaussian"
+        )
 
 
 def replace(config: ConfigDict, **fields: Any) -> FrozenConfigDict:
@@ -167,6 +209,15 @@ def replace(config: ConfigDict, **fields: Any) -> FrozenConfigDict:
 def seeds(config: ConfigDict) -> range:
     """Returns the seeds that the configuration asks for."""
     return range(config.first_seed, config.first_seed + config.num_seeds)
+
+
+def replicates(
+    seeds: Iterable[int], sweep: ConfigDict | Mapping[str, Sequence[float]]
+) -> list[Replicate]:
+    """Returns what is trained of these seeds: each with every combination of the swept values."""
+    fields = [field for field in SWEPT if sweep.get(field)]
+    grid = list(itertools.product(*(map(float, sweep[field]) for field in fields)))
+    return [Replicate(s, dict(zip(fields, values, strict=True))) for s in seeds for values in grid]
 
 
 def default_workdir(config: ConfigDict) -> Path:
@@ -189,28 +240,33 @@ def read(path: Path) -> FrozenConfigDict:
     """Reads config.json; raises ConfigError where it is not one."""
     try:
         fields = json.loads(path.read_text())
-        return FrozenConfigDict(
-            {key: tuple(v) if isinstance(v, list) else v for key, v in fields.items()}
-        )
+        return FrozenConfigDict({key: _with_tuples(value) for key, value in fields.items()})
     except (ValueError, AttributeError, OSError) as error:
         raise ConfigError(f"{path}: not a config.json ({error})") from error
+
+
+def _with_tuples(value: Any) -> Any:
+    """Returns what JSON has made of a field as it was."""
+    if isinstance(value, dict):
+        return {key: _with_tuples(inside) for key, inside in value.items()}
+    return tuple(value) if isinstance(value, list) else value
 
 
 def settle(requested: ConfigDict, stored: ConfigDict) -> FrozenConfigDict:
     """Returns `requested` with what an earlier run resolved; raises ConfigError if they differ.
 
-    More epochs and more seeds are no difference; what was left open (`auto`, data facts) takes
-    the stored value, so that a resumed run compiles the same program.
+    More epochs and more seeds are no difference, nor how many train at once; what was left open
+    (`auto`, data facts) takes the stored value, so that a resumed run compiles the same program.
     """
     settled = ConfigDict(requested.to_dict())
     differing = []
     for field in sorted({*requested.keys(), *stored.keys()}):
         new, old = requested.get(field), stored.get(field)
-        if new is None or (field == "seed_mode" and new == "auto"):
+        if new is None or (field in ("seed_mode", "seeds_per_program") and new == "auto"):
             settled[field] = old
         elif field in ("num_epochs", "num_seeds") and old is not None and new >= old:
             continue
-        elif new != old:
+        elif new != old and field != "seeds_per_program":
             differing.append(f"{field} ({old!r} stored, {new!r} asked for)")
     if differing:
         raise ConfigError(
@@ -258,19 +314,24 @@ def _locate(argv: Sequence[str]) -> list[str]:
 def parse_flags(argv: Sequence[str]) -> list[str]:
     """Parses the command line into absl's FLAGS; exits with status 2 and one line on a mistake."""
     try:
-        try:
-            rest = flags.FLAGS(_locate(argv))
-        except (AttributeError, KeyError) as error:
-            raise _unknown_field(argv) or error from error
-        except flags.Error as error:
-            raise ConfigError(" ".join(str(error).split())) from error
-        if len(rest) > 1:
-            raise ConfigError(f"argument: got '{rest[1]}'; allowed: flags only, as --name=value")
-        if flags.FLAGS["config"].value is None:
-            raise ConfigError("--config: missing; write --config=configs/digits.py:mvae,16")
-        validate(flags.FLAGS.config)
+        return parse(argv, flags.FLAGS)
     except ConfigError as error:
         exit_with(error)
+
+
+def parse(argv: Sequence[str], values: flags.FlagValues) -> list[str]:
+    """Parses a command line, the program's name first; raises ConfigError."""
+    try:
+        rest: list[str] = values(_locate(argv))
+    except (AttributeError, KeyError) as error:
+        raise _unknown_field(argv) or error from error
+    except flags.Error as error:
+        raise ConfigError(" ".join(str(error).split())) from error
+    if len(rest) > 1:
+        raise ConfigError(f"argument: got '{rest[1]}'; allowed: flags only, as --name=value")
+    if values["config"].value is None:
+        raise ConfigError("--config: missing; write --config=configs/digits.py:mvae,16")
+    validate(values["config"].value)
     return rest
 
 
@@ -282,7 +343,8 @@ def exit_with(error: Exception | str, status: int = 2) -> NoReturn:
 
 def _unknown_field(argv: Sequence[str]) -> ConfigError | None:
     """Returns the error for the first --config.FIELD that no configuration has."""
-    fields = list(base_config("", "vae,1").keys())
+    fields = [field for field in base_config("", "vae,1") if field != "sweep"]
+    fields += [f"sweep.{field}" for field in SWEPT]
     for arg in argv:
         match = re.match(r"--?(?:no)?config\.([^=]*)", arg)
         if match and match[1] not in fields:

@@ -20,7 +20,6 @@ from mvae_jax.datasets import Dataset
 from mvae_jax.model import Params
 from mvae_jax.posterior import Posterior
 
-FOLDERS = ("model", "pictures", "embeddings")
 NUM_PICTURES = 48  # the paper's Figure 3 and its FreyFace errors use the first 48 in file order
 SWEEP_POINTS = 10  # per axis of the latent plane, as in Section V.D's text
 SWEEP_TAIL = 1e-5  # the sweep runs over the normal quantiles from this to one minus this

@@ -20,47 +20,58 @@ WORKDIR = flags.DEFINE_string("workdir", None, "the run folder; by default under
 DATA_DIR = flags.DEFINE_string("data_dir", None, "data files that are there, read before others")
 PROFILE = flags.DEFINE_string("profile", None, "a folder for a trace of a few training steps")
 OVERWRITE = flags.DEFINE_bool("overwrite", False, "move an earlier run's folder aside")
+DISTRIBUTED = flags.DEFINE_bool("distributed", False, "one of several processes of this run")
+COORDINATOR = flags.DEFINE_string("coordinator", None, "host:port of process 0, if not in SLURM")
+NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "how many, if not in SLURM")
+PROCESS_ID = flags.DEFINE_integer("process_id", None, "which of them this is, if not in SLURM")
 
 
 def main(_argv: Sequence[str]) -> None:
     """Runs the three stages.
 
     Exit status 0: complete, 1: a seed, a checkpoint or the disk failed, 2: usage or data,
-    130: interrupted.
+    3: another process is training in the folder, 130: interrupted.
     """
     if not flags.FLAGS["verbosity"].present:
         logging.set_verbosity(logging.WARNING)
     # Imported here, so that a mistake in the flags is answered at once.
-    from mvae_jax import datasets, run
+    from mvae_jax import datasets, environment, run
     from mvae_jax.checkpoint import CheckpointError
+    from mvae_jax.workdir import LockedError, RunError, Workdir, log_time, time_summary, timed
 
     imported = time.perf_counter()
     try:
         config = config_lib.validate(CONFIG.value)
-        run.prepare_jax(config.num_seeds)
+        environment.prepare_jax(config.num_seeds)
+        if DISTRIBUTED.value:
+            environment.connect(COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
         config = config_lib.replace(config, source=datasets.find_source(config))
-        workdir = Path(WORKDIR.value or config_lib.default_workdir(config))
+        path = Path(WORKDIR.value or config_lib.default_workdir(config))
         data_dir = Path(DATA_DIR.value) if DATA_DIR.value else None
         profile = Path(PROFILE.value) if PROFILE.value else None
         if profile is not None:
             profile.mkdir(parents=True, exist_ok=True)
-        run.run(config, workdir, data_dir, OVERWRITE.value, profile)
+        run.run(config, path, data_dir, OVERWRITE.value, profile)
     except (ConfigError, datasets.DataError) as error:
         exit_with(error)
-    except (CheckpointError, run.RunError, OSError) as error:
+    except LockedError as error:
+        exit_with(error, status=3)
+    except (CheckpointError, RunError, OSError) as error:
         exit_with(error, status=1)
     except (run.Interrupted, KeyboardInterrupt) as error:
         exit_with(str(error) or "interrupted; the same command resumes", status=130)
-    run.log_time(workdir, "import", imported - START)
-    with run.timed(workdir, "evaluate"):
+    if environment.processes()[0]:
+        return  # process 0 alone scores
+    log_time(Workdir(path), "import", imported - START)
+    with timed(Workdir(path), "evaluate"):
         from mvae_jax import evaluate
 
-        scored = evaluate.score([workdir])
-    with run.timed(workdir, "report"):
+        scored = evaluate.score([path])
+    with timed(Workdir(path), "report"):
         from mvae_jax import report
 
-        rendered = report.render([workdir], workdir / "report")
-    print(run.time_summary(workdir), file=sys.stderr)
+        rendered = report.render([path], path / "report")
+    print(time_summary(path), file=sys.stderr)
     sys.exit(0 if scored and rendered else 1)
 
 

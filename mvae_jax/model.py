@@ -75,7 +75,7 @@ class Network(nn.Module):
     coupled: bool
     couple_mean: bool
     likelihood: str
-    likelihood_variance: float
+    likelihood_variance: float | Float[Array, ""]
 
     def setup(self) -> None:
         """Creates the layers."""

@@ -1,9 +1,10 @@
-"""The replicate axis: every seed of a run in one compiled program, on all devices of the machine.
+"""The replicate axis: every training of a run in one compiled program, on all local devices.
 
-Nobody else knows that there is more than one: what `train` says of one seed is mapped over the
-leading axis [S] here, by `vmap` (one batched program) or `map` (one seed after the other inside
-the same program; on a CPU often the faster), and the axis is dealt out to the devices, which need
-nothing of each other. Where the seeds do not divide, the last one is trained more than once.
+A replicate is a seed with its values of the swept fields. Nobody else knows that there is more than
+one: what `train` says of one is mapped over the leading axis [R] here, by `vmap` (one batched
+program) or `map` (one after the other inside the same program; on a CPU often the faster), and the
+axis is dealt out to the devices, which need nothing of each other. Where the replicates do not
+divide, the last one is trained more than once.
 """
 
 import importlib.metadata
@@ -20,10 +21,11 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, UInt8
 from ml_collections import ConfigDict
 
+from mvae_jax import config as config_lib
 from mvae_jax import train
 from mvae_jax.train import EpochMetrics, TrainState
 
-OVER_SEEDS, EVERYWHERE = PartitionSpec("seeds"), PartitionSpec()
+OVER_REPLICATES, EVERYWHERE = PartitionSpec("replicates"), PartitionSpec()
 
 
 def split_cores(num_seeds: int) -> None:
@@ -46,16 +48,17 @@ def split_cores(num_seeds: int) -> None:
 
 
 def init(config: ConfigDict, seeds: Sequence[int]) -> TrainState:
-    """Returns the seeds' initial states, with a leading axis [S] that the devices share."""
-    mesh = _mesh(len(seeds))
+    """Returns the seeds' initial states, with a leading axis [R] that the devices share."""
+    values = _values(config, seeds)
+    mesh = _mesh(len(values[0]))
     function = jax.vmap(partial(train.init, config))
-    padded = _pad(np.asarray(seeds, np.int32), mesh)
-    return jax.jit(_shard(function, mesh, OVER_SEEDS))(padded)
+    padded = jax.tree.map(lambda leaf: _pad(leaf, mesh), values)
+    return jax.jit(_shard(function, mesh, OVER_REPLICATES))(*padded)
 
 
-def share_images(images: UInt8[np.ndarray, "n ..."], num_seeds: int) -> UInt8[Array, "n ..."]:
+def share_images(images: UInt8[np.ndarray, "n ..."], number: int) -> UInt8[Array, "n ..."]:
     """Returns the images on every device that trains."""
-    return jax.device_put(images, NamedSharding(_mesh(num_seeds), EVERYWHERE))
+    return jax.device_put(images, NamedSharding(_mesh(number), EVERYWHERE))
 
 
 def train_epoch(
@@ -65,7 +68,7 @@ def train_epoch(
     images: UInt8[Array, "n ..."],
     valid_images: UInt8[Array, "m ..."] | None = None,
 ) -> tuple[TrainState, EpochMetrics]:
-    """Trains every seed for one epoch, in one dispatch; the states passed in are consumed."""
+    """Trains every replicate for one epoch, in one dispatch; the states passed in are consumed."""
     sharding = states.step.sharding
     assert isinstance(sharding, NamedSharding)  # as `init` and `to_devices` return them
     return _train_epoch(config, mode, sharding.mesh, states, images, valid_images)
@@ -81,32 +84,35 @@ def _train_epoch(
     valid_images: UInt8[Array, "m ..."] | None,
 ) -> tuple[TrainState, EpochMetrics]:
     def of_a_device(states: TrainState, images: Array, valid_images: Array | None) -> Any:
-        def one_seed(state: TrainState) -> tuple[TrainState, EpochMetrics]:
+        def one_replicate(state: TrainState) -> tuple[TrainState, EpochMetrics]:
             return train.train_epoch(config, state, images, valid_images)
 
-        return jax.lax.map(one_seed, states) if mode == "map" else jax.vmap(one_seed)(states)
+        return (
+            jax.lax.map(one_replicate, states) if mode == "map" else jax.vmap(one_replicate)(states)
+        )
 
-    function = _shard(of_a_device, mesh, (OVER_SEEDS, EVERYWHERE, EVERYWHERE))
+    function = _shard(of_a_device, mesh, (OVER_REPLICATES, EVERYWHERE, EVERYWHERE))
     return function(states, images, valid_images)
 
 
 def profile(config: ConfigDict, mode: str, images: UInt8[Array, "n ..."], folder: Path) -> None:
     """Writes a trace of ten compiled training steps, for TensorBoard or Perfetto, to the folder."""
     few = images[: 10 * config.batch_size]
-    states, metrics = train_epoch(config, mode, init(config, range(config.num_seeds)), few)
+    states = init(config, config_lib.seeds(config))
+    states, metrics = train_epoch(config, mode, states, few)
     jax.block_until_ready(metrics)
     with jax.profiler.trace(folder):
         jax.block_until_ready(train_epoch(config, mode, states, few))
 
 
-def to_host(tree: Any, num_seeds: int) -> Any:
-    """Returns states or metrics as numpy arrays [S, ...], which know of no device."""
-    return jax.tree.map(lambda leaf: leaf[:num_seeds], jax.device_get(tree))
+def to_host(tree: Any, number: int) -> Any:
+    """Returns states or metrics as numpy arrays [R, ...], which know of no device."""
+    return jax.tree.map(lambda leaf: leaf[:number], jax.device_get(tree))
 
 
 def empty(config: ConfigDict, seeds: Sequence[int]) -> TrainState:
     """Returns numpy arrays of the shapes and types that `to_host` gives, with no values yet."""
-    shapes = jax.eval_shape(jax.vmap(partial(train.init, config)), np.asarray(seeds, np.int32))
+    shapes = jax.eval_shape(jax.vmap(partial(train.init, config)), *_values(config, seeds))
     return jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), shapes)
 
 
@@ -114,14 +120,14 @@ def to_devices(states: TrainState) -> TrainState:
     """Returns states that were on the host as the devices share them."""
     mesh = _mesh(len(states.step))
     return jax.tree.map(
-        lambda leaf: jax.device_put(_pad(leaf, mesh), NamedSharding(mesh, OVER_SEEDS)), states
+        lambda leaf: jax.device_put(_pad(leaf, mesh), NamedSharding(mesh, OVER_REPLICATES)), states
     )
 
 
-def unstack(tree: Any, num_seeds: int) -> Iterator[Any]:
-    """Yields the states or metrics of one seed after the other, as numpy arrays."""
-    on_host = to_host(tree, num_seeds)
-    for replicate in range(num_seeds):
+def unstack(tree: Any, number: int) -> Iterator[Any]:
+    """Yields the states or metrics of one replicate after the other, as numpy arrays."""
+    on_host = to_host(tree, number)
+    for replicate in range(number):
         yield jax.tree.map(lambda leaf: leaf[replicate], on_host)  # noqa: B023
 
 
@@ -134,21 +140,29 @@ def choose_mode() -> str:
     return "map" if jax.default_backend() == "cpu" else "vmap"
 
 
-def _mesh(num_seeds: int) -> Mesh:
-    """Returns as many local devices as it takes to give none more seeds than it must have."""
+def _values(config: ConfigDict, seeds: Sequence[int]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Returns the replicates' seeds and swept values, [R] each."""
+    replicates = config_lib.replicates(seeds, config.sweep)
+    fields = replicates[0].swept
+    swept = {f: np.asarray([r.swept[f] for r in replicates], np.float32) for f in fields}
+    return np.asarray([r.seed for r in replicates], np.int32), swept
+
+
+def _mesh(number: int) -> Mesh:
+    """Returns as many local devices as it takes to give none more replicates than it must have."""
     devices = jax.local_devices()
-    per_device = -(-num_seeds // len(devices))
-    return Mesh(np.array(devices[: -(-num_seeds // per_device)]), ("seeds",))
+    per_device = -(-number // len(devices))
+    return Mesh(np.array(devices[: -(-number // per_device)]), ("replicates",))
 
 
 def _pad(leaf: np.ndarray, mesh: Mesh) -> np.ndarray:
-    """Repeats the last seed until the devices have equally many."""
+    """Repeats the last replicate until the devices have equally many."""
     missing = -len(leaf) % mesh.size
     return np.concatenate([leaf, np.repeat(leaf[-1:], missing, axis=0)]) if missing else leaf
 
 
 def _shard(function: Callable[..., Any], mesh: Mesh, inputs: Any) -> Callable[..., Any]:
-    """Runs the function on every device, with the seeds that are there."""
+    """Runs the function on every device, with the replicates that are there."""
     return jax.shard_map(
-        function, mesh=mesh, in_specs=inputs, out_specs=OVER_SEEDS, check_vma=False
+        function, mesh=mesh, in_specs=inputs, out_specs=OVER_REPLICATES, check_vma=False
     )

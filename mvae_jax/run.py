@@ -1,25 +1,19 @@
 """The host loop of one run: train every cohort of seeds, log, checkpoint, resume, embed.
 
 A *cohort* is a range of seeds that trains in one program and has a checkpoint folder of its own.
-A fresh run is one cohort; asking a finished run for more seeds adds another, and leaves the files
-of the first untouched.
+A fresh run is one cohort, or more where the memory or `seeds_per_program` bounds them; asking a
+finished run for more seeds adds another, and leaves the files of the first untouched. Where
+several processes share a run, each has cohorts of its own: no seed needs another.
 """
 
-import contextlib
-import fcntl
-import hashlib
-import importlib.metadata
 import json
 import math
-import os
-import platform
-import re
+import shutil
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,10 +21,12 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict, FrozenConfigDict
 
-from mvae_jax import __version__, checkpoint, datasets, embed, files, progress, replicas, run_folder
+from mvae_jax import checkpoint, datasets, embed, environment, files, progress, replicas
 from mvae_jax import config as config_lib
-from mvae_jax.config import ConfigError
+from mvae_jax import workdir as workdir_lib
+from mvae_jax.config import ConfigError, Replicate
 from mvae_jax.datasets import Dataset
+from mvae_jax.workdir import RunError, Workdir
 
 
 class Images(NamedTuple):
@@ -40,17 +36,13 @@ class Images(NamedTuple):
     valid: jax.Array | None
 
 
-class RunError(Exception):
-    """A run that cannot start or go on; its message is the one line to print."""
-
-
 class Interrupted(Exception):
     """The user or the machine asked the run to stop; a checkpoint has been saved."""
 
 
 def run(
     config: FrozenConfigDict,
-    workdir: Path,
+    path: Path,
     data_dir: Path | None = None,
     overwrite: bool = False,
     profile: Path | None = None,
@@ -62,200 +54,194 @@ def run(
     Raises:
       ConfigError, DataError: nothing has been computed, nothing changed on disk.
       CheckpointError: the folder's checkpoint is damaged.
-      RunError: every seed has failed.
-      Interrupted: on SIGINT or SIGTERM, after a checkpoint.
+      LockedError: another process is training there.
+      RunError: every seed has failed, or the device has no room for one.
+      Interrupted: on SIGINT, SIGTERM or SIGUSR1, after a checkpoint.
     """
     start = time.perf_counter()
     photographs = Path(config.photographs) if config.photographs else None
     dataset = datasets.load(config.dataset, config.protocol, config.source, data_dir, photographs)
     config = _with_data_facts(config, dataset)
-    if overwrite:
-        _move_aside(workdir)
-    config = _settle(config, workdir)
+    process, num_processes = environment.processes()
+    workdir = Workdir(path, process)
+    if overwrite and process == 0:
+        workdir_lib.move_aside(path)
+    environment.wait_for_all("the old folder is out of the way")
+    config = workdir_lib.settle(config, path)
     data_seconds = time.perf_counter() - start
-    workdir.mkdir(parents=True, exist_ok=True)
-    with _lock(workdir), _stop_signal() as stop:
-        _train_missing(config, workdir, dataset, data_seconds, stop, profile)
-    replicates = _read_manifest(workdir)["replicates"]
+    with _stop_signal() as stop, ExitStack() as held:
+        if process == 0:
+            held.enter_context(workdir_lib.lock(workdir))
+            workdir_lib.merge(workdir)
+        environment.wait_for_all("what an earlier run left is merged")
+        if process:
+            held.enter_context(workdir_lib.lock(workdir))
+        _train_missing(config, workdir, num_processes, dataset, data_seconds, stop, profile)
+        if process:
+            held.close()
+        environment.wait_for_all("all have trained")
+        if process:
+            return
+        workdir_lib.merge(workdir)
+        if (path / "metrics.jsonl").is_file():
+            workdir_lib.update_manifest(workdir, {}, ["metrics.jsonl"])
+    replicates = workdir_lib.read_manifest(path)["replicates"]
     if all("failed" in replicate for replicate in replicates.values()):
         reasons = "; ".join(f"{name}: {r['failed']}" for name, r in replicates.items())
-        raise RunError(f"{workdir}: every seed has failed ({reasons}); lower the learning rate?")
+        raise RunError(f"{path}: every seed has failed ({reasons}); lower the learning rate?")
 
 
 def _train_missing(
     config: FrozenConfigDict,
-    workdir: Path,
+    workdir: Workdir,
+    num_processes: int,
     dataset: Dataset,
     data_seconds: float,
     stop: "_Stop",
     profile: Path | None,
 ) -> None:
-    """Trains and embeds the cohorts of which something is missing.
+    """Trains and embeds this process' share of the cohorts of which something is missing.
 
     config.json is the first file of the folder: without it the folder would not be known as a run.
     """
-    cohorts = _cohorts(workdir, config)
+    cohorts = workdir_lib.cohorts(workdir, config, num_processes)
     if not cohorts:
         if profile is not None:
-            print(f"--profile: {workdir} has nothing to train, so no trace", file=sys.stderr)
+            print(f"--profile: {workdir.path} has nothing to train, so no trace", file=sys.stderr)
         return
+    epochs = {cohort: checkpoint.latest(workdir.checkpoints(cohort)) or 0 for cohort in cohorts}
     precision = None if config.matmul_precision == "default" else config.matmul_precision
     with jax.default_matmul_precision(precision):
         if config.seed_mode == "auto":
             config = config_lib.replace(config, seed_mode=replicas.choose_mode())
-        described = {
-            "config.json": config_lib.to_json(config),
-            "environment.json": _to_json(_environment(config, dataset)),
-        }
-        for name, text in described.items():
-            files.write_text(workdir / name, text)
-        _update_manifest(workdir, {}, list(described))
-        log_time(workdir, "data", data_seconds)
+        if workdir.process == 0:
+            _describe(config, workdir, dataset)
+            workdir_lib.log_time(workdir, "data", data_seconds)
+            workdir_lib.cut_back(workdir, epochs)
+        environment.wait_for_all("the cohorts are dealt out")
         if profile is not None:
-            images = _device_images(dataset, config.num_seeds)
+            images = _device_images(dataset, len(_replicates(config, config_lib.seeds(config))))
             replicas.profile(config, config.seed_mode, images.train, profile)
-        for cohort in cohorts:
-            _train_and_embed(workdir, config, cohort, dataset, stop)
+        left = cohorts[workdir.process :: num_processes]
+        while left:
+            cohort = left.pop(0)
+            try:
+                _train_and_embed(workdir, config, cohort, dataset, stop)
+                continue
+            except jax.errors.JaxRuntimeError as error:
+                if "RESOURCE_EXHAUSTED" not in str(error):
+                    raise
+            # Behind the `except`, which would keep the arrays of the failed try alive.
+            left[:0] = halves = _halve(config, workdir, cohort)
+            config = config_lib.replace(config, seeds_per_program=str(len(halves[0])))
+            if workdir.process == 0:
+                _describe(config, workdir, dataset)
 
 
-def log_time(workdir: Path, event: str, seconds: float, **details: Any) -> None:
-    """Appends one line to timing.jsonl, where all wall-clock figures go."""
-    with (workdir / "timing.jsonl").open("a") as file:
-        file.write(json.dumps({"event": event, "seconds": round(seconds, 6), **details}) + "\n")
+def _halve(config: ConfigDict, workdir: Workdir, cohort: range) -> list[range]:
+    """Returns the halves of a cohort that does not fit the device's memory, checkpoint included."""
+    if len(cohort) == 1:
+        raise RunError(
+            f"{workdir.path}: one seed does not fit the device's memory; lower the batch_size"
+        )
+    half = -(-len(cohort) // 2)
+    print(f"{len(cohort)} seeds do not fit the device's memory; trying {half}", file=sys.stderr)
+    workdir_lib.log_time(workdir, "out of memory", 0.0, seeds=len(cohort))
+    halves = [cohort[:half], cohort[half:]]
+    folder = workdir.checkpoints(cohort)
+    if epoch := checkpoint.latest(folder):
+        replicates = _replicates(config, cohort)
+        states = checkpoint.restore(folder, epoch, replicas.empty(config, cohort))
+        row = half * (len(replicates) // len(cohort))
+        for part, rows in zip(halves, (slice(row), slice(row, None)), strict=True):
+            taken = jax.tree.map(lambda leaf: leaf[rows], states)  # noqa: B023
+            checkpoint.save(workdir.checkpoints(part), epoch, taken)
+        shutil.rmtree(folder)
+    return halves
 
 
-@contextmanager
-def timed(workdir: Path, event: str) -> Iterator[None]:
-    """Logs the time that a block took."""
-    start = time.perf_counter()
-    yield
-    log_time(workdir, event, time.perf_counter() - start)
-
-
-def time_summary(workdir: Path) -> str:
-    """Returns in one line where the run's time went, over all its starts.
-
-    What an epoch behind a start takes more than the median epoch is compilation.
-    """
-    seconds: dict[str, float] = {}
-    epochs: list[tuple[bool, float]] = []  # whether it is the first of a start
-    before = ""
-    for line in run_folder.read_lines(workdir / "timing.jsonl"):
-        event, took = line.get("event", ""), line.get("seconds", 0)
-        if event == "epoch":
-            epochs.append((before != "epoch", took))
-        else:
-            seconds[event] = seconds.get(event, 0) + took
-        before = event
-    if epochs:
-        later = [took for first, took in epochs if not first]
-        usual = float(np.median(later or [took for _, took in epochs]))
-        seconds["compile"] = sum(max(0, took - usual) for first, took in epochs if first)
-        seconds["train"] = sum(took for _, took in epochs) - seconds["compile"]
-    order = ("import", "data", "compile", "train", "embed", "evaluate", "report")
-    parts = [f"{event} {seconds[event]:.1f}" for event in order if event in seconds]
-    return f"seconds: {', '.join(parts)}"
-
-
-def prepare_jax(num_seeds: int) -> None:
-    """Sets what must be set before JAX first looks for its devices.
-
-    A CPU's cores are divided among the seeds, and compiled programs kept on disk, so that the
-    second run of a configuration starts at once. They are machine code: each kind of processor and
-    jaxlib has a folder of its own, and it is the user's, not one that is shared as data may be.
-    $JAX_COMPILATION_CACHE_DIR stands.
-    """
-    replicas.split_cores(num_seeds)
-    if "JAX_COMPILATION_CACHE_DIR" in os.environ:
-        return
-    made_for = f"{importlib.metadata.version('jaxlib')} {_instructions()}"
-    cache = datasets.cache.user_folder()
-    folder = cache / "programs" / hashlib.sha256(made_for.encode()).hexdigest()[:16]
-    with contextlib.suppress(OSError):  # without the folder, every run compiles
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    jax.config.update("jax_compilation_cache_dir", str(folder))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
-
-
-def _instructions() -> str:
-    """Returns the processor's instruction sets, as far as the machine tells."""
-    flags = _cpuinfo("flags") or _cpuinfo("Features")
-    return flags or f"{platform.machine()} {platform.processor()}"
-
-
-def _cpuinfo(field: str) -> str:
-    """Returns what Linux says of the first core; empty where it says nothing."""
-    path = Path("/proc/cpuinfo")
-    lines = path.read_text().splitlines() if path.is_file() else []
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith(field)), "")
+def _describe(config: ConfigDict, workdir: Workdir, dataset: Dataset) -> None:
+    """Writes config.json and environment.json."""
+    described = {
+        "config.json": config_lib.to_json(config),
+        "environment.json": workdir_lib.to_json(environment.describe(config, dataset)),
+    }
+    for name, text in described.items():
+        files.write_text(workdir.path / name, text)
+    workdir_lib.update_manifest(workdir, {}, list(described))
 
 
 # --- one cohort --------------------------------------------------------------------------------
 
 
 def _train_and_embed(
-    workdir: Path,
+    workdir: Workdir,
     config: ConfigDict,
     cohort: range,
     dataset: Dataset,
     stop: "_Stop",
 ) -> None:
     """Brings a cohort to the last epoch and writes the files of its seeds that are missing."""
-    images = _device_images(dataset, len(cohort))
+    replicates = _replicates(config, cohort)
+    images = _device_images(dataset, len(replicates))
     states, failed = _train(workdir, config, cohort, images, stop)
-    _update_manifest(workdir, {}, ["metrics.jsonl"])
     start = time.perf_counter()
-    for seed, state in zip(cohort, replicas.unstack(states, len(cohort)), strict=True):
-        name = f"seed_{seed}"
-        if _is_done(workdir, config, name):
+    done = workdir_lib.read_manifest(workdir.path)["replicates"]
+    for trained, state in zip(replicates, replicas.unstack(states, len(replicates)), strict=True):
+        name, seed = trained.name, trained.seed
+        if workdir_lib.is_done(workdir, config, name, done):
             continue
-        replicate = {"seed": seed, "epoch": config.num_epochs}
-        paths = [f"{folder}/{name}.npz" for folder in embed.FOLDERS]
+        replicate: dict[str, Any] = {"seed": seed, "epoch": config.num_epochs}
+        if trained.swept:
+            replicate["swept"] = trained.swept
+        paths = [f"{folder}/{name}.npz" for folder in workdir_lib.FOLDERS]
         if name in failed:
             for path in paths:
-                (workdir / path).unlink(missing_ok=True)
-            _update_manifest(workdir, {name: replicate | {"failed": failed[name]}}, [])
+                (workdir.path / path).unlink(missing_ok=True)
+            workdir_lib.update_manifest(workdir, {name: replicate | {"failed": failed[name]}}, [])
             continue
         # What is reported is not rounded as the training's products may be.
         with jax.default_matmul_precision("highest"):
-            embed.write(workdir, name, config, seed, state, dataset)
+            embed.write(workdir.path, name, _likelihood(config, trained), seed, state, dataset)
         if state.best is not None:
             replicate["selected_epoch"] = int(state.best.epoch)
-        _update_manifest(workdir, {name: replicate}, paths)
+        workdir_lib.update_manifest(workdir, {name: replicate}, paths)
         if stop.received:
             raise Interrupted(f"stopped after embedding {name}; the same command resumes there")
-    log_time(workdir, "embed", time.perf_counter() - start, seeds=len(cohort))
+    workdir_lib.log_time(workdir, "embed", time.perf_counter() - start, seeds=len(cohort))
 
 
 def _train(
-    workdir: Path, config: ConfigDict, cohort: range, images: Images, stop: "_Stop"
+    workdir: Workdir, config: ConfigDict, cohort: range, images: Images, stop: "_Stop"
 ) -> tuple[replicas.TrainState, dict[str, str]]:
     """Trains a cohort from its checkpoint, or from the start, to the last epoch.
 
     Returns the states, with a leading axis [S], and the reason for each failed replicate.
     """
-    folder = _checkpoint_folder(workdir, cohort)
+    folder, replicates = workdir.checkpoints(cohort), _replicates(config, cohort)
     done = checkpoint.latest(folder) or 0
     if done:
         on_host = checkpoint.restore(folder, done, replicas.empty(config, cohort))
         states = replicas.to_devices(on_host)
     else:
         states = replicas.init(config, cohort)
-    lines = _cut_back(workdir / "metrics.jsonl", cohort, done)
+    lines = [x for x in workdir_lib.read_metrics(workdir.path) if x["seed"] in cohort]
     failed = {line["replicate"]: line["failed"] for line in lines if "failed" in line}
-    title = f"{config.dataset} {config.model} z={config.latent_size}, {len(cohort)} seeds"
+    number = len(replicates)
+    what = f"{len(cohort)} seeds" if number == len(cohort) else f"{number} replicates"
+    title = f"{config.dataset} {config.model} z={config.latent_size}, {what}"
 
     with (
-        (workdir / "metrics.jsonl").open("a") as log,
+        (workdir.logs / "metrics.jsonl").open("a") as log,
         progress.epochs(title, done, config.num_epochs) as report,
     ):
         for epoch in range(done + 1, config.num_epochs + 1):
-            if len(failed) == len(cohort):
+            if len(failed) == number:
                 break
             start = time.perf_counter()
             states, metrics = replicas.train_epoch(config, config.seed_mode, states, *images)
             elbos = []
-            for line in _epoch_lines(cohort, epoch, jax.device_get(metrics)):
+            for line in _epoch_lines(replicates, epoch, jax.device_get(metrics)):
                 if line["replicate"] in failed:
                     continue
                 log.write(json.dumps(line) + "\n")
@@ -266,27 +252,38 @@ def _train(
                     elbos.append(line["elbo"])
             log.flush()
             seconds = time.perf_counter() - start
-            rate = len(cohort) * len(images.train) / seconds
-            log_time(workdir, "epoch", seconds, epoch=epoch, seeds=len(cohort))
+            rate = number * len(images.train) / seconds
+            workdir_lib.log_time(workdir, "epoch", seconds, epoch=epoch, seeds=len(cohort))
             report(epoch, float(np.mean(elbos)) if elbos else math.nan, rate)
 
             stopped = stop.received  # once: a signal behind this line waits for the next epoch
-            last = epoch == config.num_epochs or len(failed) == len(cohort)
+            last = epoch == config.num_epochs or len(failed) == number
             if last or stopped or epoch % config.checkpoint_every == 0:
-                checkpoint.save(folder, epoch, replicas.to_host(states, len(cohort)))
+                checkpoint.save(folder, epoch, replicas.to_host(states, number))
             if stopped:
                 raise Interrupted(f"stopped after epoch {epoch}; the same command resumes there")
     return states, failed
 
 
+def _replicates(config: ConfigDict, seeds: range) -> list[Replicate]:
+    return config_lib.replicates(seeds, config.sweep)
+
+
+def _likelihood(config: ConfigDict, replicate: Replicate) -> ConfigDict:
+    """Returns the configuration by which a trained model is read, which has no optimiser."""
+    swept = {k: v for k, v in replicate.swept.items() if k == "likelihood_variance"}
+    return config_lib.replace(config, **swept) if swept else config
+
+
 def _epoch_lines(
-    cohort: range, epoch: int, metrics: replicas.EpochMetrics
+    replicates: list[Replicate], epoch: int, metrics: replicas.EpochMetrics
 ) -> Iterator[dict[str, Any]]:
-    """Yields one line of metrics.jsonl per seed; `failed` names the first value not finite."""
-    for replicate, seed in enumerate(cohort):
-        found = {k: v[replicate] for k, v in metrics._asdict().items() if v is not None}
+    """Yields one line of metrics.jsonl per replicate; `failed` names the first value not finite."""
+    for row, replicate in enumerate(replicates):
+        found = {k: v[row] for k, v in metrics._asdict().items() if v is not None}
         values = found | {"elbo": float(found["log_likelihood"]) - float(found["kl"])}
-        line = {"replicate": f"seed_{seed}", "seed": seed, "split": "train", "epoch": epoch}
+        line = {"replicate": replicate.name, "seed": replicate.seed, "split": "train"}
+        line |= {"epoch": epoch, **replicate.swept}
         bad = [f"{k} was {v} in epoch {epoch}" for k, v in values.items() if not math.isfinite(v)]
         if bad:
             line["failed"] = bad[0]
@@ -300,7 +297,10 @@ class _Stop:
 
 @contextmanager
 def _stop_signal() -> Iterator[_Stop]:
-    """Turns SIGINT and SIGTERM into a flag that the loop reads between epochs."""
+    """Turns SIGINT, SIGTERM and SIGUSR1 into a flag that the loop reads between epochs.
+
+    SIGUSR1 is what SLURM sends before a job's time is up.
+    """
     stop = _Stop()
 
     def handle(signum: int, _frame: Any) -> None:
@@ -308,9 +308,8 @@ def _stop_signal() -> Iterator[_Stop]:
         signal.signal(signum, previous[signum])  # a second one stops at once
         print(f"{signal.Signals(signum).name}: stopping after this epoch", file=sys.stderr)
 
-    previous: dict[int, Any] = {
-        signum: signal.signal(signum, handle) for signum in (signal.SIGINT, signal.SIGTERM)
-    }
+    stopping = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+    previous: dict[int, Any] = {signum: signal.signal(signum, handle) for signum in stopping}
     try:
         yield stop
     finally:
@@ -350,146 +349,3 @@ def _device_images(dataset: Dataset, num_seeds: int) -> Images:
         if split in dataset.splits
     }
     return Images(of_split["train"], of_split.get("valid"))
-
-
-def _settle(config: FrozenConfigDict, workdir: Path) -> FrozenConfigDict:
-    """Returns the configuration to run in this folder, which may hold an earlier run."""
-    if (workdir / "config.json").is_file():
-        return config_lib.settle(config, config_lib.read(workdir / "config.json"))
-    if workdir.exists() and (
-        not workdir.is_dir() or any(not path.name.startswith(".") for path in workdir.iterdir())
-    ):
-        raise ConfigError(
-            f"--workdir: '{workdir}' exists and holds no run (no config.json); choose another"
-        )
-    return config
-
-
-def _move_aside(workdir: Path) -> None:
-    """Renames an existing folder to .<name>.old-<n>, which no search for runs enters."""
-    if (workdir / "config.json").is_file():
-        workdir = workdir.resolve()
-        names = (workdir.parent / f".{workdir.name}.old-{n}" for n in range(1, 1_000_000))
-        aside = next(path for path in names if not path.exists())
-        workdir.rename(aside)
-        print(f"moved {workdir} to {aside}", file=sys.stderr)
-
-
-def _checkpoint_folder(workdir: Path, cohort: range) -> Path:
-    return workdir / "checkpoints" / f"seed_{cohort[0]}-{cohort[-1]}"
-
-
-def _cohorts(workdir: Path, config: ConfigDict) -> list[range]:
-    """Returns the cohorts of which a seed is not done: those with a checkpoint folder, then new."""
-    folders = (workdir / "checkpoints").glob("seed_*")
-    matches = [re.fullmatch(r"seed_(\d+)-(\d+)", folder.name) for folder in folders]
-    old = sorted((range(int(m[1]), int(m[2]) + 1) for m in matches if m), key=lambda c: c[0])
-    in_old = {seed for cohort in old for seed in cohort}
-    new: list[range] = []
-    for seed in config_lib.seeds(config):
-        if seed in in_old or _is_done(workdir, config, f"seed_{seed}"):
-            continue
-        if new and new[-1].stop == seed:
-            new[-1] = range(new[-1].start, seed + 1)
-        else:
-            new.append(range(seed, seed + 1))
-    return [
-        cohort
-        for cohort in (*old, *new)
-        if not all(_is_done(workdir, config, f"seed_{seed}") for seed in cohort)
-    ]
-
-
-def _is_done(workdir: Path, config: ConfigDict, name: str) -> bool:
-    """Returns whether a replicate has failed or has all its files, at the last epoch."""
-    replicate = _read_manifest(workdir)["replicates"].get(name, {})
-    if replicate.get("epoch") != config.num_epochs:
-        return False
-    expected = [f for f in embed.FOLDERS if f != "embeddings" or config.keep_embeddings]
-    return "failed" in replicate or all((workdir / f / f"{name}.npz").is_file() for f in expected)
-
-
-def _cut_back(path: Path, cohort: range, epoch: int) -> list[dict[str, Any]]:
-    """Drops a cohort's lines behind its checkpoint; returns those of the cohort that stay."""
-    if not path.exists():
-        return []
-    kept, of_cohort = [], []
-    for text in path.read_text().splitlines():
-        try:
-            line = json.loads(text)
-            in_cohort, behind = line["seed"] in cohort, line["epoch"] > epoch
-        except (ValueError, KeyError, TypeError):  # the line that a kill tore
-            continue
-        if in_cohort and behind:
-            continue
-        if in_cohort:
-            of_cohort.append(line)
-        kept.append(text + "\n")
-    files.write_text(path, "".join(kept))
-    return of_cohort
-
-
-def _read_manifest(workdir: Path) -> dict[str, Any]:
-    path = workdir / "manifest.json"
-    try:
-        return {"version": 1, **run_folder.read_manifest(workdir)}
-    except run_folder.RunFolderError as error:
-        raise RunError(f"{path}: damaged; delete it: the files are then written anew") from error
-
-
-def _update_manifest(workdir: Path, replicates: dict[str, Any], written: list[str]) -> None:
-    """Records replicates that are done or failed, and the SHA-256 of files just written."""
-    manifest = _read_manifest(workdir)
-    manifest["replicates"] |= replicates
-    manifest["sha256"] |= {name: files.sha256(workdir / name) for name in written}
-    files.write_text(workdir / "manifest.json", _to_json(manifest))
-
-
-@contextmanager
-def _lock(workdir: Path) -> Iterator[None]:
-    """Holds the run folder; raises RunError where another process does."""
-    with (workdir / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise RunError(f"{workdir}: another process is training there; wait for it") from error
-        yield
-
-
-def _environment(config: ConfigDict, dataset: Dataset) -> dict[str, Any]:
-    """Returns what else a result depends on: versions, revision, devices, precision, data."""
-    packages = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
-    versions = {package: importlib.metadata.version(package) for package in packages}
-    return {
-        "versions": {"python": platform.python_version(), "mvae_jax": __version__, **versions},
-        "platform": platform.platform(),
-        "processor": processor(),
-        "git_revision": _git_revision(),
-        "backend": jax.default_backend(),
-        "devices": [device.device_kind for device in jax.local_devices()],
-        "matmul_precision": config.matmul_precision,
-        "data": dataset.provenance,
-    }
-
-
-def processor() -> str:
-    """Returns the host's processor and the number of its cores that this process may use."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{_cpuinfo('model name') or platform.machine()}, {cores} cores"
-
-
-def _git_revision() -> str | None:
-    """Returns the revision of the checkout that the package runs from, if it is one."""
-    source = Path(__file__).parent.parent
-    if not (source / ".git").exists():
-        return None
-    try:
-        command = ["git", "-C", str(source), "describe", "--always", "--dirty", "--abbrev=40"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip()
-
-
-def _to_json(value: Any) -> str:
-    return json.dumps(value, indent=2) + "\n"

@@ -9,6 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from mvae_jax import config as config_lib
+from mvae_jax.config import Replicate
+
 REQUIRED: dict[str, type] = {"dataset": str, "protocol": str, "model": str, "latent_size": int}
 # What else is read, where it is there.
 OPTIONAL: dict[str, type] = {
@@ -20,6 +23,7 @@ OPTIONAL: dict[str, type] = {
     "num_seeds": int,
     "couple_mean": bool,
     "keep_embeddings": bool,
+    "sweep": dict,
 }
 POSITIVE = ("latent_size", "batch_size", "num_seeds")
 
@@ -53,6 +57,11 @@ def planned_seeds(config: dict[str, Any]) -> range:
     return range(config["first_seed"], config["first_seed"] + config["num_seeds"])
 
 
+def planned_replicates(config: dict[str, Any]) -> list[Replicate]:
+    """Returns the replicates that a configuration asks for; none of a foreign run."""
+    return config_lib.replicates(planned_seeds(config), config.get("sweep", {}))
+
+
 def read_manifest(folder: Path) -> dict[str, dict[str, Any]]:
     """Returns `replicates` and `sha256`, which training recorded; none of a foreign run.
 
@@ -74,10 +83,17 @@ def read_manifest(folder: Path) -> dict[str, dict[str, Any]]:
     return {field: manifest[field] for field in ("replicates", "sha256")}
 
 
-def read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """Yields the objects of a .jsonl log; skips what is none, as the line that a kill tore."""
+def read_lines(path: Path, last_bytes: int | None = None) -> Iterator[dict[str, Any]]:
+    """Yields the objects of a .jsonl log; skips what is none, as the line that a kill tore.
+
+    last_bytes: reads only so much of the end
+    """
     if path.is_file():
-        for line in path.read_text(errors="replace").splitlines():
+        with path.open("rb") as file:
+            if last_bytes is not None:
+                file.seek(max(0, path.stat().st_size - last_bytes))
+            lines = file.read().decode(errors="replace").splitlines()
+        for line in lines:
             try:
                 found = json.loads(line)
             except json.JSONDecodeError:

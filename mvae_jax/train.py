@@ -13,6 +13,7 @@ import optax
 from jaxtyping import Array, Bool, Float, Int, Key, UInt8
 from ml_collections import ConfigDict
 
+from mvae_jax import config as config_lib
 from mvae_jax import elbo, model
 from mvae_jax import inverse as inverse_lib
 
@@ -29,10 +30,11 @@ class Best(NamedTuple):
 
 
 class TrainState(NamedTuple):
-    """Everything that changes while one seed trains, and the seed.
+    """Everything that changes while one replicate trains, its seed and its swept values.
 
     inverse: of the C of the last step, or of the epoch's start; None between epochs and for a VAE
     best:    None without select=best_valid
+    swept:   the replicate's values of the configuration's fields that are swept
     """
 
     params: model.Params
@@ -41,6 +43,7 @@ class TrainState(NamedTuple):
     step: Int[Array, "*replicates"]
     seed: Int[Array, "*replicates"]
     best: Best | None
+    swept: dict[str, Float[Array, "*replicates"]]
 
 
 class EpochMetrics(NamedTuple):
@@ -56,14 +59,16 @@ class EpochMetrics(NamedTuple):
     valid_elbo: Float[Array, "*replicates"] | None
 
 
-def init(config: ConfigDict, seed: Int[Array, ""]) -> TrainState:
-    """Returns the state of a seed before its first step."""
+def init(
+    config: ConfigDict, seed: Int[Array, ""], swept: dict[str, Float[Array, ""]] | None = None
+) -> TrainState:
+    """Returns the state of a seed, with these values of swept fields, before its first step."""
     params = model.init(config, key(seed, INIT))
     zero = jnp.zeros((), jnp.int32)
     best = None
     if config.select == "best_valid":
         best = Best(params, jnp.full((), -jnp.inf, jnp.float32), zero)
-    return TrainState(params, None, optimizer(config).init(params), zero, seed, best)
+    return TrainState(params, None, optimizer(config).init(params), zero, seed, best, swept or {})
 
 
 def key(seed: Int[Array, ""], purpose: int) -> Key[Array, ""]:
@@ -91,6 +96,7 @@ def train_step(
     Returns the new state, and the sums of the ELBO's terms over the real examples.
     """
     inverse = state.inverse and inverse_lib.follow(state.inverse, state.params["coupling"])
+    config = _with_swept(config, state)
     noise_key = jax.random.fold_in(key(state.seed, NOISE), state.step)
     noise = jax.random.normal(noise_key, (len(images), config.latent_size))
 
@@ -101,12 +107,14 @@ def train_step(
 
         terms = jax.vmap(one_example)(images, noise)
         sums = elbo.ElboTerms(*(jnp.sum(jnp.where(is_real, term, 0)) for term in terms))
-        return -sums.elbo / jnp.sum(is_real), sums
+        bound = sums.log_likelihood - config.beta * sums.kl  # the ELBO, if beta is 1
+        return -bound / jnp.sum(is_real), sums
 
     gradient, sums = jax.grad(loss, has_aux=True)(state.params)
     updates, opt_state = optimizer(config).update(gradient, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
-    return TrainState(params, inverse, opt_state, state.step + 1, state.seed, state.best), sums
+    new = state._replace(params=params, inverse=inverse, opt_state=opt_state, step=state.step + 1)
+    return new, sums
 
 
 def train_epoch(
@@ -157,6 +165,7 @@ def valid_elbo(
 ) -> Float[Array, ""]:
     """Returns the mean ELBO of the images in nats, with the same noise in every epoch."""
 
+    config = _with_swept(config, state)
     inverse = exact_inverse(state.params)
 
     def one_example(pair: tuple[Array, Array]) -> Float[Array, ""]:
@@ -166,6 +175,11 @@ def valid_elbo(
 
     noise = jax.random.normal(key(state.seed, VALID), (len(images), config.latent_size))
     return jnp.mean(jax.lax.map(one_example, (images, noise), batch_size=config.batch_size))
+
+
+def _with_swept(config: ConfigDict, state: TrainState) -> ConfigDict:
+    """Returns the configuration with the replicate's own values of the fields that are swept."""
+    return config_lib.replace(config, **state.swept) if state.swept else config
 
 
 def _better(best: Best, now: Best) -> Best:

@@ -20,6 +20,7 @@ from mvae_jax import checkpoint, files, replicas, run
 from mvae_jax import config as config_lib
 from mvae_jax.checkpoint import CheckpointError
 from mvae_jax.config import ConfigError
+from mvae_jax.workdir import LockedError, RunError, Workdir, lock, log_time, time_summary
 from tests.conftest import ROOT
 
 SMALL = {
@@ -159,12 +160,11 @@ def test_changed_data_is_refused(tmp_path):
 
 
 def test_a_second_process_is_refused_while_one_trains(folder):
-    import fcntl
-
-    with (folder / ".lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        with pytest.raises(run.RunError, match="another process"):
-            run.run(small(num_epochs=5), folder)
+    with (
+        lock(Workdir(folder)),
+        pytest.raises(LockedError, match=rf"process {os.getpid()} on \S+ is"),
+    ):
+        run.run(small(num_epochs=5), folder)
 
 
 def test_saved_terms_and_embeddings_are_those_of_the_saved_model(finished):
@@ -367,7 +367,7 @@ def test_all_seeds_failed(tmp_path, monkeypatch):
         return states._replace(params=jax.tree.map(lambda leaf: leaf * jnp.nan, states.params))
 
     monkeypatch.setattr(replicas, "init", poisoned)
-    with pytest.raises(run.RunError, match="every seed has failed"):
+    with pytest.raises(RunError, match="every seed has failed"):
         run.run(small(), tmp_path / "run")
 
 
@@ -461,9 +461,9 @@ def test_the_seconds_are_summed_by_stage(tmp_path):
     events = [("data", 1), ("epoch", 5), ("epoch", 2), ("epoch", 2), ("data", 1), ("epoch", 4)]
     events += [("epoch", 2), ("embed", 3), ("import", 1), ("report", 2)]
     for event, seconds in events:
-        run.log_time(tmp_path, event, float(seconds))
+        log_time(Workdir(tmp_path), event, float(seconds))
     expected = "seconds: import 1.0, data 2.0, compile 5.0, train 10.0, embed 3.0, report 2.0"
-    assert run.time_summary(tmp_path) == expected
+    assert time_summary(tmp_path) == expected
 
 
 def test_a_profile_is_written_and_changes_nothing(tmp_path):
@@ -477,7 +477,7 @@ def test_a_profile_is_written_and_changes_nothing(tmp_path):
 def test_a_second_process_finds_the_programs_of_the_first(tmp_path):
     """The cache is the user's own, in a folder of the machine's kind."""
     code = (
-        "import jax\nfrom mvae_jax import run\nrun.prepare_jax(1)\n"
+        "import jax\nfrom mvae_jax import environment\nenvironment.prepare_jax(1)\n"
         "jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)\n"
         "hits = []\n"
         "jax.monitoring.register_event_listener(lambda event, **_: hits.append(event))\n"

@@ -15,31 +15,37 @@ ALLOWED = {
     "config": set(),
     "files": set(),
     "metrics_file": {"files", "run_folder"},
-    "run_folder": set(),
+    "run_folder": {"config"},
     "progress": set(),
     "inverse": set(),
     "posterior": {"inverse"},
     "datasets": {"files"},
     "model": {"inverse", "posterior"},
     "elbo": {"inverse", "model", "posterior"},
-    "train": {"elbo", "inverse", "model"},
-    "replicas": {"train"},
+    "train": {"config", "elbo", "inverse", "model"},
+    "replicas": {"config", "train"},
     "checkpoint": set(),
     "inference": {"config", "files", "model", "posterior"},
     "embed": {"datasets", "elbo", "files", "inference", "model", "posterior", "train"},
+    "workdir": {"config", "files", "run_folder"},
+    "environment": {"datasets", "replicas"},
     "run": {
-        *("checkpoint", "config", "datasets", "embed", "files", "progress", "replicas"),
-        "run_folder",
+        *("checkpoint", "config", "datasets", "embed", "environment", "files", "progress"),
+        *("replicas", "workdir"),
     },
     "evaluate": {"files", "metrics_file", "run_folder"},
-    "report": {"files", "metrics_file", "run_folder"},
-    "main": {"checkpoint", "config", "datasets", "evaluate", "report", "run"},
+    "status": {"run_folder"},
+    "report": {"files", "metrics_file", "run_folder", "status"},
+    "main": {
+        *("checkpoint", "config", "datasets", "environment", "evaluate", "report", "run"),
+        "workdir",
+    },
     "__init__": {"inference"},
 }
 ONLY_HERE = {"flax": {"model"}, "orbax": {"checkpoint"}, "optax": {"train"}}
 WITHOUT_JAX = (
     *("config", "files", "metrics_file", "run_folder", "progress", "datasets", "evaluate"),
-    *("report", "main", "__init__"),
+    *("report", "main", "status", "workdir", "__init__"),
 )
 
 

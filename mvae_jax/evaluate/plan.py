@@ -148,8 +148,9 @@ def _missing(
     for name, trained in manifest["replicates"].items():
         reason = trained.get("failed", f"embeddings/{name}.npz is missing; train again")
         missing[name] = {"replicate": name, "seed": trained["seed"], "failed": reason}
-    there = {entry.get("seed") for entry in [*missing.values(), *entries.values()]}
-    for seed in set(run_folder.planned_seeds(config)) - there:
-        reason = "not trained yet, though config.json asks for it; run the training again"
-        missing[f"seed_{seed}"] = {"replicate": f"seed_{seed}", "seed": seed, "failed": reason}
+    there = missing.keys() | entries.keys()
+    for name, seed in ((r.name, r.seed) for r in run_folder.planned_replicates(config)):
+        if name not in there:
+            reason = "not trained yet, though config.json asks for it; run the training again"
+            missing[name] = {"replicate": name, "seed": seed, "failed": reason}
     return missing

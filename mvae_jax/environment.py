@@ -1,0 +1,111 @@
+"""What a run depends on besides its configuration: devices, processes, caches, versions."""
+
+import contextlib
+import hashlib
+import importlib.metadata
+import os
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import jax
+from jax.experimental import multihost_utils
+from ml_collections import ConfigDict
+
+from mvae_jax import __version__, datasets, replicas
+from mvae_jax.datasets import Dataset
+
+HEARTBEAT_SECONDS = 30  # after which the processes of a dead one's run give up
+
+
+def prepare_jax(num_seeds: int) -> None:
+    """Sets what must be set before JAX first looks for its devices.
+
+    A CPU's cores are divided among the seeds, and compiled programs kept on disk, so that the
+    second run of a configuration starts at once. They are machine code: each kind of processor and
+    jaxlib has a folder of its own, and it is the user's, not one that is shared as data may be.
+    $JAX_COMPILATION_CACHE_DIR stands.
+    """
+    replicas.split_cores(num_seeds)
+    if "JAX_COMPILATION_CACHE_DIR" in os.environ:
+        return
+    made_for = f"{importlib.metadata.version('jaxlib')} {_instructions()}"
+    name = hashlib.sha256(made_for.encode()).hexdigest()[:16]
+    folder = datasets.cache.user_folder() / "programs" / name
+    with contextlib.suppress(OSError):  # without the folder, every run compiles
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
+def connect(coordinator: str | None, num_processes: int | None, process_id: int | None) -> None:
+    """Joins the processes of one run, as SLURM, a TPU pod or Open MPI started them.
+
+    Where nothing started them, all three are needed: the address (host:port) of process 0, how many
+    processes there are, and which of them this is. Raises ValueError where something is lacking.
+    """
+    jax.distributed.initialize(
+        coordinator, num_processes, process_id, heartbeat_timeout_seconds=HEARTBEAT_SECONDS
+    )
+
+
+def processes() -> tuple[int, int]:
+    """Returns which process this is, and of how many."""
+    if not jax.distributed.is_initialized():
+        return 0, 1  # and no device need be touched to say so
+    return jax.process_index(), jax.process_count()
+
+
+def wait_for_all(name: str) -> None:
+    """Returns when every process has come to the point of that name."""
+    if jax.distributed.is_initialized():
+        multihost_utils.sync_global_devices(name)
+
+
+def _instructions() -> str:
+    """Returns the processor's instruction sets, as far as the machine tells."""
+    flags = _cpuinfo("flags") or _cpuinfo("Features")
+    return flags or f"{platform.machine()} {platform.processor()}"
+
+
+def _cpuinfo(field: str) -> str:
+    """Returns what Linux says of the first core; empty where it says nothing."""
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text().splitlines() if path.is_file() else []
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(field)), "")
+
+
+def describe(config: ConfigDict, dataset: Dataset) -> dict[str, Any]:
+    """Returns what else a result depends on: versions, revision, devices, precision, data."""
+    packages = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+    versions = {package: importlib.metadata.version(package) for package in packages}
+    return {
+        "versions": {"python": platform.python_version(), "mvae_jax": __version__, **versions},
+        "platform": platform.platform(),
+        "processor": processor(),
+        "git_revision": _git_revision(),
+        "backend": jax.default_backend(),
+        "devices": [device.device_kind for device in jax.local_devices()],
+        "matmul_precision": config.matmul_precision,
+        "data": dataset.provenance,
+    }
+
+
+def processor() -> str:
+    """Returns the host's processor and the number of its cores that this process may use."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{_cpuinfo('model name') or platform.machine()}, {cores} cores"
+
+
+def _git_revision() -> str | None:
+    """Returns the revision of the checkout that the package runs from, if it is one."""
+    source = Path(__file__).parent.parent
+    if not (source / ".git").exists():
+        return None
+    try:
+        command = ["git", "-C", str(source), "describe", "--always", "--dirty", "--abbrev=40"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()

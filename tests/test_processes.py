@@ -1,0 +1,216 @@
+"""A run whose seeds do not train all at once: in chunks, in halves, in several processes."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+from ml_collections import FrozenConfigDict
+
+from mvae_jax import checkpoint, replicas, run
+from mvae_jax import config as config_lib
+from mvae_jax.workdir import RunError
+from tests.conftest import ROOT
+
+SMALL = {"hidden_size": 8, "batch_size": 500, "num_epochs": 4, "checkpoint_every": 2}
+SMALL |= {"num_seeds": 5, "iwae_samples": 0}
+FOLDERS = ("embeddings", "model", "pictures")
+
+
+def small(**fields) -> FrozenConfigDict:
+    config = config_lib.base_config("digits", "vae,3")
+    config.update(SMALL | fields)
+    return config_lib.validate(config)
+
+
+def arrays(folder):
+    """Returns path -> the arrays of every file of a seed."""
+    found = {}
+    for path in sorted(path for name in FOLDERS for path in (folder / name).glob("*.npz")):
+        with np.load(path) as file:
+            found[str(path.relative_to(folder))] = dict(file)
+    return found
+
+
+def epochs(folder):
+    """Returns (seed, epoch) of every line of metrics.jsonl, sorted."""
+    lines = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
+    return sorted((line["seed"], line["epoch"]) for line in lines)
+
+
+def assert_equal_runs(folder, expected):
+    """All seeds, all epochs, and the same numbers up to rounding."""
+    assert epochs(folder) == epochs(expected)
+    manifests = [json.loads((f / "manifest.json").read_text()) for f in (folder, expected)]
+    assert manifests[0]["replicates"] == manifests[1]["replicates"]
+    assert manifests[0]["sha256"].keys() == manifests[1]["sha256"].keys()
+    found, wanted = arrays(folder), arrays(expected)
+    assert found.keys() == wanted.keys()
+    for path, file in wanted.items():
+        for name, array in file.items():
+            np.testing.assert_allclose(found[path][name], array, rtol=1e-3, atol=1e-4)
+    assert not list(folder.glob(".process-*"))
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """All seeds in one program."""
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    run.run(small(), folder)
+    return folder
+
+
+@pytest.fixture
+def sizes(monkeypatch):
+    """The number of seeds of every program that is started."""
+    started = []
+    original = replicas.init
+    monkeypatch.setattr(
+        replicas,
+        "init",
+        lambda config, seeds: started.append(len(seeds)) or original(config, seeds),
+    )
+    return started
+
+
+def test_seeds_in_chunks(whole, tmp_path, sizes):
+    run.run(small(seeds_per_program="2"), tmp_path / "run")
+    assert sizes == [2, 2, 1]
+    assert_equal_runs(tmp_path / "run", whole)
+
+
+def out_of_memory_above(most, monkeypatch):
+    """Lets training fail as XLA does where more than so many seeds train at once."""
+    original = replicas.train_epoch
+
+    def train_epoch(config, mode, states, *images):
+        if len(np.unique(states.seed)) > most:
+            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 1 byte.")
+        return original(config, mode, states, *images)
+
+    monkeypatch.setattr(replicas, "train_epoch", train_epoch)
+
+
+def test_out_of_memory_halves_says_so_and_is_recorded(whole, tmp_path, sizes, monkeypatch, capsys):
+    out_of_memory_above(2, monkeypatch)
+    run.run(small(), tmp_path / "run")
+    assert sizes == [5, 3, 2, 1, 2]
+    assert "5 seeds do not fit the device's memory; trying 3" in capsys.readouterr().err
+    assert config_lib.read(tmp_path / "run" / "config.json").seeds_per_program == "2"
+    assert_equal_runs(tmp_path / "run", whole)
+
+
+def test_a_checkpoint_that_no_longer_fits_is_halved(whole, tmp_path, sizes, monkeypatch):
+    run.run(small(num_epochs=2), tmp_path / "run")
+    sizes.clear()
+    out_of_memory_above(3, monkeypatch)
+    run.run(small(), tmp_path / "run")
+    assert sizes == []  # nothing began anew
+    folders = sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir())
+    assert folders == ["seed_777-779", "seed_780-781"]
+    assert_equal_runs(tmp_path / "run", whole)
+
+
+def test_a_kill_between_the_halves_loses_no_seed(whole, tmp_path):
+    """The first half is saved, the whole not yet removed."""
+    folder = tmp_path / "run"
+    run.run(small(num_epochs=2), folder)
+    both = folder / "checkpoints" / "seed_777-781"
+    states = checkpoint.restore(
+        both, 2, replicas.empty(config_lib.read(folder / "config.json"), range(777, 782))
+    )
+    half = jax.tree.map(lambda leaf: leaf[:3], states)
+    checkpoint.save(folder / "checkpoints" / "seed_777-779", 2, half)
+    run.run(small(), folder)
+    assert_equal_runs(folder, whole)
+
+
+def test_no_room_for_one_seed_is_one_line(tmp_path, monkeypatch):
+    out_of_memory_above(0, monkeypatch)
+    with pytest.raises(RunError, match="one seed does not fit the device's memory; lower"):
+        run.run(small(), tmp_path / "run")
+
+
+def test_another_failure_of_the_device_is_not_taken_for_that(tmp_path, monkeypatch):
+    def train_epoch(*_):
+        raise jax.errors.JaxRuntimeError("INTERNAL: something else")
+
+    monkeypatch.setattr(replicas, "train_epoch", train_epoch)
+    with pytest.raises(jax.errors.JaxRuntimeError, match="something else"):
+        run.run(small(), tmp_path / "run")
+
+
+# --- several processes -------------------------------------------------------------------------
+
+
+def start(folder, number, **fields):
+    """Starts so many processes of four devices each, on this machine."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    flags = [f"--config.{name}={value}" for name, value in (SMALL | fields).items()]
+    devices = "--xla_force_host_platform_device_count=4 --xla_backend_optimization_level=0"
+    environment = {**os.environ, "XLA_FLAGS": devices, "JAX_PLATFORMS": "cpu"}
+    command = [sys.executable, "-m", "mvae_jax.main", "--config=configs/digits.py:vae,3", *flags]
+    command += [f"--workdir={folder}", "--distributed", f"--coordinator={address}"]
+    return [
+        subprocess.Popen(
+            [*command, f"--num_processes={number}", f"--process_id={process}"],
+            cwd=ROOT,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for process in range(number)
+    ]
+
+
+def finish(processes):
+    """Returns what each printed, and its exit status."""
+    said = [process.communicate(timeout=200)[0] for process in processes]
+    return said, [process.returncode for process in processes]
+
+
+def test_two_processes_share_the_seeds_and_a_killed_one_is_resumed(whole, tmp_path):
+    folder = tmp_path / "run"
+    long = {"num_epochs": 150, "checkpoint_every": 10}
+    processes = start(folder, 2, **long)
+    deadline = time.monotonic() + 120
+    while not list(folder.glob("checkpoints/seed_780-781/*/")):
+        assert time.monotonic() < deadline, finish(processes)
+        assert all(process.poll() is None for process in processes), finish(processes)
+        time.sleep(0.05)
+    processes[1].kill()
+    processes[0].send_signal(signal.SIGTERM)
+    while (folder / ".lock").read_text():  # it saves, then waits half a minute for the dead one
+        assert time.monotonic() < deadline, finish(processes)
+        time.sleep(0.05)
+    processes[0].kill()
+    finish(processes)
+    assert not (folder / "embeddings" / "seed_781.npz").exists()
+
+    said, statuses = finish(start(folder, 2, **long))
+    assert statuses == [0, 0], said
+    assert "wrote" in said[0]
+    assert "wrote" not in said[1]
+    # Every seed once, every epoch once, and process 0 has all the logs.
+    assert epochs(folder) == [(s, e) for s in range(777, 782) for e in range(1, 151)]
+    checkpoints = sorted(path.name for path in (folder / "checkpoints").iterdir())
+    assert checkpoints == ["seed_777-779", "seed_780-781"]
+
+    alone = tmp_path / "alone"
+    run.run(small(**long), alone)
+    assert epochs(alone) == epochs(folder)
+    found, wanted = arrays(folder), arrays(alone)
+    assert found.keys() == wanted.keys()
+    for path, file in wanted.items():
+        if path.startswith("model"):
+            for name, array in file.items():
+                np.testing.assert_allclose(found[path][name], array, rtol=0.02, atol=2e-3)
