@@ -1,14 +1,19 @@
 """Reports on run folders: python -m mvae_jax.report PATH... [--out DIR] [--no-figures]
 
---samples=FILE adds the paper's Figure 1, --document=FILE writes the page that REPRODUCTION.md is.
+--samples=FILE adds the paper's Figure 1, --document=FILE writes the page that REPRODUCTION.md is;
+--watch writes nothing and shows which runs are done, running or failed, and how long is left.
 """
 
 import argparse
+import contextlib
 import os
 import sys
 from pathlib import Path
 
 from mvae_jax.report.render import render
+from mvae_jax.report.watch import watch
+
+WATCH_SECONDS = 5
 
 
 def main() -> None:
@@ -23,10 +28,15 @@ def main() -> None:
     parser.add_argument(
         "--document", type=Path, help="writes all of it as one Markdown file, with the errata"
     )
+    parser.add_argument("--watch", action="store_true", help="show how far the runs are")
     args = parser.parse_args()
     for path in args.path:
         if not path.is_dir():
             parser.exit(2, f"error: path: got '{path}', which is no folder\n")
+    if args.watch:
+        with contextlib.suppress(KeyboardInterrupt):
+            watch(args.path, WATCH_SECONDS)
+        return
     if args.out is None and len(args.path) > 1:
         parser.exit(2, "error: --out: needed where there is more than one PATH\n")
     out = args.out or args.path[0] / "report"

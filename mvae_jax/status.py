@@ -1,0 +1,77 @@
+"""How far a run is, told from its folder alone: over a shared file system, without a server."""
+
+import math
+import statistics
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+from mvae_jax import run_folder
+
+# Of Status.state; `unscored` lacks metrics.json, `failed` has seeds that diverged.
+STATES = ("waiting", "running", "stopped", "unscored", "failed", "done")
+ALIVE_SECONDS = 120  # a run that has not written for so long, nor for five epochs, has stopped
+TAIL_BYTES = 1 << 14  # of a log: the last epoch of a few dozen seeds
+
+
+class Status(NamedTuple):
+    """How far a run is.
+
+    state:        one of STATES
+    done, planned: replicates that are trained to the last epoch, of those asked for
+    epoch:        the last one that was logged, of num_epochs
+    elbo:         mean over the seeds in that epoch, nats per example; NaN before the first
+    seconds_left: what the seeds in training will need; NaN where none trains
+    """
+
+    state: str
+    done: int = 0
+    planned: int = 0
+    epoch: int = 0
+    num_epochs: int = 0
+    elbo: float = math.nan
+    seconds_left: float = math.nan
+
+
+def of(folder: Path) -> Status:
+    """Returns how far a run is; raises RunFolderError where its files are not what they should."""
+    if not (folder / "config.json").is_file():
+        return Status("waiting")
+    config = run_folder.read_config(folder)
+    num_epochs, planned = config.get("num_epochs", 0), len(run_folder.planned_replicates(config))
+    replicates = run_folder.read_manifest(folder)["replicates"].values()
+    ended = [r for r in replicates if r.get("epoch", num_epochs) == num_epochs]
+    epoch, elbo = _last_epoch(folder)
+    found = Status("stopped", len(ended), planned, epoch, num_epochs, elbo)
+    if len(ended) >= planned:
+        scored = (folder / "metrics.json").is_file()
+        failed = any("failed" in replicate for replicate in ended)
+        return found._replace(state="failed" if failed else "done" if scored else "unscored")
+    times = run_folder.read_lines(folder / "timing.jsonl", TAIL_BYTES)
+    laps = [line["seconds"] for line in times if line.get("event") == "epoch"]
+    lap = statistics.median(laps) if laps else math.nan
+    if _is_alive(folder, lap):
+        return found._replace(state="running", seconds_left=lap * (num_epochs - epoch))
+    return found
+
+
+def _last_epoch(folder: Path) -> tuple[int, float]:
+    lines = list(run_folder.read_lines(folder / "metrics.jsonl", TAIL_BYTES))
+    lines = [line for line in lines if line.get("elbo") is not None]
+    if not lines:
+        return 0, math.nan
+    epoch = lines[-1]["epoch"]
+    return epoch, statistics.fmean(line["elbo"] for line in lines if line["epoch"] == epoch)
+
+
+def _is_alive(folder: Path, lap: float) -> bool:
+    """Returns whether somebody holds the folder and has written lately.
+
+    What a killed process leaves in .lock tells nothing, and to try the lock would hinder the next.
+    """
+    lock = folder / ".lock"
+    if not lock.is_file() or not lock.read_text():
+        return False
+    files = [path for path in (lock, folder / "timing.jsonl") if path.is_file()]
+    silent = time.time() - max(path.stat().st_mtime for path in files)
+    return silent < max(ALIVE_SECONDS, 5 * lap if lap > 0 else 0)
