@@ -1,0 +1,357 @@
+"""Runs a grid of configurations on this machine: each a process of its own, on a device of its own.
+
+    python launch/sweep.py --dataset=mnist_basic,cifar10 --model=vae,mvae --latent=2,4,16 \\
+        --num_seeds=10 --root=runs [--data_dir=DIR] [--config.FIELD=VALUE ...]
+
+The grid is written to ROOT/sweep.jsonl: a line per configuration, with its run folder below ROOT,
+its command and what it costs relative to the others. Whatever runs commands can execute it; this
+does on one machine, `launch/slurm.py` on a cluster. Called again, it runs what is not finished,
+and with more --num_seeds the new seeds alone.
+
+Exit status 0: everything is there, 1: a run failed or its folder holds another configuration,
+2: usage, 130: interrupted; the same command goes on.
+"""
+
+import argparse
+import contextlib
+import itertools
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from absl import flags
+from ml_collections import config_flags
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from mvae_jax import config as config_lib
+from mvae_jax import datasets, files, run_folder, status
+from mvae_jax import workdir as workdir_lib
+from mvae_jax.config import ConfigError
+from mvae_jax.report.watch import duration
+from mvae_jax.workdir import Workdir
+
+LOCKED = 3  # main's exit status where another process is training
+TAIL_LINES = 15  # of a failed run's log
+# Training examples of the release protocol and pixels, for the order of the runs alone.
+SIZES = {
+    **dict.fromkeys(("cifar10", "cifar100"), (48_000, 3072)),
+    "fashion_mnist": (56_000, 784),
+    "frey_face": (1_572, 560),
+    "digits": (1_437, 64),
+}
+USUAL_SIZE = (49_600, 784)
+
+
+class Entry(NamedTuple):
+    """One configuration of the grid: a line of sweep.jsonl.
+
+    workdir: the run folder, as seen from that of sweep.jsonl
+    cost:    of the training, in multiplications, about
+    """
+
+    workdir: str
+    command: list[str]
+    cost: float
+
+
+class Slot(NamedTuple):
+    """A share of the machine that one run at a time has to itself."""
+
+    environment: dict[str, str]
+    cores: set[int]
+
+
+def main() -> None:
+    """Expands the grid, writes it and runs it."""
+    args, passed = parse()
+    try:
+        entries = expand(args, passed)
+    except (ConfigError, datasets.DataError) as error:
+        config_lib.exit_with(error)
+    lines = "".join(json.dumps(entry._asdict()) + "\n" for entry in entries)
+    if args.dry_run:
+        print(lines, end="")
+        return
+    args.root.mkdir(parents=True, exist_ok=True)
+    files.write_text(args.root / "sweep.jsonl", lines)
+    if args.manifest_only:
+        print(f"{args.root / 'sweep.jsonl'}: {len(entries)} runs")
+        return
+    missing, differing = sort_out(args.root, entries, args.overwrite)
+    for workdir, reason in differing:
+        print(f"{workdir}: {reason}", file=sys.stderr)
+    returned = execute(missing, len(entries), len(differing), args.root, slots(args.jobs))
+    sys.exit(returned or int(bool(differing)))
+
+
+def parse() -> tuple[argparse.Namespace, list[str]]:
+    """Returns the sweep's own arguments, and the flags to be passed to every run."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--dataset", type=_list, required=True, help="configs' names or paths")
+    parser.add_argument("--model", type=_list, default=list(config_lib.MODELS))
+    parser.add_argument("--latent", type=_list, required=True)
+    parser.add_argument("--protocol", type=_list, default=["release"])
+    parser.add_argument("--num_seeds", type=int, default=None)
+    parser.add_argument("--root", type=Path, default=Path("runs"))
+    parser.add_argument("--order", choices=("cheapest", "longest"), default="cheapest")
+    parser.add_argument("--jobs", type=int, help="runs at a time; by default a GPU or a core each")
+    parser.add_argument("--overwrite", action="store_true", help="move differing runs aside")
+    parser.add_argument("--manifest_only", action="store_true", help="write the grid, run nothing")
+    parser.add_argument("--dry_run", action="store_true", help="print the grid and do nothing")
+    args, passed = parser.parse_known_args()
+    for flag in passed:
+        if not flag.startswith(("--config.", "--data_dir=")):
+            parser.error(f"got {flag!r}; to every run --config.FIELD=VALUE and --data_dir=DIR pass")
+    if args.num_seeds is not None:
+        passed.append(f"--config.num_seeds={args.num_seeds}")
+    if args.jobs is not None and args.jobs < 1:
+        parser.error(f"--jobs: got {args.jobs}; allowed: an integer above 0")
+    return args, passed
+
+
+def expand(args: argparse.Namespace, passed: list[str]) -> list[Entry]:
+    """Returns the grid in the order asked for; raises ConfigError at the first that cannot be."""
+    grid = itertools.product(args.dataset, args.protocol, args.latent, args.model)
+    entries = [entry(args, passed, *choice) for choice in grid]
+    return sorted(entries, key=lambda e: e.cost, reverse=args.order == "longest")
+
+
+def read(manifest: Path) -> list[Entry]:
+    """Returns what a sweep.jsonl lists; raises ValueError where a line is none of its own."""
+    try:
+        return [Entry(**json.loads(line)) for line in manifest.read_text().splitlines()]
+    except (TypeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{manifest}: no sweep.jsonl ({error}); write it anew") from error
+
+
+def entry(
+    args: argparse.Namespace,
+    passed: list[str],
+    dataset: str,
+    protocol: str,
+    latent: str,
+    model: str,
+) -> Entry:
+    """Returns one configuration's entry, checked as its own command line would be."""
+    file = dataset if dataset.endswith(".py") else f"configs/{dataset}.py"
+    command = [f"--config={file}:{model},{latent},{protocol}", *passed]
+    config = resolve(command)
+    below = config_lib.default_workdir(config).relative_to("runs")
+    workdir = args.root.absolute() / below
+    start = [sys.executable, "-m", "mvae_jax.main"]
+    return Entry(str(below), [*start, *command, f"--workdir={workdir}"], cost(config))
+
+
+def resolve(command: list[str]) -> Any:
+    """Returns the configuration that a command line asks for; raises ConfigError."""
+    values, argv = flags.FlagValues(), ["sweep", *command]
+    config_flags.DEFINE_config_file("config", None, flag_values=values, sys_argv=argv)
+    flags.DEFINE_string("data_dir", None, "", flag_values=values)
+    config_lib.parse(argv, values)
+    config = config_lib.validate(values["config"].value)
+    return config_lib.replace(config, source=datasets.find_source(config))
+
+
+def cost(config: Any) -> float:
+    """Returns the multiplications of the training, about; an order, not a time."""
+    examples, pixels = SIZES.get(config.dataset, USUAL_SIZE)
+    hidden, latent = config.hidden_size, config.latent_size
+    per_example = hidden * (2 * pixels + 3 * latent + 2 * (config.num_hidden_layers - 1) * hidden)
+    if config.model == "mvae":
+        per_example += 2 * latent**2 + 3 * latent**3 / config.batch_size
+    return 3.0 * per_example * examples * config.num_epochs * config.num_seeds
+
+
+def sort_out(
+    root: Path, entries: list[Entry], overwrite: bool
+) -> tuple[list[Entry], list[tuple[str, str]]]:
+    """Returns the entries to run, and (folder, reason) of those whose folder is another run's.
+
+    overwrite: move such a folder aside, and run its entry
+    """
+    missing, differing = [], []
+    for e in entries:
+        try:
+            if not is_complete(e, root / e.workdir):
+                missing.append(e)
+        except (ConfigError, workdir_lib.RunError, run_folder.RunFolderError) as error:
+            if overwrite and (root / e.workdir / "config.json").is_file():
+                workdir_lib.move_aside(root / e.workdir)
+                missing.append(e)
+            else:
+                differing.append((e.workdir, str(error)))
+    return missing, differing
+
+
+def is_complete(entry: Entry, path: Path) -> bool:
+    """Returns whether a run has all its seeds and scores; raises ConfigError if it is another."""
+    config = resolve([flag for flag in entry.command[3:] if not flag.startswith("--workdir=")])
+    config = workdir_lib.settle(config, path)
+    if not (path / "metrics.json").is_file():
+        return False
+    return not workdir_lib.cohorts(Workdir(path), config)
+
+
+def slots(jobs: int | None) -> list[Slot]:
+    """Returns as many shares of the machine as there are jobs: GPUs, else cores, dealt in turn."""
+    cores = sorted(os.sched_getaffinity(0))
+    gpus = find_gpus()
+    number = jobs or len(gpus) or len(cores)
+    shares = []
+    for job in range(number):
+        environment = {"CUDA_VISIBLE_DEVICES": gpus[job % len(gpus)]} if gpus else {}
+        mine = set(cores) if gpus else set(cores[job % len(cores) :: number])
+        shares.append(Slot(environment, mine))
+    return shares
+
+
+def find_gpus() -> list[str]:
+    """Returns the GPUs that this process may use, by the names that CUDA knows them by."""
+    if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
+        return [name for name in visible.split(",") if name]
+    try:
+        listed = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True)
+    except OSError:
+        return []
+    return (
+        [str(n) for n, _ in enumerate(listed.stdout.splitlines())] if not listed.returncode else []
+    )
+
+
+class Sweep:
+    """The state that the slots' threads share."""
+
+    def __init__(self, entries: list[Entry], root: Path) -> None:
+        self.root = root
+        self.waiting: queue.SimpleQueue[Entry] = queue.SimpleQueue()
+        for e in entries:
+            self.waiting.put(e)
+        self.running: dict[str, subprocess.Popen[bytes]] = {}
+        self.ended: queue.SimpleQueue[tuple[Entry, int]] = queue.SimpleQueue()
+        self.stopped = False
+
+    def log(self, entry: Entry) -> Path:
+        """The file that a run's output goes to."""
+        return self.root / "logs" / f"{entry.workdir}.txt"
+
+    def work(self, slot: Slot) -> None:
+        """Runs one entry after the other until none is left."""
+        while not self.stopped:
+            try:
+                e = self.waiting.get_nowait()
+            except queue.Empty:
+                return
+            log = self.log(e)
+            log.parent.mkdir(parents=True, exist_ok=True)
+            with log.open("wb") as file:
+                process = subprocess.Popen(
+                    e.command,
+                    stdout=file,
+                    stderr=subprocess.STDOUT,
+                    stdin=subprocess.DEVNULL,
+                    env=os.environ | slot.environment,
+                    start_new_session=True,  # a Ctrl-C comes from here, once
+                )
+            os.sched_setaffinity(process.pid, slot.cores)  # before it has started any thread
+            self.running[e.workdir] = process
+            returned = process.wait()
+            self.running.pop(e.workdir)
+            self.ended.put((e, returned))
+
+    def stop(self, *_: Any) -> None:
+        """Starts nothing more and lets the running ones save and end."""
+        self.stopped = True
+        for process in list(self.running.values()):
+            with contextlib.suppress(ProcessLookupError):
+                process.send_signal(signal.SIGINT)
+
+
+def execute(
+    entries: list[Entry], total: int, num_differing: int, root: Path, shares: list[Slot]
+) -> int:
+    """Runs the entries, shows how they and those that are done go, returns the exit status."""
+    sweep = Sweep(entries, root)
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, sweep.stop)
+    threads = [threading.Thread(target=sweep.work, args=(slot,)) for slot in shares]
+    console = Console(stderr=True)
+    done, failed, held = total - len(entries) - num_differing, 0, 0
+    with display(console, sweep, total) as show:
+        for thread in threads:
+            thread.start()
+        while any(thread.is_alive() for thread in threads) or not sweep.ended.empty():
+            show(done)
+            try:
+                e, returned = sweep.ended.get(timeout=0.5)
+            except queue.Empty:
+                continue
+            done += returned == 0
+            held += returned == LOCKED
+            if returned == LOCKED:
+                console.print(f"{e.workdir}: another process is training there")
+            elif returned == 0:
+                if not console.is_terminal:
+                    console.print(f"{e.workdir}: done, {done} of {total}")
+            elif not sweep.stopped:
+                failed += 1
+                tail = sweep.log(e).read_text(errors="replace").splitlines()[-TAIL_LINES:]
+                console.print(f"{e.workdir}: failed (exit status {returned}):", *tail, sep="\n  ")
+        show(done)
+    held_by_others = f", {held} held by other processes" if held else ""
+    console.print(f"{done} of {total} runs are complete, {failed} failed{held_by_others}")
+    return 130 if sweep.stopped else int(failed > 0)
+
+
+@contextlib.contextmanager
+def display(console: Console, sweep: Sweep, total: int) -> Iterator[Any]:
+    """Yields the function that shows the running runs and how many are done."""
+    if not console.is_terminal:
+        yield lambda done: None
+        return
+    columns = (TextColumn("all runs"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    bar = Progress(*columns)
+    task = bar.add_task("", total=total)
+    with Live(console=console, auto_refresh=False) as live:
+
+        def show(done: int) -> None:
+            bar.update(task, completed=done)
+            live.update(Group(table(sweep), bar), refresh=True)
+
+        yield show
+
+
+def table(sweep: Sweep) -> Table:
+    """Returns a line per running run."""
+    lines = Table(box=None)
+    for name in ("run", "epoch", "ELBO, nats", "left"):
+        lines.add_column(name, justify="left" if name == "run" else "right")
+    for workdir in sorted(sweep.running):
+        with contextlib.suppress(run_folder.RunFolderError):
+            found = status.of(sweep.root / workdir)
+            lines.add_row(
+                workdir,
+                f"{found.epoch}/{found.num_epochs}",
+                f"{found.elbo:.2f}",
+                duration(found.seconds_left),
+            )
+    return lines
+
+
+def _list(text: str) -> list[str]:
+    return [part for part in text.split(",") if part]
+
+
+if __name__ == "__main__":
+    main()
