@@ -1,0 +1,135 @@
+"""Sweeps on a real SLURM of one node: arrays, a failing task, preemption, what is missing."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from mvae_jax import status
+from tests import slurm_cluster
+from tests.conftest import ROOT
+
+FLAGS = ("--dataset=digits", "--num_seeds=1", "--config.hidden_size=8", "--config.iwae_samples=0")
+FLAGS += ("--config.batch_size=500",)
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    if reason := slurm_cluster.missing():
+        pytest.skip(reason)
+    with slurm_cluster.cluster(tmp_path_factory.mktemp("slurm")) as environment:
+        yield environment | {"JAX_PLATFORMS": "cpu"}
+
+
+def python(environment, *arguments):
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def manifest(environment, root, *flags):
+    """Writes a sweep and returns its path."""
+    returned, _, err = python(
+        environment, "launch/sweep.py", *FLAGS, f"--root={root}", "--manifest_only", *flags
+    )
+    assert returned == 0, err
+    return str(root / "sweep.jsonl")
+
+
+def run_folder(root, name):
+    return root / "digits" / "release" / name
+
+
+def wait_until(condition, seconds, explain):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, explain()
+        time.sleep(0.2)
+
+
+def test_arrays_a_failing_task_and_a_second_call(cluster, tmp_path):
+    """Five runs in arrays of four; one cannot run, and is all that is submitted again."""
+    flags = ("--latent=1,2,3,4,5", "--model=vae", "--config.num_epochs=2")
+    path = Path(manifest(cluster, tmp_path, *flags))
+    good = path.read_text()
+    lines = [json.loads(line) for line in good.splitlines()]
+    lines[1]["command"].append("--config.batch_size=2000")  # more than there are images
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    returned, out, _ = python(cluster, "launch/slurm.py", path, "--follow", "--partition=low")
+    assert returned == 1
+    assert "5 runs: 5 submitted, 0 queued before" in out
+    assert "4 of 5 runs are complete" in out
+    assert f"{lines[1]['workdir']}: missing" in out
+    scripts = [script.read_text() for script in sorted((tmp_path / "slurm").glob("*.sh"))]
+    assert ["--array=0-3\n" in scripts[0], "--array=0-0\n" in scripts[1]] == [True, True]
+    states = [status.of(tmp_path / line["workdir"]).state for line in lines]
+    assert states == ["done", "waiting", "done", "done", "done"]
+    logs = [log.read_text() for log in (tmp_path / "logs").glob("slurm-*_1.txt")]
+    assert any("config.batch_size: got 2000; allowed: 1 to the 1438" in log for log in logs)
+
+    path.write_text(good)
+    returned, out, err = python(cluster, "launch/slurm.py", path, "--follow")
+    assert "5 runs: 1 submitted, 0 queued before" in out
+    assert returned == 0, err
+
+
+def test_a_preempted_run_saves_is_queued_again_and_resumes(cluster, tmp_path):
+    """A job of higher priority takes the node; the run ends with the epochs of one that was not."""
+    epochs = 1000
+    path = manifest(cluster, tmp_path, "--latent=2", "--model=vae", f"--config.num_epochs={epochs}")
+    options = ("--cpus_per_task=2", "--partition=low", "--time=1:00:00")
+    _, out, err = python(cluster, "launch/slurm.py", path, *options)
+    assert "1 runs: 1 submitted" in out, err
+    _, out, err = python(cluster, "launch/slurm.py", path, *options)
+    assert "1 runs: 0 submitted, 1 queued before" in out, err
+
+    folder = run_folder(tmp_path, "vae-z2")
+
+    def explain():
+        logs = [p.read_text() for p in (tmp_path / "logs").glob("*.txt")]
+        return "\n".join([*logs, slurm_cluster.call(["squeue"], cluster)])
+
+    wait_until(lambda: status.of(folder).epoch > 20, 60, explain)
+    sbatch = ["sbatch", "--partition=high", "--cpus-per-task=2", "--wrap=sleep 1"]
+    slurm_cluster.call([*sbatch, "--output=/dev/null"], cluster)
+    log = next((tmp_path / "logs").glob("slurm-*.txt"))
+    wait_until(lambda: "the same command resumes there" in log.read_text(), 60, explain)
+    saved = [int(p.name) for p in folder.glob("checkpoints/*/[0-9]*")]
+    assert len(saved) == 1
+    wait_until(lambda: status.of(folder).state == "done", 150, explain)
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["epoch"] for line in lines] == list(range(1, epochs + 1))
+    starts = [json.loads(line) for line in (folder / "timing.jsonl").read_text().splitlines()]
+    assert sum(line["event"] == "data" for line in starts) == 2
+
+
+def test_a_cancelled_job_does_not_come_back(cluster, tmp_path):
+    path = manifest(cluster, tmp_path, "--latent=2", "--model=vae", "--config.num_epochs=100000")
+    python(cluster, "launch/slurm.py", path)
+    folder = run_folder(tmp_path, "vae-z2")
+    wait_until(lambda: status.of(folder).epoch > 5, 60, lambda: "it does not start")
+    slurm_cluster.call(["scancel", "--user=root"], cluster)
+    squeue = ["squeue", "--noheader"]
+    wait_until(lambda: not slurm_cluster.call(squeue, cluster).strip(), 60, lambda: "it is queued")
+    assert status.of(folder).state == "stopped"
+
+
+def test_without_slurm_there_is_one_line(tmp_path):
+    path = tmp_path / "sweep.jsonl"
+    path.write_text("")
+    (tmp_path / "slurm").mkdir()
+    (tmp_path / "slurm" / "jobs.jsonl").write_text("")
+    environment = os.environ | {"PATH": str(tmp_path)}
+    returned, _, err = python(environment, "launch/slurm.py", str(path))
+    assert returned == 2
+    assert err.startswith("error: squeue: not found")
