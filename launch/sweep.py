@@ -145,7 +145,9 @@ def entry(
     model: str,
 ) -> Entry:
     """Returns one configuration's entry, checked as its own command line would be."""
-    file = dataset if dataset.endswith(".py") else f"configs/{dataset}.py"
+    file = f"configs/{dataset}.py"
+    if dataset.endswith(".py"):  # absolute, since the command may be run from another folder
+        file = str(Path(dataset).absolute()) if Path(dataset).is_file() else dataset
     command = [f"--config={file}:{model},{latent},{protocol}", *passed]
     config = resolve(command)
     below = config_lib.default_workdir(config).relative_to("runs")
