@@ -10,6 +10,7 @@ os.environ["XLA_FLAGS"] = (
 )
 
 import jax
+import numpy as np
 import pytest
 from jaxtyping import install_import_hook
 from ml_collections import FrozenConfigDict
@@ -27,6 +28,16 @@ ROOT = Path(__file__).parent.parent
 
 # Public data sets for tests on real bytes; such tests skip where the folder is absent.
 SHARED_DATA = ROOT.parent / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory):
+    """The flags of runs that take a moment, on the data set `tiny`: few, small, without labels."""
+    path = tmp_path_factory.mktemp("data") / "tiny.npz"
+    images = np.random.default_rng(0).integers(0, 256, (120, 4, 4), dtype=np.uint8)
+    np.savez(path, images=images)
+    fields = {"dataset": path, "hidden_size": 8, "batch_size": 20, "iwae_samples": 0}
+    return [f"--config.{field}={value}" for field, value in fields.items()]
 
 
 @pytest.fixture

@@ -5,16 +5,12 @@ import os
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
 from mvae_jax import status
 from tests import slurm_cluster
 from tests.conftest import ROOT
-
-FLAGS = ("--dataset=digits", "--num_seeds=1", "--config.hidden_size=8", "--config.iwae_samples=0")
-FLAGS += ("--config.batch_size=500",)
 
 
 @pytest.fixture(scope="module")
@@ -37,17 +33,22 @@ def python(environment, *arguments):
     return done.returncode, done.stdout, done.stderr
 
 
-def manifest(environment, root, *flags):
-    """Writes a sweep and returns its path."""
-    returned, _, err = python(
-        environment, "launch/sweep.py", *FLAGS, f"--root={root}", "--manifest_only", *flags
-    )
-    assert returned == 0, err
-    return str(root / "sweep.jsonl")
+@pytest.fixture
+def manifest(cluster, tiny, tmp_path):
+    """Returns a function: *flags -> the path of a sweep's manifest."""
+
+    def manifest(*flags):
+        flags = ("--dataset=digits", "--model=vae", "--num_seeds=1", *tiny, *flags)
+        command = ("launch/sweep.py", f"--root={tmp_path}", "--manifest_only", *flags)
+        returned, _, err = python(cluster, *command)
+        assert returned == 0, err
+        return tmp_path / "sweep.jsonl"
+
+    return manifest
 
 
 def run_folder(root, name):
-    return root / "digits" / "release" / name
+    return root / "tiny" / "release" / name
 
 
 def wait_until(condition, seconds, explain):
@@ -57,10 +58,9 @@ def wait_until(condition, seconds, explain):
         time.sleep(0.2)
 
 
-def test_arrays_a_failing_task_and_a_second_call(cluster, tmp_path):
+def test_arrays_a_failing_task_and_a_second_call(cluster, manifest, tmp_path):
     """Five runs in arrays of four; one cannot run, and is all that is submitted again."""
-    flags = ("--latent=1,2,3,4,5", "--model=vae", "--config.num_epochs=2")
-    path = Path(manifest(cluster, tmp_path, *flags))
+    path = manifest("--latent=1,2,3,4,5", "--config.num_epochs=2")
     good = path.read_text()
     lines = [json.loads(line) for line in good.splitlines()]
     lines[1]["command"].append("--config.batch_size=2000")  # more than there are images
@@ -75,7 +75,7 @@ def test_arrays_a_failing_task_and_a_second_call(cluster, tmp_path):
     states = [status.of(tmp_path / line["workdir"]).state for line in lines]
     assert states == ["done", "waiting", "done", "done", "done"]
     logs = [log.read_text() for log in (tmp_path / "logs").glob("slurm-*_1.txt")]
-    assert any("config.batch_size: got 2000; allowed: 1 to the 1438" in log for log in logs)
+    assert any("config.batch_size: got 2000; allowed: 1 to the 96" in log for log in logs)
 
     path.write_text(good)
     returned, out, err = python(cluster, "launch/slurm.py", path, "--follow")
@@ -83,10 +83,10 @@ def test_arrays_a_failing_task_and_a_second_call(cluster, tmp_path):
     assert returned == 0, err
 
 
-def test_a_preempted_run_saves_is_queued_again_and_resumes(cluster, tmp_path):
+def test_a_preempted_run_saves_is_queued_again_and_resumes(cluster, manifest, tmp_path):
     """A job of higher priority takes the node; the run ends with the epochs of one that was not."""
-    epochs = 1000
-    path = manifest(cluster, tmp_path, "--latent=2", "--model=vae", f"--config.num_epochs={epochs}")
+    epochs = 3000
+    path = manifest("--latent=2", f"--config.num_epochs={epochs}")
     options = ("--cpus_per_task=2", "--partition=low", "--time=1:00:00")
     _, out, err = python(cluster, "launch/slurm.py", path, *options)
     assert "1 runs: 1 submitted" in out, err
@@ -113,8 +113,8 @@ def test_a_preempted_run_saves_is_queued_again_and_resumes(cluster, tmp_path):
     assert sum(line["event"] == "data" for line in starts) == 2
 
 
-def test_a_cancelled_job_does_not_come_back(cluster, tmp_path):
-    path = manifest(cluster, tmp_path, "--latent=2", "--model=vae", "--config.num_epochs=100000")
+def test_a_cancelled_job_does_not_come_back(cluster, manifest, tmp_path):
+    path = manifest("--latent=2", "--config.num_epochs=100000")
     python(cluster, "launch/slurm.py", path)
     folder = run_folder(tmp_path, "vae-z2")
     wait_until(lambda: status.of(folder).epoch > 5, 60, lambda: "it does not start")
