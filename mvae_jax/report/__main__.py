@@ -1,7 +1,9 @@
 """Reports on run folders: python -m mvae_jax.report PATH... [--out DIR] [--no-figures]
 
 --samples=FILE adds the paper's Figure 1, --document=FILE writes the page that REPRODUCTION.md is;
---watch writes nothing and shows which runs are done, running or failed, and how long is left.
+--watch shows which runs are done, running or failed, and how long is left; --tensorboard=DIR writes
+the training curves as event files, and with --watch goes on doing so. Both read logs alone: nothing
+is scored and no report is written.
 """
 
 import argparse
@@ -10,6 +12,7 @@ import os
 import sys
 from pathlib import Path
 
+from mvae_jax.report import tensorboard
 from mvae_jax.report.render import render
 from mvae_jax.report.watch import watch
 
@@ -29,13 +32,13 @@ def main() -> None:
         "--document", type=Path, help="writes all of it as one Markdown file, with the errata"
     )
     parser.add_argument("--watch", action="store_true", help="show how far the runs are")
+    parser.add_argument("--tensorboard", type=Path, metavar="DIR", help="write event files there")
     args = parser.parse_args()
     for path in args.path:
         if not path.is_dir():
             parser.exit(2, f"error: path: got '{path}', which is no folder\n")
-    if args.watch:
-        with contextlib.suppress(KeyboardInterrupt):
-            watch(args.path, WATCH_SECONDS)
+    if args.watch or args.tensorboard:
+        _follow(parser, args)
         return
     if args.out is None and len(args.path) > 1:
         parser.exit(2, "error: --out: needed where there is more than one PATH\n")
@@ -51,6 +54,23 @@ def main() -> None:
     except OSError as error:  # what is read is checked: this is of what is written
         parser.exit(1, f"error: --out: {error}\n")
     sys.exit(0 if complete else 1)
+
+
+def _follow(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """Does what --watch and --tensorboard ask for."""
+
+    def nothing() -> None:
+        pass
+
+    try:
+        events = tensorboard.EventFiles(args.path, args.tensorboard) if args.tensorboard else None
+    except ImportError:
+        parser.exit(2, "error: --tensorboard: there is no tensorboard; pip install tensorboard\n")
+    update = events.update if events else nothing
+    with contextlib.suppress(KeyboardInterrupt):
+        update()
+        if args.watch:
+            watch(args.path, WATCH_SECONDS, also=update)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import datetime
 import json
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from rich.console import Console, Group, RenderableType
@@ -20,8 +20,11 @@ MOST_LINES = 40
 PLAIN_WIDTH = 200  # of what is no terminal
 
 
-def watch(paths: list[Path], every: float) -> None:
-    """Shows the runs below the paths until none is waiting or running; once, if no terminal."""
+def watch(paths: list[Path], every: float, also: Callable[[], None]) -> None:
+    """Shows the runs below the paths until none is waiting or running; once, if no terminal.
+
+    every: seconds between two looks; also: what is done after each
+    """
     console = Console()
     if not console.is_terminal:
         Console(width=PLAIN_WIDTH).print(picture(dict(look(paths))))
@@ -30,6 +33,7 @@ def watch(paths: list[Path], every: float) -> None:
         while True:
             found = dict(look(paths))
             live.update(picture(found), refresh=True)
+            also()
             if not {"waiting", "running"} & {run.state for run in found.values()}:
                 return
             time.sleep(every)

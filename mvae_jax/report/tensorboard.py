@@ -1,0 +1,63 @@
+"""`--tensorboard`: the training curves of metrics.jsonl as TensorBoard event files."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from mvae_jax import files, run_folder
+
+Line = dict[str, Any]  # of metrics.jsonl
+NOT_CURVES = ("seed", "epoch")
+
+
+class EventFiles:
+    """Event files below `out`, a folder per run and replicate, by their path below the root given.
+
+    Raises ImportError where there is no tensorboard.
+    """
+
+    def __init__(self, paths: Iterable[Path], out: Path) -> None:
+        from tensorboard.summary.writer import event_file_writer
+
+        self.writer = event_file_writer.EventFileWriter
+        self.paths, self.out = list(paths), out
+        self.epochs: dict[Path, int] = {}  # folder -> the last one that is written
+
+    def update(self) -> None:
+        """Writes the epochs that were logged since the last call; at the first, all of them."""
+        for path in self.paths:
+            for run in files.find_runs([path], holding=("config.json",)):
+                self._update_run(run, self.out / run.relative_to(path))
+
+    def _update_run(self, run: Path, out: Path) -> None:
+        by_replicate: dict[str, list[Line]] = {}
+        for line in run_folder.read_lines(run / "metrics.jsonl"):
+            if {"replicate", "epoch"} <= line.keys():
+                by_replicate.setdefault(line["replicate"], []).append(line)
+        for name, lines in by_replicate.items():
+            self._append(out / name, lines, (run / "metrics.jsonl").stat().st_mtime)
+
+    def _append(self, folder: Path, lines: list[Line], written_at: float) -> None:
+        from tensorboard.compat.proto import event_pb2, summary_pb2
+
+        if folder not in self.epochs:  # what an earlier call has left
+            for path in folder.glob("events.out.tfevents.*"):
+                path.unlink()
+        last = self.epochs.get(folder, 0)
+        lines = [line for line in lines if line["epoch"] > last]
+        if not lines:
+            return
+        writer = self.writer(str(folder))
+        for line in lines:
+            curves = {k: v for k, v in line.items() if k not in NOT_CURVES}
+            values = [
+                summary_pb2.Summary.Value(tag=tag, simple_value=value)
+                for tag, value in curves.items()
+                if isinstance(value, int | float)
+            ]
+            summary = summary_pb2.Summary(value=values)
+            writer.add_event(
+                event_pb2.Event(wall_time=written_at, step=line["epoch"], summary=summary)
+            )
+        writer.close()
+        self.epochs[folder] = lines[-1]["epoch"]
