@@ -65,7 +65,7 @@ def _follow(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     try:
         events = tensorboard.EventFiles(args.path, args.tensorboard) if args.tensorboard else None
     except ImportError:
-        parser.exit(2, "error: --tensorboard: there is no tensorboard; pip install tensorboard\n")
+        parser.exit(2, "error: --tensorboard: there is no tensorboardX; pip install tensorboardX\n")
     update = events.update if events else nothing
     with contextlib.suppress(KeyboardInterrupt):
         update()

@@ -13,13 +13,13 @@ NOT_CURVES = ("seed", "epoch")
 class EventFiles:
     """Event files below `out`, a folder per run and replicate, by their path below the root given.
 
-    Raises ImportError where there is no tensorboard.
+    Raises ImportError where there is no tensorboardX.
     """
 
     def __init__(self, paths: Iterable[Path], out: Path) -> None:
-        from tensorboard.summary.writer import event_file_writer
+        from tensorboardX import SummaryWriter
 
-        self.writer = event_file_writer.EventFileWriter
+        self.writer = SummaryWriter
         self.paths, self.out = list(paths), out
         self.epochs: dict[Path, int] = {}  # folder -> the last one that is written
 
@@ -38,8 +38,6 @@ class EventFiles:
             self._append(out / name, lines, (run / "metrics.jsonl").stat().st_mtime)
 
     def _append(self, folder: Path, lines: list[Line], written_at: float) -> None:
-        from tensorboard.compat.proto import event_pb2, summary_pb2
-
         if folder not in self.epochs:  # what an earlier call has left
             for path in folder.glob("events.out.tfevents.*"):
                 path.unlink()
@@ -47,17 +45,10 @@ class EventFiles:
         lines = [line for line in lines if line["epoch"] > last]
         if not lines:
             return
-        writer = self.writer(str(folder))
-        for line in lines:
-            curves = {k: v for k, v in line.items() if k not in NOT_CURVES}
-            values = [
-                summary_pb2.Summary.Value(tag=tag, simple_value=value)
-                for tag, value in curves.items()
-                if isinstance(value, int | float)
-            ]
-            summary = summary_pb2.Summary(value=values)
-            writer.add_event(
-                event_pb2.Event(wall_time=written_at, step=line["epoch"], summary=summary)
-            )
-        writer.close()
+        first = lines[0]["epoch"]  # in the name, which else is the same within a second
+        with self.writer(str(folder), filename_suffix=f".{first}") as writer:
+            for line in lines:
+                for tag, value in line.items():
+                    if tag not in NOT_CURVES and isinstance(value, int | float):
+                        writer.add_scalar(tag, value, line["epoch"], walltime=written_at)
         self.epochs[folder] = lines[-1]["epoch"]
