@@ -23,7 +23,7 @@ from typing import Any
 
 import sweep
 
-from mvae_jax import files
+from mvae_jax import files, run_folder
 
 DEFAULT_MAX_ARRAY_SIZE = 1001  # SLURM's own
 SCRIPT = """\
@@ -37,16 +37,17 @@ SCRIPT = """\
 {options}
 {setup}
 command=$(sed -n "$((SLURM_ARRAY_TASK_ID + 1))p" {commands})
-srun {srun}bash -c "exec {container}$command" &
+srun {srun}bash -c "exec $command" &
 trap 'kill -USR1 $!' USR1 TERM
 while true; do  # a trap ends `wait` before the run has ended
   wait $!
   status=$?
   kill -0 $! 2>/dev/null || break
 done
-# 130: the state is saved. A job that somebody cancelled does not come back.
+# 130: the state is saved; 138 and 143: the signal came before or after the training, and killed it.
+# A job that somebody cancelled does not come back.
 job=${{SLURM_ARRAY_JOB_ID}}_$SLURM_ARRAY_TASK_ID
-if [ $status = 130 ] && scontrol show job "$job" | grep -q JobState=RUNNING; then
+if [[ $status =~ ^1(30|38|43)$ ]] && scontrol show job "$job" | grep -q JobState=RUNNING; then
   scontrol requeue "$job"
   sleep 60  # until SLURM has ended this one
 fi
@@ -65,15 +66,16 @@ def main() -> None:
     args = parse()
     try:
         root, entries = args.manifest.parent, sweep.read(args.manifest)
-        missing, differing = sweep.sort_out(root, entries, overwrite=False)
-        for workdir, reason in differing:
+        missing, refused = sweep.sort_out(root, entries, overwrite=False)
+        for workdir, reason in refused:
             print(f"{workdir}: {reason}", file=sys.stderr)
         queued = find_queued(root)
         new = [e for e in missing if e.workdir not in queued]
         size = args.max_array_size or max_array_size()
         for start in range(0, len(new), size):
             submit(args, new[start : start + size], start // size)
-        print(f"{len(entries)} runs: {len(new)} submitted, {len(queued)} queued before")
+        done = "would be submitted" if args.dry_run else "submitted"
+        print(f"{len(entries)} runs: {len(new)} {done}, {len(queued)} queued before")
         if args.follow and not args.dry_run:
             sys.exit(follow(root, entries))
     except (SlurmError, OSError, ValueError) as error:
@@ -97,7 +99,14 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--max_array_size", type=int, help="by default what scontrol says")
     parser.add_argument("--follow", action="store_true", help="wait for the end, and tell")
     parser.add_argument("--dry_run", action="store_true", help="write the scripts, submit nothing")
-    return parser.parse_args()
+    args = parser.parse_args()
+    for name in ("tasks_per_run", "at_once", "save_seconds", "max_array_size"):
+        value = getattr(args, name)
+        if value is not None and value < 1:
+            parser.error(f"--{name}: got {value}; allowed: an integer above 0")
+    if not args.manifest.is_file():
+        parser.error(f"manifest: got '{args.manifest}', which is no file; sweep.py writes one")
+    return args
 
 
 def parse_error(error: Exception) -> None:
@@ -114,7 +123,8 @@ def submit(args: argparse.Namespace, entries: list[sweep.Entry], chunk: int) -> 
     (root / "logs").mkdir(exist_ok=True)
     name = f"{time.strftime('%Y%m%d-%H%M%S')}-{chunk}"
     distributed = ["--distributed"] if args.tasks_per_run > 1 else []
-    commands = [shlex.join([*e.command, *distributed]) for e in entries]
+    container = f"{args.container} " if args.container else ""
+    commands = [container + shlex.join([*e.command, *distributed]) for e in entries]
     files.write_text(folder / f"{name}.txt", "".join(f"{command}\n" for command in commands))
     files.write_text(folder / f"{name}.sh", script(args, len(entries), folder / f"{name}.txt"))
     if args.dry_run:
@@ -136,13 +146,13 @@ def script(args: argparse.Namespace, number: int, commands: Path) -> str:
     return SCRIPT.format(
         last=number - 1,
         at_once=f"%{args.at_once}" if args.at_once else "",
-        logs=shlex.quote(str(commands.parent.parent / "logs")),
+        logs=shlex.quote(str(commands.parent.parent / "logs")).replace("%", "%%"),
         seconds=args.save_seconds,
         options="\n".join(options),
         setup="\n".join([*modules, args.setup]),
         commands=shlex.quote(str(commands)),
-        srun=f"--ntasks={args.tasks_per_run} --kill-on-bad-exit=0 ",
-        container=f"{args.container} " if args.container else "",
+        srun=f"--ntasks={args.tasks_per_run} --kill-on-bad-exit=0 "
+        + (f"--cpus-per-task={args.cpus_per_task} " if args.cpus_per_task else ""),
     )
 
 
@@ -162,10 +172,9 @@ def max_array_size() -> int:
 def find_queued(root: Path) -> dict[str, str]:
     """Returns run folder -> state of the tasks that SLURM still has: PENDING, RUNNING, ..."""
     queued: dict[str, str] = {}
-    path = root / "slurm" / "jobs.jsonl"
-    if not path.is_file():
+    jobs = read_jobs(root)
+    if not jobs:
         return queued
-    jobs = {line["job"]: line["workdirs"] for line in map(json.loads, path.open())}
     # Of all jobs of the user: squeue fails where it is asked for one that has long ended.
     for line in slurm("squeue", "--me", "--noheader", "--array", "--format=%F %K %T").splitlines():
         job, task, state = line.split()
@@ -184,11 +193,40 @@ def follow(root: Path, entries: list[sweep.Entry]) -> int:
             print(f"{time.strftime('%H:%M:%S')} {said}", flush=True)
         before = states
         time.sleep(2)
-    missing, differing = sweep.sort_out(root, entries, overwrite=False)
-    print(f"{len(entries) - len(missing) - len(differing)} of {len(entries)} runs are complete")
+    missing, refused = sweep.sort_out(root, entries, overwrite=False)
+    print(f"{len(entries) - len(missing) - len(refused)} of {len(entries)} runs are complete")
+    ended = find_ended(root) if missing else {}
     for e in missing:
-        print(f"{e.workdir}: missing; see {root / 'logs'}; the same command submits it again")
-    return int(bool(missing or differing))
+        state = ended.get(e.workdir, "missing")
+        print(f"{e.workdir}: {state}; see {root / 'logs'}; the same command submits it again")
+    return int(bool(missing or refused))
+
+
+def find_ended(root: Path) -> dict[str, str]:
+    """Returns run folder -> how its last task ended, where SLURM keeps accounts of that."""
+    jobs = read_jobs(root)
+    command = [
+        "sacct",
+        "--allocations",
+        "--noheader",
+        "--parsable2",
+        "--format=JobID,State,ExitCode",
+    ]
+    ended = {}
+    try:
+        for line in slurm(*command, f"--jobs={','.join(jobs)}").splitlines():
+            (job, _, task), state, code = line.split("|")[0].partition("_"), *line.split("|")[1:3]
+            if job in jobs and task.isdigit():
+                ended[jobs[job][int(task)]] = f"{state.lower()}, exit code {code}"
+    except SlurmError:  # no sacct, or no accounts
+        return {}
+    return ended
+
+
+def read_jobs(root: Path) -> dict[str, list[str]]:
+    """Returns the run folders of each job array that was submitted."""
+    lines = run_folder.read_lines(root / "slurm" / "jobs.jsonl")
+    return {line["job"]: line["workdirs"] for line in lines if {"job", "workdirs"} <= line.keys()}
 
 
 def slurm(*command: str) -> str:

@@ -8,12 +8,14 @@ its command and what it costs relative to the others. Whatever runs commands can
 does on one machine, `launch/slurm.py` on a cluster. Called again, it runs what is not finished,
 and with more --num_seeds the new seeds alone.
 
-Exit status 0: everything is there, 1: a run failed or its folder holds another configuration,
-2: usage, 130: interrupted; the same command goes on.
+Exit status 0: everything is there, 1: a run failed, its folder holds another configuration or
+another process trains there, 2: usage, 130: interrupted; the same command goes on.
 """
 
 import argparse
+import collections
 import contextlib
+import fcntl
 import itertools
 import json
 import os
@@ -22,7 +24,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -52,16 +54,23 @@ SIZES = {
 USUAL_SIZE = (49_600, 784)
 
 
+# What a run folder may say against a command.
+NOT_TO_RUN = (ConfigError, workdir_lib.RunError, run_folder.RunFolderError)
+
+
 class Entry(NamedTuple):
     """One configuration of the grid: a line of sweep.jsonl.
 
     workdir: the run folder, as seen from that of sweep.jsonl
     cost:    of the training, in multiplications, about
+    num_epochs, num_replicates: what the command asks for
     """
 
     workdir: str
     command: list[str]
     cost: float
+    num_epochs: int = 0
+    num_replicates: int = 0
 
 
 class Slot(NamedTuple):
@@ -78,20 +87,20 @@ def main() -> None:
         entries = expand(args, passed)
     except (ConfigError, datasets.DataError) as error:
         config_lib.exit_with(error)
-    lines = "".join(json.dumps(entry._asdict()) + "\n" for entry in entries)
     if args.dry_run:
-        print(lines, end="")
+        print(to_lines(entries), end="")
         return
-    args.root.mkdir(parents=True, exist_ok=True)
-    files.write_text(args.root / "sweep.jsonl", lines)
-    if args.manifest_only:
-        print(f"{args.root / 'sweep.jsonl'}: {len(entries)} runs")
-        return
-    missing, differing = sort_out(args.root, entries, args.overwrite)
-    for workdir, reason in differing:
+    missing, refused = sort_out(args.root, entries, args.overwrite)
+    for workdir, reason in refused:
         print(f"{workdir}: {reason}", file=sys.stderr)
-    returned = execute(missing, len(entries), len(differing), args.root, slots(args.jobs))
-    sys.exit(returned or int(bool(differing)))
+    try:
+        number = add(args, [e for e in entries if e.workdir not in dict(refused)])
+    except (OSError, ValueError) as error:
+        config_lib.exit_with(error)
+    if args.manifest_only:
+        print(f"{args.root / 'sweep.jsonl'}: {number} runs")
+        sys.exit(int(bool(refused)))
+    sys.exit(execute(missing, len(entries), len(refused), args.root, slots(args.jobs)))
 
 
 def parse() -> tuple[argparse.Namespace, list[str]]:
@@ -100,11 +109,14 @@ def parse() -> tuple[argparse.Namespace, list[str]]:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--dataset", type=_list, required=True, help="configs' names or paths")
-    parser.add_argument("--model", type=_list, default=list(config_lib.MODELS))
-    parser.add_argument("--latent", type=_list, required=True)
-    parser.add_argument("--protocol", type=_list, default=["release"])
-    parser.add_argument("--num_seeds", type=int, default=None)
-    parser.add_argument("--root", type=Path, default=Path("runs"))
+    both = ",".join(config_lib.MODELS)
+    parser.add_argument("--model", type=_list, default=both, help=f"by default {both}")
+    parser.add_argument("--latent", type=_list, required=True, help="latent sizes: 2,16,32")
+    parser.add_argument(
+        "--protocol", type=_list, default="release", help="release (default), paper"
+    )
+    parser.add_argument("--num_seeds", type=int, help="of every run; by default the config's, 5")
+    parser.add_argument("--root", type=Path, default="runs", help="of the run folders; runs")
     parser.add_argument("--order", choices=("cheapest", "longest"), default="cheapest")
     parser.add_argument("--jobs", type=int, help="runs at a time; by default a GPU or a core each")
     parser.add_argument("--overwrite", action="store_true", help="move differing runs aside")
@@ -113,7 +125,17 @@ def parse() -> tuple[argparse.Namespace, list[str]]:
     args, passed = parser.parse_known_args()
     for flag in passed:
         if not flag.startswith(("--config.", "--data_dir=")):
-            parser.error(f"got {flag!r}; to every run --config.FIELD=VALUE and --data_dir=DIR pass")
+            parser.error(
+                f"got {flag!r}; allowed: --config.FIELD=VALUE and --data_dir=DIR, which every run "
+                "is given; lists have commas, as in --latent=2,16"
+            )
+    for name in ("dataset", "model", "latent", "protocol"):
+        values = getattr(args, name)
+        if not values or len(set(values)) < len(values):
+            parser.error(
+                f"--{name}: got {','.join(values)!r}; allowed: one value or more, once each"
+            )
+    passed = [_absolute(flag) for flag in passed]
     if args.num_seeds is not None:
         passed.append(f"--config.num_seeds={args.num_seeds}")
     if args.jobs is not None and args.jobs < 1:
@@ -125,7 +147,35 @@ def expand(args: argparse.Namespace, passed: list[str]) -> list[Entry]:
     """Returns the grid in the order asked for; raises ConfigError at the first that cannot be."""
     grid = itertools.product(args.dataset, args.protocol, args.latent, args.model)
     entries = [entry(args, passed, *choice) for choice in grid]
-    return sorted(entries, key=lambda e: e.cost, reverse=args.order == "longest")
+    for workdir, number in collections.Counter(e.workdir for e in entries).items():
+        if number > 1:
+            raise ConfigError(f"{workdir}: {number} configurations of the grid; give each once")
+    return in_order(entries, args.order)
+
+
+def add(args: argparse.Namespace, entries: list[Entry]) -> int:
+    """Adds the entries to ROOT/sweep.jsonl, in place of those of the same folders.
+
+    Returns how many there are now.
+    """
+    args.root.mkdir(parents=True, exist_ok=True)
+    path = args.root / "sweep.jsonl"
+    with (args.root / ".sweep.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another sweep may add its own
+        known = {e.workdir: e for e in read(path)} if path.is_file() else {}
+        known |= {e.workdir: e for e in entries}
+        files.write_text(path, to_lines(in_order(known.values(), args.order)))
+    return len(known)
+
+
+def in_order(entries: Iterable[Entry], order: str) -> list[Entry]:
+    """Returns the entries, the cheapest or the most expensive first."""
+    return sorted(entries, key=lambda e: e.cost, reverse=order == "longest")
+
+
+def to_lines(entries: list[Entry]) -> str:
+    """Returns the text of a sweep.jsonl."""
+    return "".join(json.dumps(entry._asdict()) + "\n" for entry in entries)
 
 
 def read(manifest: Path) -> list[Entry]:
@@ -153,7 +203,9 @@ def entry(
     below = config_lib.default_workdir(config).relative_to("runs")
     workdir = args.root.absolute() / below
     start = [sys.executable, "-m", "mvae_jax.main"]
-    return Entry(str(below), [*start, *command, f"--workdir={workdir}"], cost(config))
+    number = len(config_lib.replicates(config_lib.seeds(config), config.sweep))
+    full = [*start, *command, f"--workdir={workdir}"]
+    return Entry(str(below), full, number * cost(config), config.num_epochs, number)
 
 
 def resolve(command: list[str]) -> Any:
@@ -167,43 +219,54 @@ def resolve(command: list[str]) -> Any:
 
 
 def cost(config: Any) -> float:
-    """Returns the multiplications of the training, about; an order, not a time."""
+    """Returns the multiplications of training one replicate, about; an order, not a time."""
     examples, pixels = SIZES.get(config.dataset, USUAL_SIZE)
     hidden, latent = config.hidden_size, config.latent_size
     per_example = hidden * (2 * pixels + 3 * latent + 2 * (config.num_hidden_layers - 1) * hidden)
     if config.model == "mvae":
         per_example += 2 * latent**2 + 3 * latent**3 / config.batch_size
-    return 3.0 * per_example * examples * config.num_epochs * config.num_seeds
+    return 3.0 * per_example * examples * config.num_epochs
 
 
 def sort_out(
     root: Path, entries: list[Entry], overwrite: bool
 ) -> tuple[list[Entry], list[tuple[str, str]]]:
-    """Returns the entries to run, and (folder, reason) of those whose folder is another run's.
+    """Returns the entries to run, and (folder, reason) of those that running does not help.
 
-    overwrite: move such a folder aside, and run its entry
+    Their folder is another run's, or a seed has failed.
+
+    overwrite: move another run's folder aside, and run the entry
     """
-    missing, differing = [], []
+    missing, refused = [], []
     for e in entries:
+        path = root / e.workdir
         try:
-            if not is_complete(e, root / e.workdir):
+            if not path.exists() or not is_complete(e, path):
                 missing.append(e)
-        except (ConfigError, workdir_lib.RunError, run_folder.RunFolderError) as error:
-            if overwrite and (root / e.workdir / "config.json").is_file():
-                workdir_lib.move_aside(root / e.workdir)
-                missing.append(e)
-            else:
-                differing.append((e.workdir, str(error)))
-    return missing, differing
+                continue
+            replicates = workdir_lib.read_manifest(path)["replicates"]
+            failed = [f"{name}: {r['failed']}" for name, r in replicates.items() if "failed" in r]
+            refused += [(e.workdir, "; ".join(failed))] if failed else []
+        except NOT_TO_RUN as error:
+            refused.append((e.workdir, str(error)))
+            if overwrite and (path / "config.json").is_file():
+                try:
+                    workdir_lib.move_aside(path)
+                    missing.append(e)
+                    refused.pop()
+                except workdir_lib.LockedError as locked:
+                    refused[-1] = (e.workdir, str(locked))
+    return missing, refused
 
 
 def is_complete(entry: Entry, path: Path) -> bool:
     """Returns whether a run has all its seeds and scores; raises ConfigError if it is another."""
     config = resolve([flag for flag in entry.command[3:] if not flag.startswith("--workdir=")])
     config = workdir_lib.settle(config, path)
-    if not (path / "metrics.json").is_file():
+    if not (path / "config.json").is_file():
         return False
-    return not workdir_lib.cohorts(Workdir(path), config)
+    unscored = run_folder.unscored(path, config.to_dict())
+    return not unscored and not workdir_lib.cohorts(Workdir(path), config)
 
 
 def slots(jobs: int | None) -> list[Slot]:
@@ -241,7 +304,8 @@ class Sweep:
         for e in entries:
             self.waiting.put(e)
         self.running: dict[str, subprocess.Popen[bytes]] = {}
-        self.ended: queue.SimpleQueue[tuple[Entry, int]] = queue.SimpleQueue()
+        # Its exit status, why it could not run, or None where it has but started.
+        self.events: queue.SimpleQueue[tuple[Entry, int | str | None]] = queue.SimpleQueue()
         self.stopped = False
 
     def log(self, entry: Entry) -> Path:
@@ -255,22 +319,36 @@ class Sweep:
                 e = self.waiting.get_nowait()
             except queue.Empty:
                 return
-            log = self.log(e)
-            log.parent.mkdir(parents=True, exist_ok=True)
-            with log.open("wb") as file:
-                process = subprocess.Popen(
-                    e.command,
-                    stdout=file,
-                    stderr=subprocess.STDOUT,
-                    stdin=subprocess.DEVNULL,
-                    env=os.environ | slot.environment,
-                    start_new_session=True,  # a Ctrl-C comes from here, once
-                )
-            os.sched_setaffinity(process.pid, slot.cores)  # before it has started any thread
-            self.running[e.workdir] = process
-            returned = process.wait()
-            self.running.pop(e.workdir)
-            self.ended.put((e, returned))
+            try:
+                self.events.put((e, self.run(e, slot)))
+            except OSError as error:  # a full disk, a log that cannot be opened
+                self.events.put((e, f"{error}"))
+
+    def run(self, entry: Entry, slot: Slot) -> int:
+        """Runs one entry to its end; returns its exit status."""
+        log = self.log(entry)
+        log.parent.mkdir(parents=True, exist_ok=True)
+        failed = log.with_name(f"{log.name}.failed")  # for whoever watches
+        failed.unlink(missing_ok=True)
+        with log.open("ab") as file:  # which a sweep beside this one may write as well
+            process = subprocess.Popen(
+                entry.command,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                env=os.environ | slot.environment,
+                start_new_session=True,  # a Ctrl-C comes from here, once
+            )
+        os.sched_setaffinity(process.pid, slot.cores)  # before it has started any thread
+        self.running[entry.workdir] = process
+        if self.stopped:  # between the two lines above
+            process.send_signal(signal.SIGINT)
+        self.events.put((entry, None))
+        returned = process.wait()
+        self.running.pop(entry.workdir)
+        if returned not in (0, LOCKED) and not self.stopped:
+            failed.write_text(f"exit status {returned}\n")
+        return returned
 
     def stop(self, *_: Any) -> None:
         """Starts nothing more and lets the running ones save and end."""
@@ -281,7 +359,7 @@ class Sweep:
 
 
 def execute(
-    entries: list[Entry], total: int, num_differing: int, root: Path, shares: list[Slot]
+    entries: list[Entry], total: int, num_refused: int, root: Path, shares: list[Slot]
 ) -> int:
     """Runs the entries, shows how they and those that are done go, returns the exit status."""
     sweep = Sweep(entries, root)
@@ -289,31 +367,47 @@ def execute(
         signal.signal(signum, sweep.stop)
     threads = [threading.Thread(target=sweep.work, args=(slot,)) for slot in shares]
     console = Console(stderr=True)
-    done, failed, held = total - len(entries) - num_differing, 0, 0
+
+    def say(text: str) -> None:  # as it stands: a log's brackets are no markup
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    done, failed, held = total - len(entries) - num_refused, 0, 0
     with display(console, sweep, total) as show:
         for thread in threads:
             thread.start()
-        while any(thread.is_alive() for thread in threads) or not sweep.ended.empty():
+        while any(thread.is_alive() for thread in threads) or not sweep.events.empty():
             show(done)
             try:
-                e, returned = sweep.ended.get(timeout=0.5)
+                e, returned = sweep.events.get(timeout=0.5)
             except queue.Empty:
+                continue
+            if returned is None:
+                if not console.is_terminal:
+                    say(f"{e.workdir}: started")
                 continue
             done += returned == 0
             held += returned == LOCKED
             if returned == LOCKED:
-                console.print(f"{e.workdir}: another process is training there")
+                say(f"{e.workdir}: another process is training there")
             elif returned == 0:
                 if not console.is_terminal:
-                    console.print(f"{e.workdir}: done, {done} of {total}")
+                    say(f"{e.workdir}: done, {done} of {total}")
+            elif isinstance(returned, str):
+                failed += 1
+                say(f"{e.workdir}: failed ({returned})")
             elif not sweep.stopped:
                 failed += 1
                 tail = sweep.log(e).read_text(errors="replace").splitlines()[-TAIL_LINES:]
-                console.print(f"{e.workdir}: failed (exit status {returned}):", *tail, sep="\n  ")
+                say("\n  ".join([f"{e.workdir}: failed (exit status {returned}):", *tail]))
         show(done)
-    held_by_others = f", {held} held by other processes" if held else ""
-    console.print(f"{done} of {total} runs are complete, {failed} failed{held_by_others}")
-    return 130 if sweep.stopped else int(failed > 0)
+    counts = {"failed": failed, "held by other processes": held}
+    counts["left alone"] = num_refused
+    said = "".join(f", {n} {what}" for what, n in counts.items() if n or what == "failed")
+    say(f"{done} of {total} runs are complete{said}")
+    if sweep.stopped:
+        say("interrupted; the same command goes on")
+        return 130
+    return int(done < total)
 
 
 @contextlib.contextmanager
@@ -344,11 +438,18 @@ def table(sweep: Sweep) -> Table:
             found = status.of(sweep.root / workdir)
             lines.add_row(
                 workdir,
-                f"{found.epoch}/{found.num_epochs}",
-                f"{found.elbo:.2f}",
+                f"{found.epoch}/{found.num_epochs}" if found.epoch else "starting",
+                f"{found.elbo:.2f}" if found.epoch else "",
                 duration(found.seconds_left),
             )
     return lines
+
+
+def _absolute(flag: str) -> str:
+    """Returns a flag whose value is a path as it may be given in any folder."""
+    name, _, value = flag.partition("=")
+    paths = ("--data_dir", "--config.dataset", "--config.photographs")
+    return f"{name}={Path(value).absolute()}" if name in paths and Path(value).exists() else flag
 
 
 def _list(text: str) -> list[str]:

@@ -259,20 +259,27 @@ def settle(requested: ConfigDict, stored: ConfigDict) -> FrozenConfigDict:
     (`auto`, data facts) takes the stored value, so that a resumed run compiles the same program.
     """
     settled = ConfigDict(requested.to_dict())
+    defaults = base_config("", "vae,1")  # of fields that were not known when the run was made
     differing = []
     for field in sorted({*requested.keys(), *stored.keys()}):
-        new, old = requested.get(field), stored.get(field)
+        new, old = requested.get(field), stored.get(field, defaults.get(field))
         if new is None or (field in ("seed_mode", "seeds_per_program") and new == "auto"):
             settled[field] = old
         elif field in ("num_epochs", "num_seeds") and old is not None and new >= old:
             continue
+        elif new != old and field == "sweep":
+            differing += [
+                f"sweep.{k} ({old.get(k)!r} stored, {v!r} asked for)"
+                for k, v in new.items()
+                if v != old.get(k)
+            ]
         elif new != old and field != "seeds_per_program":
             differing.append(f"{field} ({old!r} stored, {new!r} asked for)")
     if differing:
         raise ConfigError(
             f"config: differs from the stored run's in {', '.join(differing)}; "
-            "restore the values, choose another --workdir, or pass --overwrite, "
-            "which moves the old folder aside"
+            "restore the values, choose another folder (--workdir, of a sweep --root, or a "
+            "config.tag), or pass --overwrite, which moves the old one aside"
         )
     return FrozenConfigDict(settled)
 

@@ -6,8 +6,9 @@ import importlib.metadata
 import os
 import platform
 import subprocess
+import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import jax
 from jax.experimental import multihost_utils
@@ -45,9 +46,26 @@ def connect(coordinator: str | None, num_processes: int | None, process_id: int 
     Where nothing started them, all three are needed: the address (host:port) of process 0, how many
     processes there are, and which of them this is. Raises ValueError where something is lacking.
     """
-    jax.distributed.initialize(
-        coordinator, num_processes, process_id, heartbeat_timeout_seconds=HEARTBEAT_SECONDS
-    )
+    given = {
+        "--coordinator": coordinator,
+        "--num_processes": num_processes,
+        "--process_id": process_id,
+    }
+    lacking = [flag for flag, value in given.items() if value is None]
+    if 0 < len(lacking) < len(given):
+        raise ValueError(f"{lacking[0]}: missing; give all of {', '.join(given)}, or none")
+    if process_id is not None and not 0 <= process_id < (num_processes or 0):
+        raise ValueError(f"--process_id: got {process_id}; allowed: 0 to --num_processes less one")
+    try:
+        jax.distributed.initialize(
+            coordinator, num_processes, process_id, heartbeat_timeout_seconds=HEARTBEAT_SECONDS
+        )
+    except (ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(
+            f"--distributed: the processes do not find each other ({reason}); start them by SLURM, "
+            f"Open MPI or a TPU pod, or give {', '.join(given)}"
+        ) from error
 
 
 def processes() -> tuple[int, int]:
@@ -61,6 +79,20 @@ def wait_for_all(name: str) -> None:
     """Returns when every process has come to the point of that name."""
     if jax.distributed.is_initialized():
         multihost_utils.sync_global_devices(name)
+
+
+def disconnect() -> None:
+    """Leaves the processes of the run, once all have come here: what follows may take its time."""
+    if jax.distributed.is_initialized():
+        jax.distributed.shutdown()
+
+
+def exit_process(message: str, status: int) -> NoReturn:
+    """Ends this process. One of several does not wait for the others: they give up without it."""
+    print(message, file=sys.stderr, flush=True)
+    if jax.distributed.is_initialized():
+        os._exit(status)
+    sys.exit(status)
 
 
 def _instructions() -> str:

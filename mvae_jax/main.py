@@ -34,6 +34,9 @@ def main(_argv: Sequence[str]) -> None:
     """
     if not flags.FLAGS["verbosity"].present:
         logging.set_verbosity(logging.WARNING)
+    for flag in (COORDINATOR, NUM_PROCESSES, PROCESS_ID):
+        if flag.present and not DISTRIBUTED.value:
+            exit_with(f"--{flag.name}: got {flag.value!r} without --distributed; add it")
     # Imported here, so that a mistake in the flags is answered at once.
     from mvae_jax import datasets, environment, run
     from mvae_jax.checkpoint import CheckpointError
@@ -44,23 +47,28 @@ def main(_argv: Sequence[str]) -> None:
         config = config_lib.validate(CONFIG.value)
         environment.prepare_jax(config.num_seeds)
         if DISTRIBUTED.value:
-            environment.connect(COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
+            try:
+                environment.connect(COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
+            except ValueError as error:
+                exit_with(error)
         config = config_lib.replace(config, source=datasets.find_source(config))
         path = Path(WORKDIR.value or config_lib.default_workdir(config))
         data_dir = Path(DATA_DIR.value) if DATA_DIR.value else None
         profile = Path(PROFILE.value) if PROFILE.value else None
         if profile is not None:
             profile.mkdir(parents=True, exist_ok=True)
+        process, _ = environment.processes()
         run.run(config, path, data_dir, OVERWRITE.value, profile)
+        environment.disconnect()
     except (ConfigError, datasets.DataError) as error:
         exit_with(error)
     except LockedError as error:
-        exit_with(error, status=3)
+        environment.exit_process(f"error: {error}", 3)
     except (CheckpointError, RunError, OSError) as error:
-        exit_with(error, status=1)
+        environment.exit_process(f"error: {error}", 1)
     except (run.Interrupted, KeyboardInterrupt) as error:
         exit_with(str(error) or "interrupted; the same command resumes", status=130)
-    if environment.processes()[0]:
+    if process:
         return  # process 0 alone scores
     log_time(Workdir(path), "import", imported - START)
     with timed(Workdir(path), "evaluate"):

@@ -69,17 +69,28 @@ def run(
     environment.wait_for_all("the old folder is out of the way")
     config = workdir_lib.settle(config, path)
     data_seconds = time.perf_counter() - start
-    with _stop_signal() as stop, ExitStack() as held:
+    with _stop_signal(path / ".stop" if num_processes > 1 else None) as stop, ExitStack() as held:
         if process == 0:
             held.enter_context(workdir_lib.lock(workdir))
+            (path / ".stop").unlink(missing_ok=True)
             workdir_lib.merge(workdir)
         environment.wait_for_all("what an earlier run left is merged")
         if process:
             held.enter_context(workdir_lib.lock(workdir))
-        _train_missing(config, workdir, num_processes, dataset, data_seconds, stop, profile)
+        interrupted = None
+        try:
+            _train_missing(config, workdir, num_processes, dataset, data_seconds, stop, profile)
+        except Interrupted as error:
+            interrupted = error
         if process:
             held.close()
-        environment.wait_for_all("all have trained")
+        environment.wait_for_all("all have trained")  # or have been stopped
+        if stop.asked and num_processes > 1:
+            interrupted = interrupted or Interrupted(
+                "another process was stopped; the same command resumes there"
+            )
+        if interrupted:
+            raise interrupted
         if process:
             return
         workdir_lib.merge(workdir)
@@ -149,12 +160,15 @@ def _halve(config: ConfigDict, workdir: Workdir, cohort: range) -> list[range]:
     workdir_lib.log_time(workdir, "out of memory", 0.0, seeds=len(cohort))
     halves = [cohort[:half], cohort[half:]]
     folder = workdir.checkpoints(cohort)
-    if epoch := checkpoint.latest(folder):
+    epoch = checkpoint.latest(folder) or 0
+    workdir_lib.cut_back(workdir, {cohort: epoch})
+    if epoch:
         replicates = _replicates(config, cohort)
         states = checkpoint.restore(folder, epoch, replicas.empty(config, cohort))
         row = half * (len(replicates) // len(cohort))
         for part, rows in zip(halves, (slice(row), slice(row, None)), strict=True):
             taken = jax.tree.map(lambda leaf: leaf[rows], states)  # noqa: B023
+            shutil.rmtree(workdir.checkpoints(part), ignore_errors=True)  # of a killed halving
             checkpoint.save(workdir.checkpoints(part), epoch, taken)
         shutil.rmtree(folder)
     return halves
@@ -206,7 +220,7 @@ def _train_and_embed(
         if state.best is not None:
             replicate["selected_epoch"] = int(state.best.epoch)
         workdir_lib.update_manifest(workdir, {name: replicate}, paths)
-        if stop.received:
+        if stop.asked:
             raise Interrupted(f"stopped after embedding {name}; the same command resumes there")
     workdir_lib.log_time(workdir, "embed", time.perf_counter() - start, seeds=len(cohort))
 
@@ -256,7 +270,7 @@ def _train(
             workdir_lib.log_time(workdir, "epoch", seconds, epoch=epoch, seeds=len(cohort))
             report(epoch, float(np.mean(elbos)) if elbos else math.nan, rate)
 
-            stopped = stop.received  # once: a signal behind this line waits for the next epoch
+            stopped = stop.asked  # once: a signal behind this line waits for the next epoch
             last = epoch == config.num_epochs or len(failed) == number
             if last or stopped or epoch % config.checkpoint_every == 0:
                 checkpoint.save(folder, epoch, replicas.to_host(states, number))
@@ -292,20 +306,36 @@ def _epoch_lines(
 
 
 class _Stop:
-    received = False
+    """Whether to stop: because this process was told to, or another one of the run."""
+
+    def __init__(self, shared: Path | None) -> None:
+        self.received = False
+        self.shared = shared
+
+    @property
+    def asked(self) -> bool:
+        """Whether a signal has come; tells the other processes."""
+        if self.shared is None:
+            return self.received
+        if self.received:
+            self.shared.touch()
+        return self.shared.exists()
 
 
 @contextmanager
-def _stop_signal() -> Iterator[_Stop]:
+def _stop_signal(shared: Path | None) -> Iterator[_Stop]:
     """Turns SIGINT, SIGTERM and SIGUSR1 into a flag that the loop reads between epochs.
 
     SIGUSR1 is what SLURM sends before a job's time is up.
+
+    shared: a file by which several processes tell each other; None where there is one
     """
-    stop = _Stop()
+    stop = _Stop(shared)
 
     def handle(signum: int, _frame: Any) -> None:
         stop.received = True
-        signal.signal(signum, previous[signum])  # a second one stops at once
+        if signum == signal.SIGINT:  # a second Ctrl-C stops at once; SLURM may send others twice
+            signal.signal(signum, previous[signum])
         print(f"{signal.Signals(signum).name}: stopping after this epoch", file=sys.stderr)
 
     stopping = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)

@@ -83,6 +83,18 @@ def read_manifest(folder: Path) -> dict[str, dict[str, Any]]:
     return {field: manifest[field] for field in ("replicates", "sha256")}
 
 
+def unscored(folder: Path, config: dict[str, Any]) -> list[str]:
+    """Returns the replicates that were asked for, have not failed and have no scores."""
+    failed = {k for k, v in read_manifest(folder)["replicates"].items() if "failed" in v}
+    try:
+        entries = read_json(folder / "metrics.json").get("replicates", [])
+        scored = {entry["replicate"] for entry in entries if "failed" not in entry}
+    except (RunFolderError, TypeError, KeyError):
+        scored = set()
+    planned = (replicate.name for replicate in planned_replicates(config))
+    return [name for name in planned if name not in scored | failed]
+
+
 def read_lines(path: Path, last_bytes: int | None = None) -> Iterator[dict[str, Any]]:
     """Yields the objects of a .jsonl log; skips what is none, as the line that a kill tore.
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mvae_jax import run_folder
+from mvae_jax.run_folder import RunFolderError
 
 # Of Status.state; `unscored` lacks metrics.json, `failed` has seeds that diverged.
 STATES = ("waiting", "running", "stopped", "unscored", "failed", "done")
@@ -35,6 +36,13 @@ class Status(NamedTuple):
 
 def of(folder: Path) -> Status:
     """Returns how far a run is; raises RunFolderError where its files are not what they should."""
+    try:
+        return _of(folder)
+    except (TypeError, KeyError, AttributeError) as error:
+        raise RunFolderError(f"{folder}: its config.json or logs are damaged ({error})") from error
+
+
+def _of(folder: Path) -> Status:
     if not (folder / "config.json").is_file():
         return Status("waiting")
     config = run_folder.read_config(folder)
@@ -44,9 +52,9 @@ def of(folder: Path) -> Status:
     epoch, elbo = _last_epoch(folder)
     found = Status("stopped", len(ended), planned, epoch, num_epochs, elbo)
     if len(ended) >= planned:
-        scored = (folder / "metrics.json").is_file()
         failed = any("failed" in replicate for replicate in ended)
-        return found._replace(state="failed" if failed else "done" if scored else "unscored")
+        waits = bool(run_folder.unscored(folder, config))
+        return found._replace(state="failed" if failed else "unscored" if waits else "done")
     times = run_folder.read_lines(folder / "timing.jsonl", TAIL_BYTES)
     laps = [line["seconds"] for line in times if line.get("event") == "epoch"]
     lap = statistics.median(laps) if laps else math.nan

@@ -16,7 +16,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -72,12 +72,18 @@ def settle(config: FrozenConfigDict, path: Path) -> FrozenConfigDict:
 
 
 def move_aside(path: Path) -> None:
-    """Renames an existing folder to .<name>.old-<n>, which no search for runs enters."""
+    """Renames an existing folder to .<name>.old-<n>, which no search for runs enters.
+
+    Raises LockedError where a process is training there.
+    """
     if (path / "config.json").is_file():
         path = path.resolve()
         names = (path.parent / f".{path.name}.old-{n}" for n in range(1, 1_000_000))
         aside = next(name for name in names if not name.exists())
-        path.rename(aside)
+        with ExitStack() as held:
+            for process in (0, *(_number(folder) for folder in path.glob(".process-*"))):
+                held.enter_context(lock(Workdir(path, process)))
+            path.rename(aside)
         print(f"moved {path} to {aside}", file=sys.stderr)
 
 
@@ -91,10 +97,14 @@ def lock(workdir: Workdir) -> Iterator[None]:
     with (workdir.logs / ".lock").open("a+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        except BlockingIOError as error:
             file.seek(0)
             holder = file.read().strip() or "another process"
             raise LockedError(f"{workdir.path}: {holder} is training there; wait for it") from error
+        except OSError as error:
+            raise RunError(
+                f"{workdir.path}: its file system has no locks ({error}); choose another folder"
+            ) from error
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
         file.flush()
@@ -112,8 +122,9 @@ def cohorts(workdir: Workdir, config: ConfigDict, num_processes: int = 1) -> lis
     folders = (workdir.path / "checkpoints").glob("seed_*")
     matches = [re.fullmatch(r"seed_(\d+)-(\d+)", folder.name) for folder in folders]
     old = sorted((range(int(m[1]), int(m[2]) + 1) for m in matches if m), key=lambda c: c[0])
-    # Of a cohort that was being halved when the run was killed, the halves stand.
-    old = [c for c in old if not any(set(other) < set(c) for other in old)]
+    # Of a cohort that was being halved when the run was killed, the halves stand if both are there.
+    old = [c for c in old if not set(c) <= {s for part in old if set(part) < set(c) for s in part}]
+    old = [c for c in old if not any(set(c) < set(whole) for whole in old)]
     in_old = {seed for cohort in old for seed in cohort}
     done = read_manifest(workdir.path)["replicates"]
 
@@ -180,15 +191,15 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
 
 
 def cut_back(workdir: Workdir, epochs: dict[range, int]) -> None:
-    """Drops the lines of metrics.jsonl that stand behind the cohorts' checkpoints.
+    """Drops the lines of this process' metrics.jsonl that stand behind the cohorts' checkpoints.
 
     epochs: after how many a cohort was saved
     """
     last = {seed: epoch for cohort, epoch in epochs.items() for seed in cohort}
-    found = read_metrics(workdir.path)
+    found = read_metrics(workdir.logs)
     kept = [line for line in found if line["epoch"] <= last.get(line["seed"], line["epoch"])]
     if found:
-        _write_lines(workdir.path / "metrics.jsonl", kept)
+        _write_lines(workdir.logs / "metrics.jsonl", kept)
 
 
 def merge(workdir: Workdir) -> None:
@@ -197,8 +208,7 @@ def merge(workdir: Workdir) -> None:
     Killed in between, it can be called again: a seed's lines are replaced, not added.
     """
     for folder in sorted(workdir.path.glob(".process-*")):
-        process = int(folder.name.rpartition("-")[2])
-        with lock(Workdir(workdir.path, process)):
+        with lock(Workdir(workdir.path, _number(folder))):
             theirs = read_metrics(folder)
             first: dict[int, int] = {}
             for line in theirs:
@@ -253,6 +263,11 @@ def time_summary(path: Path) -> str:
     order = ("import", "data", "compile", "train", "embed", "evaluate", "report")
     parts = [f"{event} {seconds[event]:.1f}" for event in order if event in seconds]
     return f"seconds: {', '.join(parts)}"
+
+
+def _number(folder: Path) -> int:
+    """Returns which process' folder this is."""
+    return int(folder.name.rpartition("-")[2])
 
 
 def to_json(value: Any) -> str:

@@ -143,3 +143,23 @@ def test_settle_takes_what_was_resolved_and_names_every_difference():
         "--overwrite",
     ):
         assert words in str(error.value)
+
+
+def test_settle_of_a_run_that_is_older_than_some_fields():
+    older = config_lib.base_config("digits", "mvae,16")
+    for field in ("beta", "sweep", "seeds_per_program"):
+        del older[field]
+    config = config_lib.base_config("digits", "mvae,16")
+    assert config_lib.settle(config, older).beta == 1.0
+    config.beta = 2.0
+    with pytest.raises(ConfigError, match=r"in beta \(1.0 stored, 2.0 asked for\);"):
+        config_lib.settle(config, older)
+
+
+def test_settle_names_the_swept_field_that_differs():
+    configs = [config_lib.base_config("digits", "mvae,16") for _ in range(2)]
+    for config, values in zip(configs, ((1e-4, 1e-3), (1e-4,)), strict=True):
+        config.sweep.learning_rate = values
+    stored = r"sweep\.learning_rate \(\(0\.0001, 0\.001\) stored, \(0\.0001,\) asked for\);"
+    with pytest.raises(ConfigError, match=f"in {stored}"):
+        config_lib.settle(configs[1], configs[0])

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from ml_collections import FrozenConfigDict
 
-from mvae_jax import checkpoint, replicas, run
+from mvae_jax import checkpoint, environment, replicas, run, workdir
 from mvae_jax import config as config_lib
 from mvae_jax.workdir import RunError
 from tests.conftest import ROOT
@@ -106,6 +106,33 @@ def test_out_of_memory_halves_says_so_and_is_recorded(whole, tmp_path, sizes, mo
     assert_equal_runs(tmp_path / "run", whole)
 
 
+def test_out_of_memory_after_an_epoch_logs_every_epoch_once(whole, tmp_path, monkeypatch):
+    original = replicas.train_epoch
+    epochs_of_all = []
+
+    def train_epoch(config, mode, states, *images):
+        if len(np.unique(states.seed)) == 3:
+            epochs_of_all.append(1)
+            if len(epochs_of_all) == 2:
+                raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
+        return original(config, mode, states, *images)
+
+    monkeypatch.setattr(replicas, "train_epoch", train_epoch)
+    run.run(small(checkpoint_every=20), tmp_path / "run")
+    assert_equal_runs(tmp_path / "run", whole)
+
+
+def test_logs_are_merged_once(tmp_path):
+    """Process 0 is killed after it took over a line, and before the folder was gone."""
+    line = {"replicate": "seed_778", "seed": 778, "epoch": 1, "elbo": -1.0}
+    for folder in (tmp_path, tmp_path / ".process-1"):
+        folder.mkdir(exist_ok=True)
+        (folder / "metrics.jsonl").write_text(json.dumps(line) + "\n")
+    workdir.merge(workdir.Workdir(tmp_path))
+    assert epochs(tmp_path) == [(778, 1)]
+    assert not (tmp_path / ".process-1").exists()
+
+
 def test_a_checkpoint_that_no_longer_fits_is_halved(whole, tmp_path, sizes, monkeypatch):
     run.run(small(num_epochs=2), tmp_path / "run")
     sizes.clear()
@@ -117,8 +144,8 @@ def test_a_checkpoint_that_no_longer_fits_is_halved(whole, tmp_path, sizes, monk
     assert_equal_runs(tmp_path / "run", whole)
 
 
-def test_a_kill_between_the_halves_loses_no_seed(whole, tmp_path):
-    """The first half is saved, the whole not yet removed."""
+def test_a_kill_between_the_halves_loses_no_seed(whole, tmp_path, sizes, monkeypatch):
+    """The first half is saved, the whole not yet removed: the whole counts, and is halved again."""
     folder = tmp_path / "run"
     run.run(small(num_epochs=2), folder)
     both = folder / "checkpoints" / "seed_777-779"
@@ -126,8 +153,12 @@ def test_a_kill_between_the_halves_loses_no_seed(whole, tmp_path):
         both, 2, replicas.empty(config_lib.read(folder / "config.json"), range(777, 780))
     )
     half = jax.tree.map(lambda leaf: leaf[:2], states)
+    sizes.clear()
     checkpoint.save(folder / "checkpoints" / "seed_777-778", 2, half)
+    assert workdir.cohorts(workdir.Workdir(folder), small()) == [range(777, 780)]
+    out_of_memory_above(2, monkeypatch)
     run.run(small(), folder)
+    assert sizes == []  # nothing began anew
     assert_equal_runs(folder, whole)
 
 
@@ -189,9 +220,10 @@ def test_two_processes_share_the_seeds_and_a_killed_one_is_resumed(whole, tmp_pa
         time.sleep(0.05)
     processes[1].kill()
     processes[0].send_signal(signal.SIGTERM)
-    while (folder / ".lock").read_text():  # it saves, then waits half a minute for the dead one
+    while not (folder / ".stop").exists():
         assert time.monotonic() < deadline, finish(processes)
         time.sleep(0.05)
+    time.sleep(2)  # it saves; then it would wait half a minute for the dead one
     processes[0].kill()
     finish(processes)
     assert not (folder / "embeddings" / "seed_779.npz").exists()
@@ -214,3 +246,43 @@ def test_two_processes_share_the_seeds_and_a_killed_one_is_resumed(whole, tmp_pa
         if path.startswith("model"):
             for name, array in file.items():
                 np.testing.assert_allclose(found[path][name], array, rtol=0.02, atol=2e-3)
+
+
+def test_a_signal_to_one_process_stops_all(tmp_path):
+    folder = tmp_path / "run"
+    processes = start(folder, 2, num_epochs=100_000)
+    deadline = time.monotonic() + 120
+    while len(list(folder.glob("checkpoints/*/*/"))) < 2:
+        assert time.monotonic() < deadline, finish(processes)
+        time.sleep(0.05)
+    processes[1].send_signal(signal.SIGINT)
+    said, statuses = finish(processes)
+    assert statuses == [130, 130], said
+    assert all("the same command resumes" in text for text in said)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (("h:1", 2, None), "--process_id: missing; give all of"),
+        (("h:1", 2, 2), "--process_id: got 2"),
+    ],
+)
+def test_half_an_address_is_refused(given, message):
+    with pytest.raises(ValueError, match=message):
+        environment.connect(*given)
+
+
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+        ("--distributed", "error: --distributed: the processes do not find each other"),
+        ("--num_processes=2", "error: --num_processes: got 2 without --distributed"),
+    ],
+)
+def test_processes_that_cannot_meet_are_told_so(flag, message):
+    command = [sys.executable, "-m", "mvae_jax.main", "--config=configs/digits.py:vae,3", flag]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith(message)
+    assert len(done.stderr.splitlines()) == 1

@@ -149,6 +149,26 @@ def test_a_planned_seed_without_scores(tmp_path, capsys):
     assert row(text) == ["-"] * 14
 
 
+def test_scores_of_fewer_epochs_than_are_planned(tmp_path, capsys):
+    """A run that was asked for more epochs and stopped before them keeps its older scores."""
+    run = pair(tmp_path)
+    trained = {f"seed_{seed}": {"seed": seed, "epoch": 20} for seed in SEEDS}
+    (run / "manifest.json").write_text(json.dumps({"replicates": trained, "sha256": {}}))
+    complete, _, complaints = report(tmp_path, capsys)
+    assert not complete
+    assert "seed 777 is trained for 20 of 200 epochs; train on" in complaints
+
+
+def test_what_the_sweep_lists_and_has_not_begun(tmp_path, capsys):
+    pair(tmp_path)
+    lines = [json.dumps({"workdir": f"digits/release/{name}"}) for name in ("vae-z4", "vae-z8")]
+    (tmp_path / "sweep.jsonl").write_text("\n".join(lines))
+    complete, _, complaints = report(tmp_path, capsys)
+    assert not complete
+    said = "1 of the 2 runs that it lists have not begun, digits/release/vae-z8 the first of them"
+    assert said in complaints
+
+
 def test_a_failed_seed_is_left_out_of_both_and_named(tmp_path, capsys):
     write_run(tmp_path, "vae", 4, {"nmi": draw(0.5, 0.01)})
     failed = {781: "kl was nan in epoch 3"}

@@ -101,6 +101,13 @@ def test_the_run_folder_holds_what_the_contract_says(finished):
         assert pictures["sweep"].shape == (10, 10, 8, 8, 1)
 
 
+def test_a_folder_that_is_being_trained_in_is_not_moved_aside(folder):
+    with lock(Workdir(folder)), pytest.raises(LockedError):
+        run.run(small(num_epochs=2), folder, overwrite=True)
+    assert (folder / "config.json").is_file()
+    assert not list(folder.parent.glob(".*old*"))
+
+
 def test_the_same_command_again_does_nothing(folder):
     def everything():
         files_there = [path for path in folder.rglob("*") if path.is_file()]

@@ -2,11 +2,13 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 import time
 
 import pytest
+import sweep
 
 from mvae_jax import status
 from tests import slurm_cluster
@@ -128,8 +130,49 @@ def test_without_slurm_there_is_one_line(tmp_path):
     path = tmp_path / "sweep.jsonl"
     path.write_text("")
     (tmp_path / "slurm").mkdir()
-    (tmp_path / "slurm" / "jobs.jsonl").write_text("")
+    (tmp_path / "slurm" / "jobs.jsonl").write_text('{"job": "1", "workdirs": ["a"]}\n{"jo')
     environment = os.environ | {"PATH": str(tmp_path)}
     returned, _, err = python(environment, "launch/slurm.py", str(path))
     assert returned == 2
     assert err.startswith("error: squeue: not found")
+
+
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+        ("--max_array_size=-1", "--max_array_size: got -1"),
+        ("--at_once=0", "--at_once: got 0"),
+    ],
+)
+def test_a_mistake_is_answered_at_once(tmp_path, flag, message):
+    (tmp_path / "sweep.jsonl").write_text("")
+    returned, _, err = python(os.environ, "launch/slurm.py", str(tmp_path / "sweep.jsonl"), flag)
+    assert returned == 2
+    assert message in err
+
+
+def test_a_dry_run_writes_the_script_that_was_asked_for(tmp_path):
+    root = tmp_path / "100% mine"
+    root.mkdir()
+    command = ["python", "-c", "print('a b')"]
+    (root / "sweep.jsonl").write_text(json.dumps(sweep.Entry("a", command, 1.0)._asdict()) + "\n")
+    flags = ("--partition=gpu", "--gpus=2", "--modules=cuda,gcc", "--cpus_per_task=3", "--dry_run")
+    container = '--container=apptainer exec --bind "/my data" x.sif'
+    path = str(root / "sweep.jsonl")
+    returned, out, _ = python(os.environ, "launch/slurm.py", path, *flags, container)
+    assert returned == 0
+    assert "1 runs: 1 would be submitted" in out
+    (script,) = (root / "slurm").glob("*.sh")
+    text = script.read_text()
+    for line in (
+        "#SBATCH --partition=gpu",
+        "#SBATCH --gpus=2",
+        "module load cuda\nmodule load gcc",
+    ):
+        assert f"{line}\n" in text
+    assert "--mem" not in text
+    assert "100%% mine/logs" in text  # a % begins a pattern of sbatch's
+    assert "--cpus-per-task=3" in text[text.index("srun") :]  # newer sruns do not inherit it
+    assert subprocess.run(["bash", "-n", str(script)], check=False).returncode == 0
+    (commands,) = (root / "slurm").glob("*.txt")
+    assert shlex.split(commands.read_text()) == [*shlex.split(container[12:]), *command]

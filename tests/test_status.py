@@ -31,7 +31,8 @@ def write(folder, replicates=None, epochs=0, held=True, metrics=False, lap=2.0):
     times = [{"event": "epoch", "seconds": lap}] * epochs
     (folder / "timing.jsonl").write_text("".join(json.dumps(line) + "\n" for line in times))
     if metrics:
-        (folder / "metrics.json").touch()
+        entries = [{"replicate": name} for name in replicates]
+        (folder / "metrics.json").write_text(json.dumps({"replicates": entries}))
     return folder
 
 
@@ -86,21 +87,54 @@ def test_a_damaged_file_is_named(tmp_path):
         status.of(folder)
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("metrics.jsonl", '{"elbo": 1}'),
+        ("metrics.jsonl", '{"epoch": 1, "elbo": "x"}'),
+        ("timing.jsonl", '{"event": "epoch"}'),
+        ("config.json", json.dumps(CONFIG | {"sweep": {"beta": 3}})),
+    ],
+)
+def test_damaged_logs_are_one_line(tmp_path, name, text):
+    folder = write(tmp_path / "run", epochs=4)
+    (folder / name).write_text(text)
+    with pytest.raises(RunFolderError, match=r"its config\.json or logs are damaged"):
+        status.of(folder)
+
+
+def test_scores_of_fewer_seeds_are_no_scores_of_all(tmp_path):
+    folder = write(tmp_path / "run", epochs=10, replicates=DONE, metrics=True)
+    (folder / "metrics.json").write_text('{"replicates": [{"replicate": "seed_7"}]}')
+    assert status.of(folder).state == "unscored"
+    (folder / "metrics.json").write_text("garbage")
+    assert status.of(folder).state == "unscored"
+
+
 def test_the_page_counts_all_and_lists_what_matters(tmp_path):
     write(tmp_path / "a", epochs=4)
     write(tmp_path / "b", epochs=10, replicates=FAILED, metrics=True)
     write(tmp_path / "c", epochs=10, replicates=DONE, metrics=True)
     (write(tmp_path / "d") / "manifest.json").write_text("[]")
-    line = {"workdir": "e", "command": [], "cost": 1.0}
-    (tmp_path / "sweep.jsonl").write_text(json.dumps(line) + "\n")
+    write(tmp_path / "f", epochs=10, replicates=DONE, metrics=True)
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "g.txt.failed").touch()
+    asked = {"a": {}, "e": {}, "f": {"num_replicates": 3}, "g": {}, "c": {}}
+    usual = {"cost": 1.0, "num_replicates": 2, "num_epochs": 10}
+    lines = [{"workdir": name, **usual, **more} for name, more in asked.items()]
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    (tmp_path / "sweep.jsonl").write_text(text + "[1]\n{}\n")
     command = [sys.executable, "-m", "mvae_jax.report", str(tmp_path), "--watch"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
-    assert "5 runs: 1 waiting, 1 running, 2 failed, 1 done" in done.stdout
+    # a: 12 s; e: 20 s; f has two of three seeds.
+    expected = "7 runs: 2 waiting, 1 running, 3 failed, 1 done; about 0:00:39 left"
+    assert expected in done.stdout
     rows = {row.split()[0]: row.split()[1:] for row in done.stdout.splitlines()[2:] if row}
-    assert rows[str(tmp_path / "a")] == ["running", "0/2", "4/10", "-88.50", "0:00:12"]
-    assert rows[str(tmp_path / "b")][:2] == ["failed", "2/2"]
-    assert str(tmp_path / "c") not in rows
+    assert rows["a"] == ["running", "0/2", "4/10", "-88.50", "0:00:12"]
+    assert rows["b"][:2] == ["failed", "2/2"]
+    assert rows["g"][:1] == ["failed"]
+    assert "c" not in rows
     assert not (tmp_path / "report").exists()
 
 

@@ -106,15 +106,14 @@ def test_every_run_is_done_once_and_another_configuration_is_reported(tmp_path, 
     returned, _, err = call(tmp_path, "--config.learning_rate=0.5")
     assert returned == 1
     assert "vae-z2: config: differs from the stored run's in learning_rate" in err
-    assert "0 of 2 runs are complete" in err
+    assert "0 of 2 runs are complete, 0 failed, 2 left alone" in err
     assert stored.read_bytes() == before
 
     config = folder(tmp_path, "mvae-z2") / "config.json"
     other = config.read_text().replace('"learning_rate": 0.001', '"learning_rate": 0.5')
     config.write_text(other)
     entries = sweep.read(tmp_path / "sweep.jsonl")
-    for entry in entries:  # the last call wrote the other learning rate
-        entry.command.remove("--config.learning_rate=0.5")
+    assert not any("learning_rate" in flag for entry in entries for flag in entry.command)
     missing, differing = sweep.sort_out(tmp_path, entries, overwrite=True)
     assert [e.workdir for e in missing] == ["tiny/release/mvae-z2"]
     assert not differing
@@ -132,6 +131,9 @@ def test_every_run_is_done_once_and_another_configuration_is_reported(tmp_path, 
         (("--config.learning_rate=-1",), "config.learning_rate: got -1"),
         (("--learning_rate=1",), "--config.FIELD=VALUE"),
         (("--jobs=0",), "--jobs: got 0"),
+        (("--latent=2,2",), "--latent: got '2,2'"),
+        (("--model=",), "--model: got ''"),
+        (("--config.latent_size=4", "--latent=2,3"), "2 configurations of the grid"),
     ],
 )
 def test_a_mistake_is_answered_before_anything_runs(tmp_path, inside, flags, message):
@@ -143,25 +145,67 @@ def test_a_mistake_is_answered_before_anything_runs(tmp_path, inside, flags, mes
 
 def test_a_failed_run_stops_no_other_and_shows_the_end_of_its_log(tmp_path, capsys):
     """Runs that are but commands: what counts is their exit status."""
-    fails = "for line in range(20): print('line', line)\nraise SystemExit(7)"
+    fails = "for line in range(20): print('[/line]', line)\nraise SystemExit(7)"
     codes = {"good": "", "bad": fails, "held": f"raise SystemExit({sweep.LOCKED})", "last": ""}
     entries = [sweep.Entry(name, [sys.executable, "-c", c], 1.0) for name, c in codes.items()]
     assert sweep.execute(entries, 6, 1, tmp_path, sweep.slots(1)) == 1
     said = capsys.readouterr().err
-    assert "bad: failed (exit status 7):\n  line 5\n" in said
-    assert "line 4" not in said
+    assert "bad: failed (exit status 7):\n  [/line] 5\n" in said
+    assert "[/line] 4" not in said
     assert "held: another process is training there" in said
     assert "last: done, 3 of 6" in said  # one was complete, one is another run
-    assert "3 of 6 runs are complete, 1 failed, 1 held by other processes" in said
+    assert "3 of 6 runs are complete, 1 failed, 1 held by other processes, 1 left alone" in said
+    assert (tmp_path / "logs" / "bad.txt.failed").read_text() == "exit status 7\n"
+    assert not (tmp_path / "logs" / "good.txt.failed").exists()
+
+
+def test_every_run_has_a_core_or_a_gpu_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    cores = sorted(os.sched_getaffinity(0))
+    assert [slot.cores for slot in sweep.slots(None)] == [{core} for core in cores]
+    shares = sweep.slots(2)
+    assert set.union(*(slot.cores for slot in shares)) == set(cores)
+    say = "import os; print(sorted(os.sched_getaffinity(0)), os.environ['CUDA_VISIBLE_DEVICES'])"
+    command = [sys.executable, "-c", say]
+    entry = sweep.Entry("one", command, 1.0)
+    assert sweep.execute([entry], 1, 0, tmp_path, [sweep.Slot({}, {cores[-1]})]) == 0
+    assert (tmp_path / "logs" / "one.txt").read_text() == f"[{cores[-1]}] \n"
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,GPU-7")
+    assert [slot.environment["CUDA_VISIBLE_DEVICES"] for slot in sweep.slots(None)] == [
+        "3",
+        "GPU-7",
+    ]
+    shares = sweep.slots(1)
+    assert sweep.execute([entry], 1, 0, tmp_path, shares) == 0
+    assert (tmp_path / "logs" / "one.txt").read_text().endswith(f"{cores} 3\n")
+
+
+def test_a_log_that_cannot_be_written_fails_its_run_alone(tmp_path, capsys):
+    (tmp_path / "logs").write_text("no folder")
+    entry = sweep.Entry("one", [sys.executable, "-c", ""], 1.0)
+    assert sweep.execute([entry], 1, 0, tmp_path, sweep.slots(1)) == 1
+    assert "one: failed ([Errno" in capsys.readouterr().err
+
+
+def test_another_grid_is_added_to_the_file(tmp_path, inside):
+    for flags in (("--latent=2",), ("--latent=3", "--config.num_epochs=7"), ("--latent=2",)):
+        returned, *_ = inside(f"--root={tmp_path}", "--manifest_only", *flags)
+        assert returned == 0
+    entries = sweep.read(tmp_path / "sweep.jsonl")
+    epochs = {os.path.basename(entry.workdir): entry.num_epochs for entry in entries}
+    assert epochs == {"vae-z2": 200, "mvae-z2": 200, "vae-z3": 7, "mvae-z3": 7}
+    assert [entry.cost for entry in entries] == sorted(entry.cost for entry in entries)
+    assert {entry.num_replicates for entry in entries} == {5}
 
 
 def test_two_sweeps_at_once_then_more_seeds(tmp_path, start, call):
     """A run is trained once; then the new seed alone."""
     flags = ("--model=vae", "--config.num_epochs=30")
     both = [start(tmp_path, *flags) for _ in range(2)]
-    for process in both:
-        _, err = process.communicate(timeout=200)
-        assert process.returncode == 0, err
+    said = [process.communicate(timeout=200)[1] for process in both]
+    statuses = sorted(process.returncode for process in both)
+    assert statuses in ([0, 1], [0, 0]), said  # 1: the other one holds the folder
+    assert statuses == [0, 0] or "1 held by other processes" in "".join(said)
     lines = (folder(tmp_path, "vae-z2") / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["epoch"] for line in lines] == list(range(1, 31))
     returned, _, err = call(tmp_path, *flags, "--num_seeds=2")

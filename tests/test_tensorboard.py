@@ -48,6 +48,20 @@ def test_each_replicates_curves_and_later_epochs_are_added(tmp_path):
     assert [step for step, _ in curves(tmp_path / "out", "seed_7")["elbo"]] == [1, 2, 3, 4]
 
 
+def test_two_roots_have_a_folder_each_and_no_name_leads_out_of_it(tmp_path):
+    for name in ("a", "b"):
+        log(tmp_path / name, 1)
+    path = tmp_path / "b" / RUN / "metrics.jsonl"
+    odd = '{"replicate": "../../esc", "epoch": 1, "elbo": 1.0}\n{"replicate": null, "epoch": "3"}\n'
+    path.write_text(path.read_text() + odd)
+    EventFiles([tmp_path / "a", tmp_path / "b"], tmp_path / "out").update()
+    folders = {path.parent for path in tmp_path.rglob("events.out.*")}
+    roots = [tmp_path / "out" / (tmp_path / name).relative_to("/") / RUN for name in ("a", "b")]
+    assert {root / f"seed_{seed}" for root in roots for seed in (7, 8)} < folders
+    assert len(folders) == 5
+    assert all(folder.parent in roots for folder in folders)
+
+
 def test_the_command_replaces_what_an_earlier_one_wrote(tmp_path):
     log(tmp_path / "runs", 2)
     for _ in range(2):

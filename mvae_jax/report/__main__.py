@@ -7,7 +7,6 @@ is scored and no report is written.
 """
 
 import argparse
-import contextlib
 import os
 import sys
 from pathlib import Path
@@ -67,10 +66,16 @@ def _follow(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     except ImportError:
         parser.exit(2, "error: --tensorboard: there is no tensorboardX; pip install tensorboardX\n")
     update = events.update if events else nothing
-    with contextlib.suppress(KeyboardInterrupt):
+    try:
         update()
+        if args.tensorboard:
+            print(f"wrote {args.tensorboard}; tensorboard --logdir {args.tensorboard}")
         if args.watch:
             watch(args.path, WATCH_SECONDS, also=update)
+    except KeyboardInterrupt:
+        return
+    except OSError as error:
+        parser.exit(1, f"error: --tensorboard: {error}\n")
 
 
 if __name__ == "__main__":

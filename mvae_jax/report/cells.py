@@ -126,6 +126,10 @@ def _scores(run: Path, config: dict[str, Any], entries: list[dict[str, Any]]) ->
         if "failed" in entry:
             unscored.append(f"seed {seed} has no scores: {entry['failed']}")
             continue
+        planned = config.get("num_epochs", 0)
+        trained = manifest["replicates"].get(name, {}).get("epoch", planned)
+        if trained < planned:
+            unscored.append(f"seed {seed} is trained for {trained} of {planned} epochs; train on")
         if _is_stale(entry, manifest["sha256"]):
             unscored.append(f"seed {seed} was trained anew since it was scored; {SCORE_AGAIN}")
         of_seed = [row for row in entry["values"] if row["split"] in SPLITS]

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from mvae_jax import files
+from mvae_jax import files, run_folder
 from mvae_jax.report.cells import Cell, Cells, Scores, Setting, empty, listed, read_run
 from mvae_jax.report.metrics import PAPER
 
@@ -46,6 +46,7 @@ def read(paths: Iterable[Path]) -> Runs:
         if not files.find_runs([path], holding=MARKS):
             reason = "no folder with embeddings/, metrics.json or manifest.json at or below it"
             problems.append(Problem(str(path), reason))
+        problems += _not_begun(path)
     for run in files.find_runs(paths, holding=MARKS):
         try:
             found = dict(read_run(run))
@@ -63,6 +64,16 @@ def read(paths: Iterable[Path]) -> Runs:
     for cell, scores in cells.items():
         problems += _problems(cell, scores)
     return Runs(dict(sorted(cells.items())), problems)
+
+
+def _not_begun(root: Path) -> Iterator[Problem]:
+    """Yields what the root's sweep lists and has not run."""
+    if (root / "sweep.jsonl").is_file():
+        listed = [entry.get("workdir") for entry in run_folder.read_lines(root / "sweep.jsonl")]
+        lacking = [name for name in listed if not (root / str(name) / "config.json").is_file()]
+        if lacking:
+            number = f"{len(lacking)} of the {len(listed)} runs that it lists have not begun"
+            yield Problem(str(root / "sweep.jsonl"), f"{number}, {lacking[0]} the first of them")
 
 
 def models_of(cells: Iterable[Cell]) -> list[str]:

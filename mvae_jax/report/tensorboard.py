@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from mvae_jax import files, run_folder
+from mvae_jax.report.figures import style
 
 Line = dict[str, Any]  # of metrics.jsonl
 NOT_CURVES = ("seed", "epoch")
@@ -26,16 +27,19 @@ class EventFiles:
     def update(self) -> None:
         """Writes the epochs that were logged since the last call; at the first, all of them."""
         for path in self.paths:
+            out = self.out / path.absolute().relative_to("/") if len(self.paths) > 1 else self.out
             for run in files.find_runs([path], holding=("config.json",)):
-                self._update_run(run, self.out / run.relative_to(path))
+                self._update_run(run, out / run.relative_to(path))
 
     def _update_run(self, run: Path, out: Path) -> None:
         by_replicate: dict[str, list[Line]] = {}
         for line in run_folder.read_lines(run / "metrics.jsonl"):
-            if {"replicate", "epoch"} <= line.keys():
+            if isinstance(line.get("replicate"), str) and isinstance(line.get("epoch"), int):
                 by_replicate.setdefault(line["replicate"], []).append(line)
         for name, lines in by_replicate.items():
-            self._append(out / name, lines, (run / "metrics.jsonl").stat().st_mtime)
+            self._append(
+                out / style.file_name(name), lines, (run / "metrics.jsonl").stat().st_mtime
+            )
 
     def _append(self, folder: Path, lines: list[Line], written_at: float) -> None:
         if folder not in self.epochs:  # what an earlier call has left

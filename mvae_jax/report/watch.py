@@ -2,11 +2,12 @@
 
 import collections
 import datetime
-import json
 import math
+import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -20,6 +21,14 @@ MOST_LINES = 40
 PLAIN_WIDTH = 200  # of what is no terminal
 
 
+class Seen(NamedTuple):
+    """A run: its folder, below the root where there is one root; its cost as its sweep has it."""
+
+    name: str
+    status: Status
+    cost: float
+
+
 def watch(paths: list[Path], every: float, also: Callable[[], None]) -> None:
     """Shows the runs below the paths until none is waiting or running; once, if no terminal.
 
@@ -27,41 +36,86 @@ def watch(paths: list[Path], every: float, also: Callable[[], None]) -> None:
     """
     console = Console()
     if not console.is_terminal:
-        Console(width=PLAIN_WIDTH).print(picture(dict(look(paths))))
+        Console(width=PLAIN_WIDTH).print(picture(list(look(paths))))
         return
     with Live(console=console, auto_refresh=False) as live:
         while True:
-            found = dict(look(paths))
+            found = list(look(paths))
             live.update(picture(found), refresh=True)
             also()
-            if not {"waiting", "running"} & {run.state for run in found.values()}:
+            if not {"waiting", "running"} & {run.status.state for run in found}:
                 return
             time.sleep(every)
 
 
-def look(paths: Iterable[Path]) -> Iterator[tuple[str, Status]]:
+def look(paths: list[Path]) -> Iterator[Seen]:
     """Yields how far every run is that a path holds or that its sweep.jsonl lists."""
-    folders = set(files.find_runs(paths, holding=("config.json",)))
     for path in paths:
+        listed = {}
         if (path / "sweep.jsonl").is_file():
-            lines = (path / "sweep.jsonl").read_text().splitlines()
-            folders |= {path / json.loads(line)["workdir"] for line in lines}
-    for folder in sorted(folders):
-        try:
-            yield str(folder), status.of(folder)
-        except run_folder.RunFolderError as error:
-            yield f"{folder} ({error})", Status("failed")
+            for entry in run_folder.read_lines(path / "sweep.jsonl"):
+                if isinstance(entry.get("workdir"), str):
+                    listed[path / entry["workdir"]] = entry
+        for folder in sorted({*files.find_runs([path], holding=("config.json",)), *listed}):
+            name = str(folder.relative_to(path)) if len(paths) == 1 else str(folder)
+            entry = listed.get(folder, {})
+            cost = entry.get("cost", 0.0)
+            try:
+                yield Seen(name, _as_asked(status.of(folder), path, entry), cost)
+            except run_folder.RunFolderError as error:
+                yield Seen(f"{name} ({error})", Status("failed"), cost)
 
 
-def picture(runs: dict[str, Status]) -> RenderableType:
+def _as_asked(found: Status, root: Path, entry: dict[str, Any]) -> Status:
+    """Returns the status, seen from what the sweep asks for and from how it went there."""
+    more = entry.get("num_replicates", 0) > found.planned
+    more |= entry.get("num_epochs", 0) > found.num_epochs
+    failed = root / "logs" / f"{entry.get('workdir')}.txt.failed"
+    if found.state in ("waiting", "stopped", "unscored") and failed.is_file():
+        return found._replace(state="failed")
+    if found.state not in ("waiting", "running") and more:
+        planned = max(found.planned, entry["num_replicates"])
+        epochs = max(found.num_epochs, entry["num_epochs"])
+        return found._replace(state="waiting", planned=planned, num_epochs=epochs)
+    return found
+
+
+def seconds_left(runs: Iterable[Seen]) -> float:
+    """Returns what the sweep will need if as many run as now; NaN where none runs.
+
+    A run that waits takes as long, by its cost, as those that run.
+    """
+    runs = list(runs)
+    running = [run for run in runs if run.status.seconds_left >= 0]
+    rates = [_whole(run.status) / run.cost for run in running if run.cost]
+    if not rates:
+        return math.nan
+    left = sum(run.status.seconds_left for run in running)
+    for run in runs:
+        if run.status.state in ("waiting", "stopped"):
+            done = run.status.epoch / max(1, run.status.num_epochs)
+            if run.status.done:
+                done *= run.status.done / run.status.planned
+            left += run.cost * statistics.median(rates) * (1 - done)
+    return left / len(running)
+
+
+def _whole(found: Status) -> float:
+    """Returns the seconds of a running run, from its first epoch to its last."""
+    return found.seconds_left * found.num_epochs / max(1, found.num_epochs - found.epoch)
+
+
+def picture(runs: list[Seen]) -> RenderableType:
     """Returns the summary, and a line per run that is not simply waiting or done."""
-    counts = collections.Counter(run.state for run in runs.values())
+    counts = collections.Counter(run.status.state for run in runs)
     said = ", ".join(f"{counts[state]} {state}" for state in status.STATES if counts[state])
+    left = duration(seconds_left(runs))
+    said += f"; about {left} left" if left else ""
     lines = Table(box=None)
     for name in ("run", "state", "replicates", "epoch", "ELBO, nats", "left"):
         lines.add_column(name, justify="left" if name in ("run", "state") else "right")
-    shown = [(name, run) for name, run in runs.items() if run.state in SHOWN]
-    for name, run in sorted(shown, key=lambda pair: SHOWN.index(pair[1].state))[:MOST_LINES]:
+    shown = [run for run in runs if run.status.state in SHOWN]
+    for name, run, _ in sorted(shown, key=lambda seen: SHOWN.index(seen.status.state))[:MOST_LINES]:
         lines.add_row(
             name,
             run.state,
@@ -70,9 +124,12 @@ def picture(runs: dict[str, Status]) -> RenderableType:
             "" if math.isnan(run.elbo) else f"{run.elbo:.2f}",
             duration(run.seconds_left),
         )
-    more = len(shown) - MOST_LINES
-    parts = [f"{len(runs)} runs: {said}" if runs else "no runs", lines if shown else ""]
-    return Group(*parts, f"and {more} more" if more > 0 else "")
+    parts: list[RenderableType] = [f"{len(runs)} runs: {said}" if runs else "no runs"]
+    if shown:
+        parts.append(lines)
+    if len(shown) > MOST_LINES:
+        parts.append(f"and {len(shown) - MOST_LINES} more")
+    return Group(*parts)
 
 
 def duration(seconds: float) -> str:
