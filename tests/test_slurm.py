@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -60,12 +61,28 @@ def wait_until(condition, seconds, explain):
         time.sleep(0.2)
 
 
-def test_arrays_a_failing_task_and_a_second_call(cluster, manifest, tmp_path):
+def copying(line, finished):
+    """Returns the entry with a command that copies a finished run, with its latent size."""
+    size = re.search(r"z(\d+)$", line["workdir"])[1]
+    change = f's/"latent_size": 1,/"latent_size": {size},/'
+    folder = shlex.quote(line["command"][-1].removeprefix("--workdir="))
+    script = f"mkdir -p $(dirname {folder}) && cp -r {finished} {folder}.new && "
+    script += f"sed -i '{change}' {folder}.new/config.json && mv {folder}.new {folder}"
+    return line | {"command": ["sh", "-c", script, *line["command"][3:]]}
+
+
+def test_arrays_a_failing_task_and_a_second_call(cluster, manifest, tiny, tmp_path):
     """Five runs in arrays of four; one cannot run, and is all that is submitted again."""
+    finished = tmp_path / "finished"
+    train = ("-m", "mvae_jax.main", "--config=configs/digits.py:vae,1", *tiny)
+    flags = ("--config.num_seeds=1", "--config.num_epochs=2", f"--workdir={finished}")
+    returned, _, err = python(cluster, *train, *flags)
+    assert returned == 0, err
+
     path = manifest("--latent=1,2,3,4,5", "--config.num_epochs=2")
-    good = path.read_text()
-    lines = [json.loads(line) for line in good.splitlines()]
-    lines[1]["command"].append("--config.batch_size=2000")  # more than there are images
+    good = [copying(json.loads(line), finished) for line in path.read_text().splitlines()]
+    lines = [dict(line) for line in good]
+    lines[1]["command"] = ["sh", "-c", "echo out of order; exit 1", *good[1]["command"][3:]]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     returned, out, _ = python(cluster, "launch/slurm.py", path, "--follow", "--partition=low")
     assert returned == 1
@@ -77,9 +94,9 @@ def test_arrays_a_failing_task_and_a_second_call(cluster, manifest, tmp_path):
     states = [status.of(tmp_path / line["workdir"]).state for line in lines]
     assert states == ["done", "waiting", "done", "done", "done"]
     logs = [log.read_text() for log in (tmp_path / "logs").glob("slurm-*_1.txt")]
-    assert any("config.batch_size: got 2000; allowed: 1 to the 96" in log for log in logs)
+    assert any("out of order" in log for log in logs)
 
-    path.write_text(good)
+    path.write_text("".join(json.dumps(line) + "\n" for line in good))
     returned, out, err = python(cluster, "launch/slurm.py", path, "--follow")
     assert "5 runs: 1 submitted, 0 queued before" in out
     assert returned == 0, err
