@@ -178,12 +178,14 @@ def _judge_intervals(claim: Claim, quantities: list[Quantity], margin: float) ->
 def judge_growth(claim: Growth, evidence: Evidence) -> Verdict:
     """Returns whether the added cost grows no faster than linearly with z, per data set."""
     details, verdicts = [], []
+    by_data_set: dict[tuple[str, str], dict[int, Pair]] = {}
+    for (metric, (dataset, z)), pair in evidence.pairs.items():
+        by_data_set.setdefault((metric, dataset), {})[z] = pair
     for metric in claim.metrics:
-        for dataset in dict.fromkeys(place[0] for name, place in evidence.pairs if name == metric):
+        for dataset in (of for name, of in by_data_set if name == metric):
             added = {
                 z: float(np.mean(list(pair.mvae.values())) - np.mean(list(pair.vae.values())))
-                for (name, (of, z)), pair in sorted(evidence.pairs.items())
-                if name == metric and of == dataset
+                for z, pair in sorted(by_data_set[metric, dataset].items())
             }
             free = [z for z, cost in added.items() if cost <= 0]
             if free:
