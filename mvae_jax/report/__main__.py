@@ -2,8 +2,8 @@
 
 --samples=FILE adds the paper's Figure 1, --document=FILE writes the page that REPRODUCTION.md is;
 --watch shows which runs are done, running or failed, and how long is left; --tensorboard=DIR writes
-the training curves as event files, and with --watch goes on doing so. Both read logs alone: nothing
-is scored and no report is written.
+the training curves as event files, and with --watch goes on doing so; --export=DIR writes what the
+tables need of every scored run, a few kilobytes each. No report is written with these.
 """
 
 import argparse
@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 from mvae_jax.report import tensorboard
+from mvae_jax.report.export import export
 from mvae_jax.report.render import render
 from mvae_jax.report.watch import watch
 
@@ -32,12 +33,20 @@ def main() -> None:
     )
     parser.add_argument("--watch", action="store_true", help="show how far the runs are")
     parser.add_argument("--tensorboard", type=Path, metavar="DIR", help="write event files there")
+    parser.add_argument("--export", type=Path, metavar="DIR", help="write the runs' scores there")
     args = parser.parse_args()
     for path in args.path:
         if not path.is_dir():
             parser.exit(2, f"error: path: got '{path}', which is no folder\n")
     if args.watch or args.tensorboard:
         _follow(parser, args)
+        return
+    if args.export:
+        try:
+            exported = export(args.path, args.export)
+        except (OSError, ValueError) as error:
+            parser.exit(1, f"error: {error}\n")
+        print(f"{args.export}: {len(exported)} runs")
         return
     if args.out is None and len(args.path) > 1:
         parser.exit(2, "error: --out: needed where there is more than one PATH\n")

@@ -11,9 +11,11 @@ from typing import Any, NamedTuple
 
 from mvae_jax import metrics_file, run_folder
 from mvae_jax.report import measures
+from mvae_jax.report.metrics import describe
 
 SCORE_AGAIN = metrics_file.WAY_OUT
-SPLITS = ("test", "model")  # what is reported: the test split, and what C itself gives
+# What is reported: the test split, what C itself gives, what an exported run has measured before.
+SPLITS = ("test", "model", "run", "pictures")
 
 
 class Setting(NamedTuple):
@@ -116,6 +118,7 @@ def _scores(run: Path, config: dict[str, Any], entries: list[dict[str, Any]]) ->
     values: dict[str, dict[int, float]] = {}
     absent: dict[str, str] = {}
     failed: dict[int, str] = {}
+    per_run: dict[str, float] = {}
     manifest = run_folder.read_manifest(run)
     unscored = [f"{e['replicate']} has no scores: {e['failed']}" for e in entries if e not in known]
     for entry in known:
@@ -135,6 +138,7 @@ def _scores(run: Path, config: dict[str, Any], entries: list[dict[str, Any]]) ->
         of_seed = [row for row in entry["values"] if row["split"] in SPLITS]
         rows = {row["metric"]: row["value"] for row in of_seed}
         rows |= measures.measure_pictures(run / "pictures" / f"{name}.npz")
+        per_run |= {m: rows.pop(m) for m in list(rows) if describe(m).per_run}
         for metric, value in rows.items():
             of_metric = values.setdefault(metric, {})
             if math.isfinite(value):
@@ -157,7 +161,7 @@ def _scores(run: Path, config: dict[str, Any], entries: list[dict[str, Any]]) ->
         run_folder.read_json(environment) if environment.is_file() else {},
         dict(sorted(replicates.items())),
         values,
-        measures.measure_run(run, config),
+        per_run | measures.measure_run(run, config),
         failed,
         absent,
         missing,

@@ -1,0 +1,61 @@
+"""What is exported of a run gives the report that the run itself gives."""
+
+import json
+
+import numpy as np
+
+from mvae_jax.report import export, render
+from tests.fake_runs import SEEDS, draw, write_run
+
+
+def write_arrays(run, seeds):
+    """A model of 14 parameters and pictures, whose measures stand in no metrics.json."""
+    generator = np.random.default_rng(0)
+    for seed in seeds:
+        for folder in ("model", "pictures"):
+            (run / folder).mkdir(exist_ok=True)
+        kernel = np.zeros((2, 5), np.float32)
+        arrays = {"params/encoder/kernel": kernel, "params/coupling": np.eye(2)}
+        np.savez(run / "model" / f"seed_{seed}.npz", **arrays)
+        images = generator.uniform(size=(2, 48, 6, 5, 1))
+        sweep = generator.uniform(size=(10, 10, 6, 5, 1))
+        np.savez(
+            run / "pictures" / f"seed_{seed}.npz",
+            input=images[0],
+            reconstruction_sampled=images[1],
+            sweep=sweep,
+            sweep_values=np.arange(10.0),
+        )
+    times = [{"event": "epoch", "seconds": s, "epoch": s, "seeds": 2} for s in (9, 1, 2, 3)]
+    (run / "timing.jsonl").write_text("".join(json.dumps(line) + "\n" for line in times))
+
+
+def test_an_export_reports_as_the_runs_do(tmp_path, capsys):
+    for model, mean in (("vae", 0.5), ("mvae", 0.6)):
+        values = {"mse": draw(mean, 0.01, SEEDS[:4]), "elbo": draw(-100 * mean, 1, SEEDS[:4])}
+        run = write_run(tmp_path / "runs", model, 2, values, failed={SEEDS[4]: "kl was nan"})
+        write_arrays(run, SEEDS[:4])
+        (run / "environment.json").write_text('{"devices": ["cpu"]}')
+    runs, exported, again = (tmp_path / name for name in ("runs", "exported", "again"))
+    folders = export.export([runs], exported)
+    assert [folder.relative_to(exported).as_posix() for folder in folders] == [
+        "digits/release/mvae-z2",
+        "digits/release/vae-z2",
+    ]
+    assert not list(exported.rglob("*.npz"))
+    export.export([exported], again)
+    pages = []
+    for root in (runs, exported, again):
+        render([root], tmp_path / "out", draw=False, page=tmp_path / "page.md")
+        pages.append((tmp_path / "page.md").read_text())
+        pages.append((tmp_path / "out" / "tables.csv").read_text())
+    assert pages[:2] == pages[2:4] == pages[4:]
+    capsys.readouterr()
+    assert "num_parameters,14.0" in pages[1]
+    assert all(name in pages[1] for name in ("epoch_seconds", "mse_first_48", "sweep_roughness"))
+
+
+def test_a_run_that_is_not_scored_is_left_out(tmp_path):
+    run = write_run(tmp_path / "runs", "vae", 2, {"mse": draw(0.5, 0.01)})
+    (run / "metrics.json").unlink()
+    assert export.export([tmp_path / "runs"], tmp_path / "out") == []
