@@ -104,12 +104,14 @@ def example_terms(
 def pictures(
     config: ConfigDict, params: Params, key: Key[Array, ""], images: UInt8[np.ndarray, "n h w c"]
 ) -> dict[str, np.ndarray]:
-    """Returns inputs, reconstructions and the sweep of the first latent plane, pixels in [0, 1].
+    """Returns inputs, reconstructions and sweeps of latent planes, pixels in [0, 1].
 
     input [48, H, W, C]:                  the data set's first images, in file order
     reconstruction_sampled, _mean:        their mean images at a sampled z and at z = mu
     sweep [10, 10, H, W, C]:              row i: z_0 = sweep_values[i], column j: z_1, others 0
                                           (with one latent dimension: [10, 1, H, W, C])
+    sweep_leading, _trailing:             the same along C's first two, last two singular vectors,
+                                          the last one down; absent of a model without C
     """
     inputs = images[:NUM_PICTURES]
     q = jax.jit(inference.encode, static_argnums=0)(config, params, jax.device_put(inputs))
@@ -117,19 +119,24 @@ def pictures(
     axes: Any = Posterior(0, 0, None)  # type: ignore[arg-type]
     sampled = jax.vmap(posterior.sample, in_axes=(axes, 0))(q, noise)
     values = ndtri(np.linspace(SWEEP_TAIL, 1 - SWEEP_TAIL, SWEEP_POINTS))
-    plane = np.zeros((SWEEP_POINTS, SWEEP_POINTS, config.latent_size), np.float32)
-    plane[..., 0] = values[:, None]
-    if config.latent_size > 1:
-        plane[..., 1] = values[None, :]
-    else:
-        plane = plane[:, :1]
     decode = jax.jit(inference.decode, static_argnums=0)
-    return {
+
+    def sweep(axes: Float[np.ndarray, "k d"]) -> np.ndarray:
+        """Decodes values[i] axes[0] + values[j] axes[1]; one axis gives one column."""
+        across = values[:, None] * axes[1] if len(axes) > 1 else np.zeros((1, axes.shape[1]))
+        plane = (values[:, None, None] * axes[0] + across).astype(np.float32)
+        means = decode(config, params, plane.reshape(-1, config.latent_size))
+        return np.asarray(means).reshape(*plane.shape[:2], *config.image_shape)
+
+    found = {
         "input": np.asarray(inputs, np.float32) * config.pixel_scale,
         "reconstruction_sampled": np.asarray(decode(config, params, sampled)),
         "reconstruction_mean": np.asarray(decode(config, params, q.loc)),
         "sweep_values": values,
-        "sweep": np.asarray(decode(config, params, plane.reshape(-1, config.latent_size))).reshape(
-            *plane.shape[:2], *config.image_shape
-        ),
+        "sweep": sweep(np.eye(config.latent_size)[:2]),
     }
+    if q.coupling is not None:
+        directions, _, _ = np.linalg.svd(np.asarray(q.coupling.matrix, np.float64))
+        found["sweep_leading"] = sweep(directions.T[:2])
+        found["sweep_trailing"] = sweep(directions.T[::-1][:2])
+    return found

@@ -242,7 +242,8 @@ def _train(
     lines = [x for x in workdir_lib.read_metrics(workdir.path) if x["seed"] in cohort]
     failed = {line["replicate"]: line["failed"] for line in lines if "failed" in line}
     number = len(replicates)
-    what = f"{len(cohort)} seeds" if number == len(cohort) else f"{number} replicates"
+    seeds = "1 seed" if len(cohort) == 1 else f"{len(cohort)} seeds"
+    what = seeds if number == len(cohort) else f"{number} replicates"
     title = f"{config.dataset} {config.model} z={config.latent_size}, {what}"
 
     with (

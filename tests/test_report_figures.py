@@ -29,6 +29,7 @@ def write_full(root, model, z, dataset="mnist_basic", gain=0.0, **config):
                 "reconstruction_sampled": rng.uniform(size=(48, 6, 5, 1)),
                 "sweep": rng.uniform(size=(10, 10, 6, 5, 1)),
                 "sweep_values": np.linspace(-4, 4, 10),
+                **({"sweep_leading": rng.uniform(size=(10, 10, 6, 5, 1))} if coupling else {}),
             },
             "embeddings": {
                 "mu_test": rng.normal(size=(50, z)),

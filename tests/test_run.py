@@ -16,7 +16,7 @@ import pytest
 from ml_collections import FrozenConfigDict
 
 import mvae_jax
-from mvae_jax import checkpoint, files, replicas, run
+from mvae_jax import checkpoint, files, inference, replicas, run
 from mvae_jax import config as config_lib
 from mvae_jax.checkpoint import CheckpointError
 from mvae_jax.config import ConfigError
@@ -99,6 +99,14 @@ def test_the_run_folder_holds_what_the_contract_says(finished):
     with np.load(finished / "pictures" / "seed_778.npz", allow_pickle=False) as pictures:
         assert pictures["input"].shape == (48, 8, 8, 1)
         assert pictures["sweep"].shape == (10, 10, 8, 8, 1)
+        with np.load(finished / "model" / "seed_778.npz", allow_pickle=False) as arrays:
+            u, _, _ = np.linalg.svd(arrays["params/coupling"].astype(np.float64))
+        config, params = inference.load(finished, 778)
+        values = pictures["sweep_values"]
+        z = (values[7] * u[:, 0] + values[2] * u[:, 1]).astype(np.float32)
+        mean = inference.decode(config, params, jnp.asarray(z[None]))[0]
+        assert not np.allclose(pictures["sweep_trailing"], pictures["sweep_leading"])
+        np.testing.assert_allclose(pictures["sweep_leading"][7, 2], mean, atol=1e-5)
 
 
 def test_a_folder_that_is_being_trained_in_is_not_moved_aside(folder):

@@ -34,6 +34,7 @@ def write(path: Path, found: Runs, compared: Comparisons) -> None:
         num_cells=2 * len(CELLS),
         tables=list(tables.tables(found, compared)),
         reproduced=reproduced,
+        frey_face=reproduction.frey_face(found),
         misses=misses(reproduction.figures(found)),
         claims=audit.table(found),
         overview=comparisons.overview(compared) if compared.found else None,

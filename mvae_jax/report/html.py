@@ -5,10 +5,11 @@ Above MAX_INLINE runs the pages of the single runs are files of their own, in `p
 
 import base64
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jinja2
 from markupsafe import Markup, escape
 
 from mvae_jax import files
@@ -61,10 +62,13 @@ def write(
     problems: Sequence[Problem],
     sections: Sequence[Section],
     figures: Sequence[Drawn],
+    explorers: Mapping[str, Path],
 ) -> None:
-    """Writes index.html, and the runs' pages beside it where there are many."""
-    environment = templates.environment(autoescape=True)
-    environment.filters |= {"bold": _bold, "data_uri": _data_uri, "value": _value}
+    """Writes index.html, and the runs' pages beside it where there are many.
+
+    explorers: pages beside it, by title
+    """
+    environment = page_environment()
     pages = [_page(cell, scores) for cell, scores in runs.cells.items()]
     inline = len(pages) <= MAX_INLINE
     context = {
@@ -73,6 +77,7 @@ def write(
         "problems": problems,
         "sections": sections,
         "figures": figures,
+        "explorers": explorers,
         "pages": pages if inline else [],
         "chart_size": CHART,
     }
@@ -84,6 +89,13 @@ def write(
         for page in pages:
             text = template.render(page=page, chart_size=CHART)
             files.write_text(out / PAGES / f"{page.name}.html", text)
+
+
+def page_environment() -> jinja2.Environment:
+    """Returns what renders the pages: what is put in is escaped."""
+    environment = templates.environment(autoescape=True)
+    environment.filters |= {"bold": _bold, "data_uri": _data_uri, "value": _value}
+    return environment
 
 
 def _overview(runs: Runs) -> Grid:

@@ -15,6 +15,7 @@ from jaxtyping import Float
 from mvae_jax import files, run_folder
 
 PICTURES = {"input": 4, "reconstruction_sampled": 4, "sweep": 5, "sweep_values": 1}  # axes of each
+OPTIONAL = {"sweep_leading": 5, "sweep_trailing": 5}  # of an MVAE
 FLAT = 0.01  # a step of the sweep that changes the mean pixel by less than this is flat
 HIGH_FREQUENCY = 0.25  # cycles per pixel: half of what a picture can hold
 
@@ -67,11 +68,14 @@ def measure_pictures(path: Path) -> dict[str, float]:
 def read_pictures(path: Path) -> dict[str, np.ndarray]:
     """Reads `pictures/<replicate>.npz`; raises ValueError where it is not of its format.
 
-    input, reconstruction_sampled: [N, H, W, C]; sweep: [I, J, H, W, C]; sweep_values: [I]
+    input, reconstruction_sampled: [N, H, W, C]; sweep, and those of OPTIONAL:
+    [I, J, H, W, C]; sweep_values: [I]
     """
     pictures = files.read_npz(path)
-    for name, axes in PICTURES.items():
+    for name, axes in (PICTURES | OPTIONAL).items():
         found = pictures.get(name)
+        if found is None and name in OPTIONAL:
+            continue
         if found is None or found.ndim != axes or not found.size or found.dtype.kind not in "fiu":
             shape = "missing" if found is None else f"{found.dtype} {list(found.shape)}"
             raise ValueError(f"{path}: {name} is {shape}, not numbers with {axes} axes")

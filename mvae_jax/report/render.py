@@ -8,6 +8,7 @@ from mvae_jax.report import (
     audit,
     comparisons,
     document,
+    explorer,
     figures,
     formats,
     html,
@@ -43,6 +44,11 @@ def render(
         except ValueError as error:
             problems.append(runs.Problem("figure of the data sets", str(error)))
 
+    explorers: dict[str, Path] = {}
+    if draw:
+        explorers, not_written = explorer.write(out, found)
+        problems += not_written
+
     if len(found.cells) == 1:
         grids = [tables.run_table(*cell) for cell in found.cells.items()]
     else:
@@ -69,7 +75,7 @@ def render(
         html.Section("Claims", claims),
         html.Section("Every comparison", details, folded=True),
     ]
-    html.write(out, found, problems, sections, drawn)
+    html.write(out, found, problems, sections, drawn, explorers)
     if page:
         document.write(page, found, compared)
 

@@ -4,6 +4,7 @@ The release is one seed. It agrees with ours where it lies inside the 95% predic
 one new seed; a cell where it does not is flagged.
 """
 
+import math
 import statistics
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
@@ -94,6 +95,48 @@ def tables(runs: Runs) -> list[Grid]:
         for setting in dict.fromkeys(figure.setting for figure in found)
     ]
     return [*grids, _share(found)] if found else []
+
+
+def frey_face(runs: Runs) -> Grid | None:
+    """Returns the errors published with Figure 3 beside ours; None where there is no such run.
+
+    They are means over the first 48 images in file order, training images among them.
+    """
+    rows = []
+    for (metric, dataset, z, model), published in reference.FREY_FACE.items():
+        for cell, scores in runs.cells.items():
+            if (cell.setting.dataset, cell.latent_size, cell.model) != (dataset, z, model):
+                continue
+            if cell.setting.variant or scores.missing or metric not in scores.values:
+                continue
+            values = list(scores.values[metric].values())
+            ours, test = (summarise(list(scores.values[name].values())) for name in (metric, "mse"))
+            low, high = prediction_interval(values) or (math.nan, math.nan)
+            mark = "" if low <= float(published) <= high else OUTSIDE
+            rows.append(
+                (
+                    *(cell.setting.protocol, model, str(ours.n)),
+                    *(f"{float(published):.6f}{mark}", f"{ours.mean:.6f}"),
+                    *(f"{low:.6f} to {high:.6f}", f"{test.mean:.6f}"),
+                )
+            )
+    if not rows:
+        return None
+    headers = (
+        "protocol",
+        "model",
+        "seeds",
+        "published",
+        "ours",
+        "one new seed",
+        "test split, ours",
+    )
+    return Grid(
+        "frey_face, z=32: MSE per pixel of the first 48 images, sampled z (Figure 3)",
+        headers,
+        rows,
+        notes=[f"{OUTSIDE}: outside the 95% prediction interval for one new seed."],
+    )
 
 
 def records(runs: Runs) -> Iterator[dict[str, Any]]:

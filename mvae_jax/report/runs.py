@@ -4,6 +4,7 @@ Nothing is dropped in silence: what cannot be read, lacks a seed or is claimed b
 a cell without values and a problem with its reason.
 """
 
+import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -13,6 +14,7 @@ from mvae_jax.report.cells import Cell, Cells, Scores, Setting, empty, listed, r
 from mvae_jax.report.metrics import PAPER
 
 MARKS = files.RUN_MARKS | {"metrics.json"}  # of a folder that is a run
+LATENT_SIZE = 32  # of the paper's pictures
 BASELINE, MODEL = "vae", "mvae"  # the two that are compared, seed by seed
 
 
@@ -81,6 +83,24 @@ def models_of(cells: Iterable[Cell]) -> list[str]:
     first = [BASELINE, MODEL]
     found = {cell.model for cell in cells}
     return [*(model for model in first if model in found), *sorted(found.difference(first))]
+
+
+def side_by_side(cells: Cells, folder: str) -> tuple[int, dict[str, tuple[Scores, Path]]]:
+    """Returns a latent size, and by model the run and its first seed's file in `folder` there.
+
+    Of the sizes at which most models have such a file the one nearest to the paper's pictures.
+    """
+    found: dict[int, dict[str, tuple[Scores, Path]]] = {}
+    for cell, scores in cells.items():
+        seed = next((s for s in scores.replicates if s not in scores.failed), None)
+        if seed is not None:
+            path = scores.run / folder / f"{scores.replicates[seed]}.npz"
+            if path.is_file():
+                found.setdefault(cell.latent_size, {})[cell.model] = (scores, path)
+    if not found:
+        return 0, {}
+    z = min(found, key=lambda z: (-len(found[z]), abs(math.log2(z / LATENT_SIZE))))
+    return z, found[z]
 
 
 def _mark_other_examples(cells: Cells) -> None:

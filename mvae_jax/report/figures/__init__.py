@@ -57,8 +57,8 @@ FIGURES: dict[str, tuple[Callable[..., Figure | None], str]] = {
     ),
     "sweeps": (
         pictures.sweeps,
-        "Decoded plane z_0 (down) against z_1 (across), others 0, over normal quantiles; first "
-        "seed.",
+        "Decoded plane z_0 (down) against z_1 (across), others 0, over normal quantiles; beside it "
+        "planes of the first two left singular vectors of C and of the last two. First seed.",
     ),
 }
 

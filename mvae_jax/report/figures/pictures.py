@@ -11,51 +11,60 @@ from mvae_jax.report.cells import Cells
 from mvae_jax.report.comparisons import Comparisons
 from mvae_jax.report.figures import style
 from mvae_jax.report.measures import read_pictures
+from mvae_jax.report.runs import side_by_side
 
-LATENT_SIZE = 32  # of the paper's pictures; the nearest one is drawn where it was not run
 NUM_IMAGES = 24
+# Planes of left singular vectors of C: the first two, the last two.
+SINGULAR = {"sweep_leading": ("u₀", "u₁"), "sweep_trailing": ("u₋₁", "u₋₂")}
 
 
 def reconstructions(cells: Cells, _comparisons: Comparisons) -> Figure | None:
-    """Draws rows input, VAE, MVAE; 24 columns in two lines, at one latent size."""
+    """Draws rows input, VAE, MVAE; 24 columns, at one latent size, and the models' errors."""
     z, found = _pictures(cells)
     if not found:
         return None
-    lines = 2
-    rows = {"input": next(iter(found.values()))["input"]}
-    rows |= {model: arrays["reconstruction_sampled"] for model, arrays in found.items()}
-    per_line = NUM_IMAGES // lines
+    rows = {"input": next(iter(found.values()))["input"][:NUM_IMAGES]}
+    titles = []
+    for model, arrays in found.items():
+        outputs = arrays["reconstruction_sampled"]
+        rows[model] = outputs[:NUM_IMAGES]
+        titles.append(f"{model} {np.mean((arrays['input'] - outputs) ** 2, dtype=np.float64):.6f}")
+    columns = len(rows["input"])
     height, width = rows["input"].shape[1:3]
-    panel = len(rows) * style.WIDTH / per_line * height / width + 0.15
-    figure, axes = style.panels(lines, 1, panel)
-    for line, ax in enumerate(axes):
-        chosen = slice(line * per_line, (line + 1) * per_line)
-        _show(ax, _tile(np.concatenate([images[chosen] for images in rows.values()]), len(rows)))
-        ax.set_yticks(_centres(len(rows), height), list(rows))
-        ax.tick_params(length=0)
-    axes[0].set_title(f"z={z}")
+    panel = len(rows) * style.WIDTH / columns * height / width + 0.25
+    figure, (ax,) = style.panels(1, 1, panel)
+    _show(ax, _tile(np.concatenate(list(rows.values())), len(rows)))
+    ax.set_yticks(_centres(len(rows), height), list(rows))
+    ax.tick_params(length=0)
+    number = len(next(iter(found.values()))["input"])
+    ax.set_title(f"z={z}; MSE per pixel of the first {number} images: {', '.join(titles)}")
     return figure
 
 
 def sweeps(cells: Cells, _comparisons: Comparisons) -> Figure | None:
-    """Draws each model's decoded latent plane at one latent size."""
+    """Draws each model's decoded latent plane at one latent size; the MVAE's along C's as well."""
     z, found = _pictures(cells)
     if not found:
         return None
-    *_, height, width, _ = next(iter(found.values()))["sweep"].shape
-    columns = max(2, len(found))
-    figure, axes = style.panels(len(found), columns, style.WIDTH / columns * height / width + 0.3)
-    for (model, arrays), ax in zip(found.items(), axes, strict=True):
-        sweep = arrays["sweep"]
+    planes = []
+    for model, arrays in found.items():
+        planes.append((f"{model}, z={z}", ("z₀", "z₁"), arrays["sweep"], arrays["sweep_values"]))
+        for name, (first, second) in SINGULAR.items():
+            if name in arrays:
+                title = f"{model}, z={z}, along C's {first} and {second}"
+                planes.append((title, (first, second), arrays[name], arrays["sweep_values"]))
+    *_, height, width, _ = planes[0][2].shape
+    columns = 3 if len(planes) == 3 else 2
+    figure, axes = style.panels(len(planes), columns, style.WIDTH / columns * height / width + 0.3)
+    for (title, (down, across), sweep, values), ax in zip(planes, axes, strict=True):
         _show(ax, _tile(sweep.reshape(-1, *sweep.shape[2:]), len(sweep)))
-        values = arrays["sweep_values"]
         ends = (f"{values[0]:.1f}", f"{values[-1]:.1f}")
         ax.set_yticks(_centres(len(sweep), height)[[0, -1]], ends)
         if sweep.shape[1] > 1:
             ax.set_xticks(_centres(sweep.shape[1], width)[[0, -1]], ends)
-            ax.set_xlabel("z₁")
-        ax.set_ylabel("z₀")
-        ax.set_title(f"{model}, z={z}")
+            ax.set_xlabel(across)
+        ax.set_ylabel(down)
+        ax.set_title(title)
     return figure
 
 
@@ -83,23 +92,8 @@ def data_sets(samples: Path) -> Figure:
 
 def _pictures(cells: Cells) -> tuple[int, dict[str, dict[str, np.ndarray]]]:
     """Returns the latent size drawn, and each model's pictures of its first seed."""
-    paths = {}
-    for cell, scores in cells.items():
-        seed = next((s for s in scores.replicates if s not in scores.failed), None)
-        if seed is not None:
-            path = scores.run / "pictures" / f"{scores.replicates[seed]}.npz"
-            if path.is_file():
-                paths[cell.latent_size, cell.model] = path
-    if not paths:
-        return 0, {}
-    # As many models as possible side by side, then the paper's size.
-    sizes = [size for size, _ in paths]
-    z = min(sizes, key=lambda size: (-sizes.count(size), abs(np.log2(size / LATENT_SIZE))))
-    found = {}
-    for (size, model), path in paths.items():
-        if size == z:
-            found[model] = read_pictures(path)
-    return z, found
+    z, found = side_by_side(cells, "pictures")
+    return z, {model: read_pictures(path) for model, (_, path) in found.items()}
 
 
 def _tile(images: np.ndarray, rows: int) -> np.ndarray:

@@ -1,0 +1,78 @@
+"""A page whose reader drags a point on a latent plane; the decoders run in the page itself.
+
+It holds the decoders' weights and needs no other file, no server and no network.
+"""
+
+import base64
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+
+from mvae_jax import files
+from mvae_jax.report.cells import Scores
+from mvae_jax.report.figures import name_of
+from mvae_jax.report.html import page_environment
+from mvae_jax.report.runs import Problem, Runs, models_of, side_by_side
+
+HIDDEN = re.compile(r"params/decoder/layer_(\d+)/Dense_0/kernel")
+PIXELS = "params/pixels/Dense_0/kernel"
+
+
+def write(out: Path, runs: Runs) -> tuple[dict[str, Path], list[Problem]]:
+    """Writes a page per table whose runs hold their models: the first seed of each, at one z.
+
+    Returns the pages by title, and the tables that a damaged file kept from having one.
+    """
+    for earlier in out.glob("explorer-*.html"):
+        earlier.unlink()
+    template = page_environment().get_template("explorer.html")
+    pages, problems = {}, []
+    for setting, cells in runs.tables().items():
+        try:
+            z, found = side_by_side(cells, "model")
+            ordered = [(name, *found[name]) for name in models_of(cells) if name in found]
+            models = [m for of in ordered if (m := _model(*of)) is not None]
+        except (KeyError, ValueError) as error:
+            lacks = "the model's file lacks " if isinstance(error, KeyError) else ""
+            problems.append(Problem(f"{setting}, latent explorer", f"{lacks}{error}"))
+            continue
+        if models:
+            title = f"Latent explorer: {setting}, z={z}"
+            text = json.dumps(models).replace("<", "\\u003c")  # cannot end the script's element
+            page = template.render(title=title, models=models, models_json=Markup(text))
+            pages[title] = out / f"explorer-{name_of(setting)}.html"
+            files.write_text(pages[title], page)
+    return pages, problems
+
+
+def _model(name: str, scores: Scores, path: Path) -> dict[str, Any] | None:
+    """Returns what the page needs of one model; None of one that has no decoder as ours."""
+    arrays = files.read_npz(path)
+    hidden = sorted(filter(HIDDEN.fullmatch, arrays), key=lambda n: int(HIDDEN.fullmatch(n)[1]))  # type: ignore[index]
+    if not hidden or PIXELS not in arrays or "image_shape" not in scores.config:
+        return None
+    kernels = [*hidden, PIXELS]
+    found = {
+        "name": name,
+        "seed": path.stem.removeprefix("seed_"),
+        "latent_size": len(arrays[hidden[0]]),
+        "image_shape": scores.config["image_shape"],
+        "activation": scores.config["activation"],
+        "layers": [
+            [_base64(arrays[k]), _base64(arrays[k[: -len("kernel")] + "bias"])] for k in kernels
+        ],
+        "singular": None,
+    }
+    if "params/coupling" in arrays:
+        directions, _, _ = np.linalg.svd(arrays["params/coupling"].astype(np.float64))
+        found["singular"] = _base64(directions)
+    return found
+
+
+def _base64(array: np.ndarray) -> str:
+    """Returns the array's numbers as little-endian float32, row by row."""
+    return base64.b64encode(array.astype("<f4").tobytes()).decode()
