@@ -33,14 +33,5 @@ for latent in 16 512; do
     --out="$out/bench/784-z$latent.json" | tee "$out/bench/784-z$latent.txt"
 done
 python launch/predict.py | tee "$out/predict.txt"
-
-for dataset in mnist_basic fashion_mnist cifar10 cifar100 mnist_rotated \
-  mnist_background_random mnist_background_images; do
-  for latent in 16 2 4 32 256 512; do
-    for model in mvae vae; do
-      python -m mvae_jax.main --config="configs/$dataset.py:$model,$latent,release" "${data[@]}" \
-        --config.num_seeds=5 --workdir="$out/runs/$dataset/release/$model-z$latent"
-    done
-  done
-done
+python launch/reproduce.py --num_seeds=5 --root="$out/runs" "${data[@]}" || failed=1
 exit $failed

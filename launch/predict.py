@@ -9,13 +9,15 @@ result is of training alone, one configuration after the other: a prediction, no
 """
 
 import argparse
+import json
 import time
+from pathlib import Path
 from typing import NamedTuple
 
 import bench
 from tabulate import tabulate
 
-from mvae_jax import replicas
+from mvae_jax import files, replicas
 from mvae_jax.report.claims import LATENT_SIZES
 
 TRAINING_IMAGES = {  # of the release protocol: 80% of all, by pixels
@@ -34,25 +36,34 @@ def main() -> None:
     parser.add_argument("--num_epochs", type=bench.number, default=200)
     parser.add_argument("--steps", type=bench.number, default=200, help="timed per shape")
     parser.add_argument("--latent", type=bench.numbers, default=list(LATENT_SIZES))
+    parser.add_argument("--pixels", type=bench.numbers, default=list(TRAINING_IMAGES))
+    parser.add_argument("--warm_steps", type=bench.number, default=bench.WARM_STEPS)
+    parser.add_argument("--out", type=Path, help="writes the costs of the shapes as JSON")
     args = parser.parse_args()
     if args.steps < 4:
         parser.error(f"--steps: got {args.steps}; allowed: an integer of at least 4")
+    if unknown := set(args.pixels) - TRAINING_IMAGES.keys():
+        allowed = ", ".join(map(str, TRAINING_IMAGES))
+        parser.error(f"--pixels: got {min(unknown)}; allowed: {allowed}")
 
     replicas.split_cores(args.num_seeds)  # as a run does
     print(bench.machine())
-    rows, total = [], 0.0
-    for pixels, data_sets in TRAINING_IMAGES.items():
-        steps = sum(-(-n // bench.BATCH) for n in data_sets.values())
+    rows, costs, total = [], [], 0.0
+    for pixels in args.pixels:
+        data_sets = TRAINING_IMAGES[pixels]
         for latent_size in args.latent:
             for model in ("vae", "mvae"):
-                cost = measure(model, latent_size, pixels, args.num_seeds, args.steps)
-                epochs = args.num_epochs * (len(data_sets) * cost.epoch + steps * cost.step)
-                minutes = (len(data_sets) * cost.compile + epochs) / 60
+                cost = measure(model, latent_size, pixels, args)
+                minutes = sum(seconds(cost, n, args.num_epochs) for n in data_sets.values()) / 60
                 total += minutes
                 shape = (pixels, latent_size, model)
                 measured = (f"{cost.compile:.1f}", f"{1e3 * cost.step:.3f}")
                 rows.append((*shape, len(data_sets), *measured, f"{minutes:.1f}"))
+                costs.append({"pixels": pixels, "latent_size": latent_size, "model": model})
+                costs[-1] |= {"num_seeds": args.num_seeds, "cost": cost._asdict()}
                 print(*shape, f"{minutes:.1f} minutes", flush=True)
+                if args.out:
+                    files.write_text(args.out, json.dumps(costs, indent=1) + "\n")
     headers = ("pixels", "z", "model", "data sets", "compile s", "ms/step, all seeds", "minutes")
     print(tabulate(rows, headers, disable_numparse=True, stralign="right"))
     number = sum(row[3] for row in rows)
@@ -60,6 +71,12 @@ def main() -> None:
         f"predicted: {total:.0f} minutes of training for {args.num_seeds} seeds and "
         f"{args.num_epochs} epochs of {number} configurations, compilation included"
     )
+
+
+def seconds(cost: "Cost", num_images: int, num_epochs: int) -> float:
+    """Returns what training takes on so many images."""
+    steps = -(-num_images // bench.BATCH)
+    return cost.compile + num_epochs * (cost.epoch + steps * cost.step)
 
 
 class Cost(NamedTuple):
@@ -70,8 +87,9 @@ class Cost(NamedTuple):
     step: float
 
 
-def measure(model: str, latent_size: int, pixels: int, seeds: int, steps: int) -> Cost:
+def measure(model: str, latent_size: int, pixels: int, args: argparse.Namespace) -> Cost:
     """Times epochs of two lengths, past the first steps."""
+    seeds, steps = args.num_seeds, args.steps
     start = time.perf_counter()
     config = bench.configuration(model, latent_size, pixels)
     images = bench.made_up_images(pixels, steps)
@@ -79,7 +97,10 @@ def measure(model: str, latent_size: int, pixels: int, seeds: int, steps: int) -
     short, long = (bench.ours(config, images[: n * bench.BATCH], seeds) for n in lengths)
     short.go()
     first = time.perf_counter() - start
-    laps = [t.ms * seeds * t.contestant.steps / 1e3 for t in bench.take_turns([short, long], 3)]
+    laps = [
+        t.ms * seeds * t.contestant.steps / 1e3
+        for t in bench.take_turns([short, long], 3, args.warm_steps)
+    ]
     per_step = (laps[1] - laps[0]) / (lengths[1] - lengths[0])
     return Cost(first - laps[0], max(0.0, laps[0] - lengths[0] * per_step), per_step)
 
