@@ -1,0 +1,45 @@
+"""Every notebook runs from a clean kernel, and is kept with the outputs of its last run."""
+
+import execute
+import nbformat
+import pytest
+
+nbclient = pytest.importorskip("nbclient", reason="needs `.[notebooks]`")
+
+SMALL = {"NUM_EPOCHS": 2, "NUM_SEEDS": 2, "LATENT_SIZE": 4}
+SETTINGS = {
+    "quickstart": SMALL,
+    "reproduce_tables": {"DATASET": "digits", "SOURCE": "", "LATENT_SIZES": (2, 3), **SMALL},
+    "latent_traversals": SMALL,
+    "your_own_data": SMALL,
+}
+
+
+def test_all_notebooks_are_here():
+    assert [path.stem for path in execute.NOTEBOOKS] == sorted(SETTINGS)
+
+
+@pytest.mark.parametrize("path", execute.NOTEBOOKS, ids=lambda path: path.stem)
+def test_it_runs_from_a_clean_kernel(path):
+    before = path.read_bytes()
+    notebook = execute.execute(path, SETTINGS[path.stem])
+    assert path.read_bytes() == before
+    kinds = {output.output_type for cell in notebook.cells for output in cell.get("outputs", [])}
+    assert "display_data" in kinds
+    assert "error" not in kinds
+
+
+@pytest.mark.parametrize("path", execute.NOTEBOOKS, ids=lambda path: path.stem)
+def test_it_is_kept_with_its_outputs_and_address(path):
+    notebook = nbformat.read(path, as_version=4)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
+    pictures = [o for cell in code for o in cell.outputs if "image/png" in o.get("data", {})]
+    assert pictures
+    owner = execute.REPOSITORY.removeprefix("https://github.com/")
+    badge = f"https://colab.research.google.com/github/{owner}/blob/main/notebooks/{path.name}"
+    assert badge in notebook.cells[0].source
+    assert f"git+{execute.REPOSITORY}" in notebook.cells[1].source
+    text = path.read_text()
+    assert "/tmp/" not in text  # nothing of the machine that ran it
+    assert "Traceback" not in text
