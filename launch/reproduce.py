@@ -20,6 +20,7 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+import bench
 import predict
 import sweep
 from tabulate import tabulate
@@ -79,11 +80,11 @@ def parse() -> argparse.Namespace:
     )
     numerals = {numeral: dataset for dataset, numeral in reference.table_numbers().items()}
     parser.add_argument("--tables", default=",".join(numerals), help="by default all seven")
-    parser.add_argument("--num_seeds", type=_positive, default=10)
-    parser.add_argument("--num_epochs", type=_positive, default=200, help="the paper's are 200")
+    parser.add_argument("--num_seeds", type=bench.number, default=10)
+    parser.add_argument("--num_epochs", type=bench.number, default=200, help="the paper's are 200")
     parser.add_argument("--budget_minutes", type=float, help="of training")
     parser.add_argument("--root", type=Path, default=Path("runs"))
-    parser.add_argument("--jobs", type=_positive, help="runs at a time, as of sweep.py")
+    parser.add_argument("--jobs", type=bench.number, help="runs at a time, as of sweep.py")
     parser.add_argument("--data_dir", help="as of every run")
     parser.add_argument("--dry_run", action="store_true", help="print the plan and do nothing")
     args = parser.parse_args()
@@ -180,13 +181,6 @@ def describe(plan: Plan, args: argparse.Namespace) -> str:
     if args.num_epochs != reproduction.EPOCHS:
         lines.append(f"the paper trains for {reproduction.EPOCHS} epochs: every table will say so")
     return "\n".join(lines)
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"got {text}; allowed: an integer above 0")
-    return number
 
 
 if __name__ == "__main__":

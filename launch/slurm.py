@@ -24,6 +24,7 @@ from typing import Any
 import sweep
 
 from mvae_jax import files, run_folder
+from mvae_jax.config import exit_with
 
 DEFAULT_MAX_ARRAY_SIZE = 1001  # SLURM's own
 SCRIPT = """\
@@ -79,7 +80,7 @@ def main() -> None:
         if args.follow and not args.dry_run:
             sys.exit(follow(root, entries))
     except (SlurmError, OSError, ValueError) as error:
-        parse_error(error)
+        exit_with(error)
 
 
 def parse() -> argparse.Namespace:
@@ -107,12 +108,6 @@ def parse() -> argparse.Namespace:
     if not args.manifest.is_file():
         parser.error(f"manifest: got '{args.manifest}', which is no file; sweep.py writes one")
     return args
-
-
-def parse_error(error: Exception) -> None:
-    """Prints the error as one line and exits with status 2."""
-    print(f"error: {error}", file=sys.stderr)
-    sys.exit(2)
 
 
 def submit(args: argparse.Namespace, entries: list[sweep.Entry], chunk: int) -> None:

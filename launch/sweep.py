@@ -265,7 +265,8 @@ def is_complete(entry: Entry, path: Path) -> bool:
     config = workdir_lib.settle(config, path)
     if not (path / "config.json").is_file():
         return False
-    unscored = run_folder.unscored(path, config.to_dict())
+    trained = workdir_lib.read_manifest(path)["replicates"]
+    unscored = run_folder.unscored(path, config.to_dict(), trained)
     return not unscored and not workdir_lib.cohorts(Workdir(path), config)
 
 
@@ -328,7 +329,7 @@ class Sweep:
         """Runs one entry to its end; returns its exit status."""
         log = self.log(entry)
         log.parent.mkdir(parents=True, exist_ok=True)
-        failed = log.with_name(f"{log.name}.failed")  # for whoever watches
+        failed = run_folder.failure_mark(log)  # for whoever watches
         failed.unlink(missing_ok=True)
         with log.open("ab") as file:  # which a sweep beside this one may write as well
             process = subprocess.Popen(

@@ -87,9 +87,9 @@ def disconnect() -> None:
         jax.distributed.shutdown()
 
 
-def exit_process(message: str, status: int) -> NoReturn:
+def exit_process(error: Exception, status: int) -> NoReturn:
     """Ends this process. One of several does not wait for the others: they give up without it."""
-    print(message, file=sys.stderr, flush=True)
+    print(f"error: {error}", file=sys.stderr, flush=True)
     if jax.distributed.is_initialized():
         os._exit(status)
     sys.exit(status)

@@ -63,9 +63,9 @@ def main(_argv: Sequence[str]) -> None:
     except (ConfigError, datasets.DataError) as error:
         exit_with(error)
     except LockedError as error:
-        environment.exit_process(f"error: {error}", 3)
+        environment.exit_process(error, 3)
     except (CheckpointError, RunError, OSError) as error:
-        environment.exit_process(f"error: {error}", 1)
+        environment.exit_process(error, 1)
     except (run.Interrupted, KeyboardInterrupt) as error:
         exit_with(str(error) or "interrupted; the same command resumes", status=130)
     if process:

@@ -83,9 +83,23 @@ def read_manifest(folder: Path) -> dict[str, dict[str, Any]]:
     return {field: manifest[field] for field in ("replicates", "sha256")}
 
 
-def unscored(folder: Path, config: dict[str, Any]) -> list[str]:
-    """Returns the replicates that were asked for, have not failed and have no scores."""
-    failed = {k for k, v in read_manifest(folder)["replicates"].items() if "failed" in v}
+def read_sweep(root: Path) -> dict[Path, dict[str, Any]]:
+    """Returns what a root's sweep.jsonl lists: run folder -> its entry; nothing without one."""
+    entries = read_lines(root / "sweep.jsonl")
+    return {root / e["workdir"]: e for e in entries if isinstance(e.get("workdir"), str)}
+
+
+def failure_mark(log: Path) -> Path:
+    """Returns the file that stands beside a run's log where a sweep saw the run fail."""
+    return log.with_name(f"{log.name}.failed")
+
+
+def unscored(folder: Path, config: dict[str, Any], trained: dict[str, Any]) -> list[str]:
+    """Returns the replicates that were asked for, have not failed and have no scores.
+
+    trained: the manifest's replicates
+    """
+    failed = {name for name, replicate in trained.items() if "failed" in replicate}
     try:
         entries = read_json(folder / "metrics.json").get("replicates", [])
         scored = {entry["replicate"] for entry in entries if "failed" not in entry}

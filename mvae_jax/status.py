@@ -47,13 +47,13 @@ def _of(folder: Path) -> Status:
         return Status("waiting")
     config = run_folder.read_config(folder)
     num_epochs, planned = config.get("num_epochs", 0), len(run_folder.planned_replicates(config))
-    replicates = run_folder.read_manifest(folder)["replicates"].values()
-    ended = [r for r in replicates if r.get("epoch", num_epochs) == num_epochs]
+    trained = run_folder.read_manifest(folder)["replicates"]
+    ended = [r for r in trained.values() if r.get("epoch", num_epochs) == num_epochs]
     epoch, elbo = _last_epoch(folder)
     found = Status("stopped", len(ended), planned, epoch, num_epochs, elbo)
     if len(ended) >= planned:
         failed = any("failed" in replicate for replicate in ended)
-        waits = bool(run_folder.unscored(folder, config))
+        waits = bool(run_folder.unscored(folder, config, trained))
         return found._replace(state="failed" if failed else "unscored" if waits else "done")
     times = run_folder.read_lines(folder / "timing.jsonl", TAIL_BYTES)
     laps = [line["seconds"] for line in times if line.get("event") == "epoch"]

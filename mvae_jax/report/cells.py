@@ -63,6 +63,11 @@ class Scores(NamedTuple):
     missing: str
     tested_on: frozenset[tuple[int, str | None]] = frozenset()
 
+    @property
+    def first(self) -> int | None:
+        """The first seed that has values."""
+        return next((seed for seed in self.replicates if seed not in self.failed), None)
+
     def why_missing(self, metric: str) -> str:
         """Returns why the metric has no mean in this cell; empty where it has one."""
         if self.missing:

@@ -4,8 +4,8 @@ It holds the decoders' weights and needs no other file, no server and no network
 """
 
 import base64
+import itertools
 import json
-import re
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,6 @@ from mvae_jax.report.figures import name_of
 from mvae_jax.report.html import page_environment
 from mvae_jax.report.runs import Problem, Runs, models_of, side_by_side
 
-HIDDEN = re.compile(r"params/decoder/layer_(\d+)/Dense_0/kernel")
 PIXELS = "params/pixels/Dense_0/kernel"
 
 
@@ -52,7 +51,8 @@ def write(out: Path, runs: Runs) -> tuple[dict[str, Path], list[Problem]]:
 def _model(name: str, scores: Scores, path: Path) -> dict[str, Any] | None:
     """Returns what the page needs of one model; None of one that has no decoder as ours."""
     arrays = files.read_npz(path)
-    hidden = sorted(filter(HIDDEN.fullmatch, arrays), key=lambda n: int(HIDDEN.fullmatch(n)[1]))  # type: ignore[index]
+    layers = (f"params/decoder/layer_{n}/Dense_0/kernel" for n in itertools.count())
+    hidden = list(itertools.takewhile(arrays.__contains__, layers))
     if not hidden or PIXELS not in arrays or "image_shape" not in scores.config:
         return None
     kernels = [*hidden, PIXELS]

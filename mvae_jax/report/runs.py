@@ -70,12 +70,12 @@ def read(paths: Iterable[Path]) -> Runs:
 
 def _not_begun(root: Path) -> Iterator[Problem]:
     """Yields what the root's sweep lists and has not run."""
-    if (root / "sweep.jsonl").is_file():
-        listed = [entry.get("workdir") for entry in run_folder.read_lines(root / "sweep.jsonl")]
-        lacking = [name for name in listed if not (root / str(name) / "config.json").is_file()]
-        if lacking:
-            number = f"{len(lacking)} of the {len(listed)} runs that it lists have not begun"
-            yield Problem(str(root / "sweep.jsonl"), f"{number}, {lacking[0]} the first of them")
+    listed = run_folder.read_sweep(root)
+    lacking = [folder for folder in listed if not (folder / "config.json").is_file()]
+    if lacking:
+        number = f"{len(lacking)} of the {len(listed)} runs that it lists have not begun"
+        first = lacking[0].relative_to(root)
+        yield Problem(str(root / "sweep.jsonl"), f"{number}, {first} the first of them")
 
 
 def models_of(cells: Iterable[Cell]) -> list[str]:
@@ -92,9 +92,8 @@ def side_by_side(cells: Cells, folder: str) -> tuple[int, dict[str, tuple[Scores
     """
     found: dict[int, dict[str, tuple[Scores, Path]]] = {}
     for cell, scores in cells.items():
-        seed = next((s for s in scores.replicates if s not in scores.failed), None)
-        if seed is not None:
-            path = scores.run / folder / f"{scores.replicates[seed]}.npz"
+        if scores.first is not None:
+            path = scores.run / folder / f"{scores.replicates[scores.first]}.npz"
             if path.is_file():
                 found.setdefault(cell.latent_size, {})[cell.model] = (scores, path)
     if not found:

@@ -51,11 +51,7 @@ def watch(paths: list[Path], every: float, also: Callable[[], None]) -> None:
 def look(paths: list[Path]) -> Iterator[Seen]:
     """Yields how far every run is that a path holds or that its sweep.jsonl lists."""
     for path in paths:
-        listed = {}
-        if (path / "sweep.jsonl").is_file():
-            for entry in run_folder.read_lines(path / "sweep.jsonl"):
-                if isinstance(entry.get("workdir"), str):
-                    listed[path / entry["workdir"]] = entry
+        listed = run_folder.read_sweep(path)
         for folder in sorted({*files.find_runs([path], holding=("config.json",)), *listed}):
             name = str(folder.relative_to(path)) if len(paths) == 1 else str(folder)
             entry = listed.get(folder, {})
@@ -70,7 +66,7 @@ def _as_asked(found: Status, root: Path, entry: dict[str, Any]) -> Status:
     """Returns the status, seen from what the sweep asks for and from how it went there."""
     more = entry.get("num_replicates", 0) > found.planned
     more |= entry.get("num_epochs", 0) > found.num_epochs
-    failed = root / "logs" / f"{entry.get('workdir')}.txt.failed"
+    failed = run_folder.failure_mark(root / "logs" / f"{entry.get('workdir')}.txt")
     if found.state in ("waiting", "stopped", "unscored") and failed.is_file():
         return found._replace(state="failed")
     if found.state not in ("waiting", "running") and more:

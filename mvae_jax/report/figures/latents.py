@@ -48,7 +48,7 @@ def covariance(cells: Cells, _comparisons: Comparisons) -> Figure | None:
     """Draws the covariance of the test embeddings: a row per model, a column per z."""
     found = {}
     for cell, scores in cells.items():
-        mu = _load(scores, "embeddings", _first(scores), "mu_test")
+        mu = _load(scores, "embeddings", scores.first, "mu_test")
         if mu is not None:
             found[cell.model, cell.latent_size] = np.atleast_2d(np.cov(mu, rowvar=False))
     if not found:
@@ -75,8 +75,8 @@ def plane(cells: Cells, _comparisons: Comparisons) -> Figure | None:
     found = {}
     for cell, scores in cells.items():
         if cell.latent_size == 2:
-            mu = _load(scores, "embeddings", _first(scores), "mu_test")
-            label = _load(scores, "embeddings", _first(scores), "label_test")
+            mu = _load(scores, "embeddings", scores.first, "mu_test")
+            label = _load(scores, "embeddings", scores.first, "label_test")
             if mu is not None:
                 found[cell.model] = (mu, np.zeros(len(mu), int) if label is None else label)
     if not found:
@@ -109,11 +109,6 @@ def _heat_map(ax: Axes, matrix: np.ndarray, limit: float) -> None:
     bar = ax.figure.colorbar(image, ax=ax, location="bottom", shrink=0.9, pad=0.03, aspect=12)
     bar.set_ticks([-limit, 0, limit], labels=[f"{-limit:.3g}", "0", f"{limit:.3g}"])
     bar.outline.set_visible(False)
-
-
-def _first(scores: Scores) -> int | None:
-    """Returns the first seed that has values."""
-    return next((seed for seed in scores.replicates if seed not in scores.failed), None)
 
 
 def _load(scores: Scores, folder: str, seed: int | None, name: str) -> np.ndarray | None:
