@@ -4,7 +4,8 @@ from decimal import Decimal
 
 import pytest
 
-from mvae_jax.report import comparisons, document, errata, reference, runs
+from mvae_jax.report import comparisons, document, errata, figures, reference, runs
+from mvae_jax.report.cells import Setting
 from mvae_jax.report.reference import Key
 from tests.fake_runs import SEEDS, write_run
 
@@ -72,25 +73,37 @@ def test_the_page_holds_everything(tmp_path):
         write_run(tmp_path, model, 16, values, dataset="mnist_basic")
     path = tmp_path / "REPRODUCTION.md"
     found = runs.read([tmp_path])
-    document.write(path, found, comparisons.compare_all(found))
+    drawn = [figures.Drawn("a title", "a caption", tmp_path / "figures" / "a plot.png")]
+    document.write(path, found, comparisons.compare_all(found), drawn)
     text = path.read_text()
     headings = [line[3:] for line in text.splitlines() if line.startswith("## ")]
     assert headings == [
-        *("What was run", "Tables", "Ours, the author's release, the paper", "MVAE against VAE"),
-        *("The paper's claims", "What a sweep can show", "Errata of the paper"),
+        *("What was run", "Tables", "Ours, the author's release, the paper", "Figures"),
+        *("MVAE against VAE", "The paper's claims", "What a sweep can show"),
+        "Errata of the paper",
     ]
     assert "82 of the paper's 84 cells" in text
     assert "- vae on mnist_basic: z = 2, 4, 32, 256, 512" in text
     misses = text.partition("outside our intervals")[2].partition("\n## ")[0]
     assert misses.count(" NMI ") == 2
     assert " MSE " not in misses
+    assert "of 14 figures of the original images and probes, 5% " in misses
+    assert "outside, 0.7, where" in misses
+    assert "![a title](figures/a%20plot.png)\n\na caption\n" in text
     assert "14 of the released probes" in text
     assert "14%" in text or "13%" in text  # the power at 5 seeds and 2 sd
 
 
 def test_misses_are_in_half_widths():
     figure = document.reproduction.Figure(
-        *(None, Key("nmi", "mnist_basic", 16, "vae"), 5, 0.5, 0.1, (0.4, 0.6)),
+        *(
+            Setting("mnist_basic", "", "release", ""),
+            Key("nmi", "mnist_basic", 16, "vae"),
+            5,
+            0.5,
+            0.1,
+            (0.4, 0.6),
+        ),
         *("0.800000", "0.800", False, 200, ()),
     )
     (row,) = document.misses([figure]).rows

@@ -1,6 +1,8 @@
 """What is exported of a run gives the report that the run itself gives."""
 
 import json
+import re
+import shutil
 
 import numpy as np
 
@@ -43,9 +45,10 @@ def test_an_export_reports_as_the_runs_do(tmp_path, capsys):
         "digits/release/vae-z2",
     ]
     assert not list(exported.rglob("*.npz"))
-    export.export([exported], again)
+    export.export([exported], again, draw=False)
     pages = []
     for root in (runs, exported, again):
+        shutil.rmtree(root / "figures", ignore_errors=True)
         render([root], tmp_path / "out", draw=False, page=tmp_path / "page.md")
         pages.append((tmp_path / "page.md").read_text())
         pages.append((tmp_path / "out" / "tables.csv").read_text())
@@ -53,6 +56,22 @@ def test_an_export_reports_as_the_runs_do(tmp_path, capsys):
     capsys.readouterr()
     assert "num_parameters,14.0" in pages[1]
     assert all(name in pages[1] for name in ("epoch_seconds", "mse_first_48", "sweep_roughness"))
+
+
+def test_the_figures_go_along(tmp_path):
+    """A report on the export shows those that it cannot draw itself, and links to them."""
+    for z in (2, 4):
+        write_arrays(write_run(tmp_path / "runs", "vae", z, {"mse": draw(0.5, 0.01)}), SEEDS)
+    exported, page = tmp_path / "exported", tmp_path / "page.md"
+    export.export([tmp_path / "runs"], exported)
+    render([exported], tmp_path / "out", page=page)
+    links = re.findall(r"!\[.*?\]\((.*?)\)", page.read_text())
+    assert links == [
+        "out/figures/digits-release-metrics.png",
+        "exported/figures/digits-release-reconstructions.png",
+        "exported/figures/digits-release-sweeps.png",
+    ]
+    assert all((tmp_path / link).read_bytes().startswith(b"\x89PNG") for link in links)
 
 
 def test_a_run_that_is_not_scored_is_left_out(tmp_path):

@@ -3,7 +3,8 @@
 --samples=FILE adds the paper's Figure 1, --document=FILE writes the page that REPRODUCTION.md is;
 --watch shows which runs are done, running or failed, and how long is left; --tensorboard=DIR writes
 the training curves as event files, and with --watch goes on doing so; --export=DIR writes what the
-tables need of every scored run, a few kilobytes each. No report is written with these.
+tables need of every scored run, a few kilobytes each, and the figures. No report is written with
+these.
 """
 
 import argparse
@@ -33,7 +34,7 @@ def main() -> None:
     )
     parser.add_argument("--watch", action="store_true", help="show how far the runs are")
     parser.add_argument("--tensorboard", type=Path, metavar="DIR", help="write event files there")
-    parser.add_argument("--export", type=Path, metavar="DIR", help="write the runs' scores there")
+    parser.add_argument("--export", type=Path, metavar="DIR", help="write scores and figures there")
     args = parser.parse_args()
     for path in args.path:
         if not path.is_dir():
@@ -43,7 +44,7 @@ def main() -> None:
         return
     if args.export:
         try:
-            exported = export(args.path, args.export)
+            exported = export(args.path, args.export, draw=not args.no_figures)
         except (OSError, ValueError) as error:
             parser.exit(1, f"error: {error}\n")
         print(f"{args.export}: {len(exported)} runs")

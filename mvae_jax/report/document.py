@@ -1,7 +1,9 @@
 """REPRODUCTION.md: what was run, how it compares with the paper, what the paper got wrong."""
 
-from collections.abc import Iterable
+import os
+from collections.abc import Sequence
 from pathlib import Path
+from urllib.parse import quote
 
 from mvae_jax import files
 from mvae_jax.report import (
@@ -17,14 +19,19 @@ from mvae_jax.report import (
 )
 from mvae_jax.report.claims import CELLS
 from mvae_jax.report.comparisons import Comparisons
+from mvae_jax.report.figures import Drawn
 from mvae_jax.report.formats import Grid, to_markdown
 from mvae_jax.report.metrics import describe
-from mvae_jax.report.reproduction import Figure
+from mvae_jax.report.reproduction import ORIGINAL, Figure
 from mvae_jax.report.runs import BASELINE, MODEL, Runs
+from mvae_jax.report.statistics import ALPHA
 
 
-def write(path: Path, found: Runs, compared: Comparisons) -> None:
-    """Writes the page on the runs; everything in it is computed."""
+def write(path: Path, found: Runs, compared: Comparisons, drawn: Sequence[Drawn]) -> None:
+    """Writes the page on the runs; everything in it is computed.
+
+    drawn: the figures to show, by links relative to the page
+    """
     reproduced = reproduction.tables(found)
     environment = templates.environment(keep_trailing_newline=True)
     environment.filters["grid"] = to_markdown
@@ -32,6 +39,7 @@ def write(path: Path, found: Runs, compared: Comparisons) -> None:
         what_was_run=what_was_run(found),
         not_run=not_run(found) if reproduced else {},
         num_cells=2 * len(CELLS),
+        figures=[(figure, _relative(figure.path, path.parent)) for figure in drawn],
         tables=list(tables.tables(found, compared)),
         reproduced=reproduced,
         frey_face=reproduction.frey_face(found),
@@ -85,16 +93,17 @@ def not_run(found: Runs) -> dict[str, list[str]]:
     return missing
 
 
-def misses(figures: Iterable[Figure]) -> Grid:
+def misses(figures: Sequence[Figure]) -> Grid:
     """Returns the released figures outside our intervals, the farthest first."""
     outside = [(abs(_distance(f)), f) for f in figures if f.inside is False]
+    comparable = [f for f in figures if f.interval and reproduction.group(f) == ORIGINAL]
     rows = []
     for _, figure in sorted(outside, key=lambda pair: -pair[0]):
         _, dataset, z, model = figure.key
         shown, group = describe(figure.key.metric), reproduction.group(figure)
         release = f"{float(figure.release):.{shown.decimals}f}"
         ours = f"{figure.mean:.{shown.decimals}f}"
-        reason = "none known" if group == reproduction.ORIGINAL else group
+        reason = "open, or chance" if group == ORIGINAL else group
         where = (dataset, str(z), model, shown.title)
         rows.append((*where, release, ours, f"{_distance(figure):+.1f}", reason))
     headers = ("data set", "z", "model", "metric", "release", "ours", "half widths", "reason")
@@ -102,8 +111,18 @@ def misses(figures: Iterable[Figure]) -> Grid:
         "Released figures outside our intervals",
         headers,
         rows,
-        notes=["Half widths: how far the release is from our mean, in halves of the interval."],
+        notes=[
+            "Half widths: how far the release is from our mean, in halves of the interval.",
+            f"Chance: of {len(comparable)} figures of the original images and probes, "
+            f"{ALPHA:.0%} are to be expected outside, {ALPHA * len(comparable):.1f}, "
+            "where the release is one more seed of ours.",
+        ],
     )
+
+
+def _relative(path: Path, folder: Path) -> str:
+    """Returns the path as a link from a page in the folder."""
+    return quote(Path(os.path.relpath(path, folder)).as_posix())
 
 
 def _distance(figure: Figure) -> float:

@@ -1,21 +1,25 @@
-"""`--export`: of every scored run what a report's tables need, in a few kilobytes and no arrays."""
+"""`--export`: of every scored run what a report's tables need, in a few kilobytes and no arrays.
+
+The figures, most of which cannot be drawn without the arrays, go along as pictures.
+"""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from mvae_jax import files, metrics_file, run_folder
-from mvae_jax.report import cells, measures
+from mvae_jax.report import cells, comparisons, figures, measures, runs
 
 NUM_PICTURES = 48  # of pictures/, whose error is measured
 AS_IT_IS = ("config.json", "environment.json")
 
 
-def export(paths: Iterable[Path], out: Path) -> list[Path]:
+def export(paths: Sequence[Path], out: Path, *, draw: bool = True) -> list[Path]:
     """Writes the runs below the paths into the same tree below `out`; returns their folders.
 
-    A run of which nothing is scored is left out. Raises ValueError where a file is damaged.
+    A run of which nothing is scored is left out. Their figures are written where `draw` is set.
+    Raises ValueError where a file is damaged.
     """
     exported = []
     for path in paths:
@@ -23,6 +27,9 @@ def export(paths: Iterable[Path], out: Path) -> list[Path]:
             folder = out / run.relative_to(path)
             _export_run(run, folder)
             exported.append(folder)
+    if draw and exported:
+        found = runs.read(paths)
+        figures.draw(found, comparisons.compare_all(found), out / figures.FOLDER)
     return exported
 
 

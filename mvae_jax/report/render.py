@@ -1,7 +1,7 @@
 """The room's door: from run folders to every table, figure and page of the report."""
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 
 from mvae_jax.report import (
@@ -19,7 +19,7 @@ from mvae_jax.report import (
 
 
 def render(
-    paths: Iterable[Path],
+    paths: Sequence[Path],
     out: Path,
     *,
     draw: bool = True,
@@ -36,11 +36,14 @@ def render(
     """
     found = runs.read(paths)
     compared = comparisons.compare_all(found)
-    drawn, undrawn = figures.draw(found, compared, out / "figures") if draw else ([], [])
+    folder = out / figures.FOLDER
+    drawn, undrawn = figures.draw(found, compared, folder) if draw else ([], [])
+    titles = {figure.title for figure in drawn}
+    drawn += [f for f in figures.exported(found, paths) if f.title not in titles]
     problems = [*found.problems, *compared.problems, *undrawn]
     if samples:
         try:
-            drawn = [figures.draw_data_sets(samples, out / "figures"), *drawn]
+            drawn = [figures.draw_data_sets(samples, folder), *drawn]
         except ValueError as error:
             problems.append(runs.Problem("figure of the data sets", str(error)))
 
@@ -77,7 +80,7 @@ def render(
     ]
     html.write(out, found, problems, sections, drawn, explorers)
     if page:
-        document.write(page, found, compared)
+        document.write(page, found, compared, drawn)
 
     print("\n".join([text, *map(formats.to_text, overview), f"wrote {out / 'index.html'}"]))
     for problem in problems:

@@ -4,7 +4,7 @@ Each figure is of one table's runs (one data set, source and protocol). A figure
 not there is not drawn.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +18,7 @@ from mvae_jax.report.comparisons import Comparisons
 from mvae_jax.report.figures import latents, pictures, scores, style
 from mvae_jax.report.runs import Problem, Runs, models_of
 
+FOLDER = "figures"  # of a report, and of an export
 FIGURES: dict[str, tuple[Callable[..., Figure | None], str]] = {
     "metrics": (
         scores.metrics_against_latent_size,
@@ -76,9 +77,6 @@ def draw(runs: Runs, comparisons: Comparisons, out: Path) -> tuple[list[Drawn], 
 
     Returns the figures, and those that a damaged file kept from being drawn.
     """
-    for name in FIGURES:
-        for earlier in out.glob(f"*-{name}.png"):
-            earlier.unlink()
     drawn: list[Drawn] = []
     problems: list[Problem] = []
     for setting, of_table in runs.tables().items():
@@ -88,6 +86,7 @@ def draw(runs: Runs, comparisons: Comparisons, out: Path) -> tuple[list[Drawn], 
         for name, (function, caption) in FIGURES.items():
             with mpl.rc_context(style.RC):
                 path = out / f"{name_of(setting)}-{name}.png"
+                path.unlink(missing_ok=True)  # of an earlier report
                 try:
                     figure = function(cells, comparisons)
                     if figure is not None:
@@ -96,6 +95,17 @@ def draw(runs: Runs, comparisons: Comparisons, out: Path) -> tuple[list[Drawn], 
                 except ValueError as error:
                     problems.append(Problem(f"{setting}, figure {name}", str(error)))
     return drawn, problems
+
+
+def exported(runs: Runs, paths: Iterable[Path]) -> list[Drawn]:
+    """Returns the runs' figures that an export left beside them."""
+    return [
+        Drawn(f"{setting}: {name}", caption, path)
+        for root in paths
+        for setting in runs.tables()
+        for name, (_, caption) in FIGURES.items()
+        if (path := root / FOLDER / f"{name_of(setting)}-{name}.png").is_file()
+    ]
 
 
 def draw_data_sets(samples: Path, out: Path) -> Drawn:

@@ -55,7 +55,8 @@ def sweeps(cells: Cells, _comparisons: Comparisons) -> Figure | None:
                 planes.append((title, (first, second), arrays[name], arrays["sweep_values"]))
     *_, height, width, _ = planes[0][2].shape
     columns = 3 if len(planes) == 3 else 2
-    figure, axes = style.panels(len(planes), columns, style.WIDTH / columns * height / width + 0.3)
+    panel = (style.WIDTH / columns - 0.4) * height / width + 0.5
+    figure, axes = style.panels(len(planes), columns, panel)
     for (title, (down, across), sweep, values), ax in zip(planes, axes, strict=True):
         _show(ax, _tile(sweep.reshape(-1, *sweep.shape[2:]), len(sweep)))
         ends = (f"{values[0]:.1f}", f"{values[-1]:.1f}")
@@ -113,7 +114,8 @@ def _centres(number: int, size: int) -> np.ndarray:
 def _show(ax: Axes, picture: np.ndarray) -> None:
     picture = np.clip(picture, 0, 1)
     grey = picture.shape[-1] == 1
-    ax.imshow(picture[..., 0] if grey else picture, cmap="gray", vmin=0, vmax=1)
+    picture = picture[..., 0] if grey else picture
+    ax.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     ax.set_xticks([])
     ax.set_yticks([])
     ax.spines[:].set_visible(False)
