@@ -9,6 +9,7 @@ from mvae_jax import files
 from mvae_jax.report import (
     audit,
     comparisons,
+    couplings,
     errata,
     power,
     reference,
@@ -43,6 +44,7 @@ def write(path: Path, found: Runs, compared: Comparisons, drawn: Sequence[Drawn]
         tables=list(tables.tables(found, compared)),
         reproduced=reproduced,
         frey_face=reproduction.frey_face(found),
+        couplings=couplings.table(found),
         misses=misses(reproduction.figures(found)),
         claims=audit.table(found),
         overview=comparisons.overview(compared) if compared.found else None,
@@ -65,14 +67,15 @@ def what_was_run(found: Runs) -> Grid:
         seeds = {str(len(s.replicates) - len(s.failed)) for s in scored.values()}
         epochs = {str(s.config.get("num_epochs", "-")) for s in scored.values()}
         environments = [s.environment for s in scored.values()]
+        likelihoods = {couplings.likelihood(s.config) for s in scored.values()}
         devices = {", ".join(sorted(set(e.get("devices", ["-"])))) for e in environments}
         processors = {str(e.get("processor", "-")) for e in environments}
         versions = {e.get("versions", {}).get("jax", "-") for e in environments}
         revisions = {str(e.get("git_revision") or "-")[:10] for e in environments}
-        columns = (seeds, epochs, devices, processors, versions, revisions)
+        columns = (seeds, epochs, likelihoods, devices, processors, versions, revisions)
         rows.append((str(setting), models, sizes, *(", ".join(sorted(c)) for c in columns)))
-    headers = ("data set", "models", "z", "seeds", "epochs", "devices", "processor", "jax")
-    return Grid("Runs", (*headers, "revision"), rows)
+    headers = ("data set", "models", "z", "seeds", "epochs", "likelihood")
+    return Grid("Runs", (*headers, "devices", "processor", "jax", "revision"), rows)
 
 
 def not_run(found: Runs) -> dict[str, list[str]]:

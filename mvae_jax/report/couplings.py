@@ -1,0 +1,64 @@
+"""What the text leaves open: the mean coupled, mu = C m(x), or not, in pairs of runs."""
+
+from collections.abc import Iterator
+
+from mvae_jax.report.cells import Cell, Scores
+from mvae_jax.report.comparisons import SHARED, paired
+from mvae_jax.report.formats import Grid
+from mvae_jax.report.metrics import PAPER, describe
+from mvae_jax.report.runs import MODEL, Runs
+from mvae_jax.report.statistics import compare
+
+SHOWN = ("elbo", *PAPER)
+
+
+def table(runs: Runs) -> Grid | None:
+    """Returns MVAE with its mean coupled less MVAE without; None where there is no such pair."""
+    columns: dict[str, dict[str, str]] = {}
+    for name, uncoupled, coupled in _pairs(runs):
+        for metric, (x, y) in paired(uncoupled, coupled):
+            difference, decimals = compare(x, y).difference, describe(metric).decimals
+            text = f"{difference.mean:+.{decimals}f}"
+            if difference.interval:
+                low, high = (f"{end:+.{decimals}f}" for end in difference.interval)
+                text += f" ({low} to {high})"
+            columns.setdefault(f"{name}, {difference.n} seeds", {})[metric] = text
+    if not columns:
+        return None
+    rows = [
+        (describe(metric).label, *(column.get(metric, "-") for column in columns.values()))
+        for metric in SHOWN
+        if any(metric in column for column in columns.values())
+    ]
+    return Grid(
+        "MVAE with its mean coupled less MVAE with its mean uncoupled",
+        ("metric", *columns),
+        rows,
+        notes=[
+            "Mean and 95% interval over seeds of the paired difference, of runs that differ in "
+            "nothing else. No correction for the number of intervals."
+        ],
+    )
+
+
+def likelihood(config: dict[str, object]) -> str:
+    """Returns the likelihood of a run's configuration, a Gaussian's with its variance."""
+    name = str(config.get("likelihood", "-"))
+    return f"{name} {config['likelihood_variance']}" if name == "gaussian" else name
+
+
+def _pairs(runs: Runs) -> Iterator[tuple[str, Scores, Scores]]:
+    """Yields what two runs share, by name, and both: the mean uncoupled, coupled."""
+    for cell, scores in runs.cells.items():
+        if cell.model != MODEL or scores.config.get("couple_mean") is not False:
+            continue
+        for other, coupled in runs.cells.items():
+            if coupled.config.get("couple_mean") is True and _alike(cell, scores, other, coupled):
+                setting = cell.setting._replace(variant=likelihood(scores.config))
+                yield f"{setting}, z={cell.latent_size}", scores, coupled
+
+
+def _alike(a: Cell, of_a: Scores, b: Cell, of_b: Scores) -> bool:
+    """Whether two runs differ in no more than their tag and the coupling."""
+    where_a, where_b = (cell._replace(setting=cell.setting._replace(variant="")) for cell in (a, b))
+    return where_a == where_b and all(of_a.config.get(f) == of_b.config.get(f) for f in SHARED)
