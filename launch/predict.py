@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--latent", type=bench.numbers, default=list(LATENT_SIZES))
     parser.add_argument("--pixels", type=bench.numbers, default=list(TRAINING_IMAGES))
     parser.add_argument("--warm_steps", type=bench.number, default=bench.WARM_STEPS)
-    parser.add_argument("--out", type=Path, help="writes the costs of the shapes as JSON")
+    parser.add_argument("--out", type=Path, help="writes the costs as JSON, predicts nothing")
     args = parser.parse_args()
     if args.steps < 4:
         parser.error(f"--steps: got {args.steps}; allowed: an integer of at least 4")
@@ -61,9 +61,12 @@ def main() -> None:
                 rows.append((*shape, len(data_sets), *measured, f"{minutes:.1f}"))
                 costs.append({"pixels": pixels, "latent_size": latent_size, "model": model})
                 costs[-1] |= {"num_seeds": args.num_seeds, "cost": cost._asdict()}
-                print(*shape, f"{minutes:.1f} minutes", flush=True)
+                where = f"{pixels} pixels, z={latent_size}, {model}"
+                print(f"{where}: {1e3 * cost.step:.3f} ms/step, {args.num_seeds} seeds", flush=True)
                 if args.out:
                     files.write_text(args.out, json.dumps(costs, indent=1) + "\n")
+    if args.out:
+        return
     headers = ("pixels", "z", "model", "data sets", "compile s", "ms/step, all seeds", "minutes")
     print(tabulate(rows, headers, disable_numparse=True, stralign="right"))
     number = sum(row[3] for row in rows)
