@@ -27,9 +27,11 @@ def test_pairs_differ_in_the_coupling_alone(tmp_path):
     write(tmp_path, "", False, uncoupled, GAUSSIAN)
     write(tmp_path, "coupled", True, coupled, GAUSSIAN)
     write(tmp_path, "narrow", True, draw(0, 1), GAUSSIAN | {"likelihood_variance": 0.02})
+    write(tmp_path, "heavy", True, draw(0, 1), GAUSSIAN, beta=4.0)
     write(tmp_path, "short", True, draw(0, 1), GAUSSIAN, num_epochs=20)
     grid = couplings.table(runs.read([tmp_path]))
-    assert grid.headers == ("metric", "digits, paper protocol, gaussian 0.1, z=16, 5 seeds")
+    name = "digits, paper protocol, gaussian 0.1, z=16, 'coupled' less '', 5 seeds"
+    assert grid.headers == ("metric", name)
     (row,) = [row for row in grid.rows if row[0].startswith("ELBO")]
     shown = list(map(float, re.findall(r"[-+][\d.]+", row[1])))
     differences = np.array([coupled[seed] - uncoupled[seed] for seed in SEEDS])

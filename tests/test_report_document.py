@@ -1,5 +1,6 @@
 """The page of the reproduction: complete, computed, and plain about what is wrong in the paper."""
 
+import re
 from decimal import Decimal
 
 import pytest
@@ -70,7 +71,8 @@ def test_the_page_holds_everything(tmp_path):
             spread = 1e-4 * value
             shift = 0 if metric == "mse" else 0.1
             values[metric] = {s: value + shift + spread * (i - 2) for i, s in enumerate(SEEDS)}
-        write_run(tmp_path, model, 16, values, dataset="mnist_basic")
+        config = {"likelihood": "bernoulli", "couple_mean": True}
+        write_run(tmp_path, model, 16, values, dataset="mnist_basic", **config)
     path = tmp_path / "REPRODUCTION.md"
     found = runs.read([tmp_path])
     drawn = [figures.Drawn("a title", "a caption", tmp_path / "figures" / "a plot.png")]
@@ -78,20 +80,29 @@ def test_the_page_holds_everything(tmp_path):
     text = path.read_text()
     headings = [line[3:] for line in text.splitlines() if line.startswith("## ")]
     assert headings == [
-        *("What was run", "Tables", "Ours, the author's release, the paper", "Figures"),
+        *("In short", "What was run", "Tables", "Ours, the author's release, the paper", "Figures"),
         *("MVAE against VAE", "The paper's claims", "What a sweep can show"),
         "Errata of the paper",
     ]
     assert "82 of the paper's 84 cells" in text
+    assert "2 of the paper's 84 cells" in text.partition("## What was run")[0]
+    (row,) = re.findall(r"\| mnist_basic, release protocol +\|( +mvae.*)", text)
+    shown = [cell.strip() for cell in row.split("|")][:6]
+    assert shown == ["mvae", "16", "5", "200", "bernoulli", "C m(x)"]
     assert "- vae on mnist_basic: z = 2, 4, 32, 256, 512" in text
     misses = text.partition("outside our intervals")[2].partition("\n## ")[0]
     assert misses.count(" NMI ") == 2
     assert " MSE " not in misses
-    assert "of 14 figures of the original images and probes, 5% " in misses
+    outside = [row.split("|") for row in misses.splitlines() if row.startswith("| mnist_basic")]
+    assert {row[-2].strip() for row in outside} == {"open, or chance"}
+    distances = [abs(float(row[-3])) for row in outside]
+    assert distances == sorted(distances, reverse=True)
+    assert f"{14 - len(outside)} of 14 released figures" in text
+    assert "of 14 figures of the release's images and probes, 5% " in misses
     assert "outside, 0.7, where" in misses
     assert "![a title](figures/a%20plot.png)\n\na caption\n" in text
     assert "14 of the released probes" in text
-    assert "14%" in text or "13%" in text  # the power at 5 seeds and 2 sd
+    assert re.search(r"\| 5 .*\b13% \|", text)  # the power at 5 seeds and 2 sd
 
 
 def test_misses_are_in_half_widths():

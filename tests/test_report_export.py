@@ -2,10 +2,13 @@
 
 import json
 import re
+import shutil
 
 import numpy as np
+import pytest
 
 from mvae_jax.report import export, render
+from mvae_jax.report.runs import read
 from tests.fake_runs import SEEDS, draw, write_run
 
 
@@ -38,15 +41,16 @@ def test_an_export_reports_as_the_runs_do(tmp_path, capsys):
         write_arrays(run, SEEDS[:4])
         (run / "environment.json").write_text('{"devices": ["cpu"]}')
     runs, exported, again = (tmp_path / name for name in ("runs", "exported", "again"))
-    folders = export.export([runs], exported, draw=False)
+    folders, _ = export.export([runs], exported)
     assert [folder.relative_to(exported).as_posix() for folder in folders] == [
         "digits/release/mvae-z2",
         "digits/release/vae-z2",
     ]
     assert not list(exported.rglob("*.npz"))
-    export.export([exported], again, draw=False)
+    export.export([exported], again)
     pages = []
     for root in (runs, exported, again):
+        shutil.rmtree(root / "figures", ignore_errors=True)
         render([root], tmp_path / "out", draw=False, page=tmp_path / "page.md")
         pages.append((tmp_path / "page.md").read_text())
         pages.append((tmp_path / "out" / "tables.csv").read_text())
@@ -75,4 +79,39 @@ def test_the_figures_go_along(tmp_path):
 def test_a_run_that_is_not_scored_is_left_out(tmp_path):
     run = write_run(tmp_path / "runs", "vae", 2, {"mse": draw(0.5, 0.01)})
     (run / "metrics.json").unlink()
-    assert export.export([tmp_path / "runs"], tmp_path / "out") == []
+    folders, problems = export.export([tmp_path / "runs"], tmp_path / "out")
+    assert not folders
+    assert "metrics.json" in problems[0].reason
+
+
+def test_an_export_leaves_the_runs_and_their_figures_as_they_are(tmp_path):
+    run = write_run(tmp_path / "runs", "vae", 2, {"mse": draw(0.5, 0.01)})
+    write_arrays(run, SEEDS)
+    once, twice = tmp_path / "once", tmp_path / "twice"
+    export.export([tmp_path / "runs"], once)
+    for out in (once, once / "below", run):
+        with pytest.raises(ValueError, match=r"--export: got .* choose another"):
+            export.export([once, tmp_path / "runs"], out)
+    export.export([once], twice)  # which has no arrays to draw the pictures from
+    kept = {path.name: path.read_bytes() for path in (once / "figures").iterdir()}
+    assert kept == {path.name: path.read_bytes() for path in (twice / "figures").iterdir()}
+    assert "digits-release-sweeps.png" in kept
+
+
+def test_two_runs_are_not_exported_to_one_place(tmp_path):
+    for root in ("a", "b"):
+        write_run(tmp_path / root, "vae", 2, {"mse": draw(0.5, 0.01)})
+    with pytest.raises(ValueError, match="would both be"):
+        export.export([tmp_path / "a", tmp_path / "b"], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_stale_scores_stay_stale(tmp_path):
+    run = write_run(tmp_path / "runs", "vae", 2, {"mse": draw(0.5, 0.01)})
+    manifest = json.loads((run / "manifest.json").read_text())
+    manifest["sha256"] = {f"embeddings/seed_{SEEDS[0]}.npz": "1" * 64}
+    (run / "manifest.json").write_text(json.dumps(manifest))
+    _, problems = export.export([tmp_path / "runs"], tmp_path / "out")
+    assert "was trained anew since it was scored" in problems[0].reason
+    exported = read([tmp_path / "out"]).problems
+    assert "was trained anew since it was scored" in exported[0].reason

@@ -43,17 +43,26 @@ def main() -> None:
         _follow(parser, args)
         return
     if args.export:
+        if args.out or args.document or args.samples or args.no_figures:
+            parser.exit(2, "error: --export: writes no report; give it alone\n")
         try:
-            exported = export(args.path, args.export, draw=not args.no_figures)
+            exported, problems = export(args.path, args.export)
         except (OSError, ValueError) as error:
             parser.exit(1, f"error: {error}\n")
         print(f"{args.export}: {len(exported)} runs")
-        return
+        for problem in problems:
+            print(f"error: {problem.where}: {problem.reason}", file=sys.stderr)
+        sys.exit(int(bool(problems)))
     if args.out is None and len(args.path) > 1:
         parser.exit(2, "error: --out: needed where there is more than one PATH\n")
     out = args.out or args.path[0] / "report"
+    if out.resolve() in [path.resolve() for path in args.path]:
+        parser.exit(2, f"error: --out: got '{out}', which holds the runs; choose another folder\n")
     try:
         out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        parser.exit(1, f"error: --out: {error}\n")
+    try:
         draw = not args.no_figures
         complete = render(args.path, out, draw=draw, samples=args.samples, page=args.document)
         sys.stdout.flush()
@@ -61,7 +70,7 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OSError as error:  # what is read is checked: this is of what is written
-        parser.exit(1, f"error: --out: {error}\n")
+        parser.exit(1, f"error: {error}\n")
     sys.exit(0 if complete else 1)
 
 

@@ -45,6 +45,7 @@ MNIST_VARIANTS = ("mnist_rotated", "mnist_background_images", "mnist_background_
 MNIST = ("mnist_basic", *MNIST_VARIANTS)
 CIFAR = ("cifar10", "cifar100")
 LATENT_SIZES = tuple(sorted({key.latent_size for key in reference.release()}))
+DATA_SETS = (*reference.table_numbers(), "frey_face")
 CELLS = tuple((dataset, z) for dataset in reference.table_numbers() for z in LATENT_SIZES)
 # The paper's own ranges; whether its MNIST family holds Fashion-MNIST it does not say.
 MID_RANGE = {**dict.fromkeys(MNIST, (4, 32)), **dict.fromkeys(CIFAR, (16, 256))}

@@ -15,7 +15,8 @@ from mvae_jax.report.statistics import ALPHA, Comparison, compare, holm, sign_te
 
 # What a pair must share for its difference to be the model's. The coupling is the model.
 SHARED = (
-    *("num_epochs", "batch_size", "learning_rate", "weight_decay", "select", "activation"),
+    *("num_epochs", "batch_size", "learning_rate", "weight_decay", "beta", "select"),
+    "activation",
     *("likelihood", "likelihood_variance", "hidden_size", "num_hidden_layers", "pixel_scale"),
     *("data_sha256", "matmul_precision"),
 )
@@ -92,7 +93,9 @@ def unlike(vae: Scores | None, mvae: Scores | None) -> str:
     """Returns in what the training of a pair differs beyond the model; empty where it may not."""
     if vae is None or mvae is None:
         return ""
-    pairs = [(field, vae.config.get(field), mvae.config.get(field)) for field in SHARED]
+    configs = ({"beta": 1.0} | scores.config for scores in (vae, mvae))  # before it was a field
+    vaes, mvaes = configs
+    pairs = [(field, vaes.get(field), mvaes.get(field)) for field in SHARED]
     return ", ".join(f"{field} is {x!r} and {y!r}" for field, x, y in pairs if x != y)
 
 

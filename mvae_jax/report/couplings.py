@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from mvae_jax.report.cells import Cell, Scores
-from mvae_jax.report.comparisons import SHARED, paired
+from mvae_jax.report.comparisons import paired, unlike
 from mvae_jax.report.formats import Grid
 from mvae_jax.report.metrics import PAPER, describe
 from mvae_jax.report.runs import MODEL, Runs
@@ -54,11 +54,19 @@ def _pairs(runs: Runs) -> Iterator[tuple[str, Scores, Scores]]:
             continue
         for other, coupled in runs.cells.items():
             if coupled.config.get("couple_mean") is True and _alike(cell, scores, other, coupled):
+                variants = (f"'{place.setting.variant}'" for place in (other, cell))
                 setting = cell.setting._replace(variant=likelihood(scores.config))
-                yield f"{setting}, z={cell.latent_size}", scores, coupled
+                name = f"{setting}, z={cell.latent_size}, {' less '.join(variants)}"
+                yield name, scores, coupled
 
 
 def _alike(a: Cell, of_a: Scores, b: Cell, of_b: Scores) -> bool:
     """Whether two runs differ in no more than their tag and the coupling."""
-    where_a, where_b = (cell._replace(setting=cell.setting._replace(variant="")) for cell in (a, b))
-    return where_a == where_b and all(of_a.config.get(f) == of_b.config.get(f) for f in SHARED)
+    where = [_untagged(a, of_a), _untagged(b, of_b)]
+    return where[0] == where[1] and not unlike(of_a, of_b)
+
+
+def _untagged(cell: Cell, scores: Scores) -> Cell:
+    """Returns the cell under a variant of swept scalars alone."""
+    swept = cell.setting.variant.removeprefix(scores.config.get("tag", "")).removeprefix(", ")
+    return cell._replace(setting=cell.setting._replace(variant=swept))

@@ -14,18 +14,20 @@ from mvae_jax.report import (
     power,
     reference,
     reproduction,
-    runs,
+    summary,
     tables,
     templates,
 )
-from mvae_jax.report.claims import CELLS
+from mvae_jax.report.audit import NO_RUNS, NOT_PUBLISHED, Finding
 from mvae_jax.report.comparisons import Comparisons
 from mvae_jax.report.figures import Drawn
 from mvae_jax.report.formats import Grid, to_markdown
-from mvae_jax.report.metrics import describe
+from mvae_jax.report.metrics import PAPER, describe
 from mvae_jax.report.reproduction import ORIGINAL, Figure
-from mvae_jax.report.runs import BASELINE, MODEL, Runs
+from mvae_jax.report.runs import Runs
 from mvae_jax.report.statistics import ALPHA
+
+HEADLINES = ("elbo", *PAPER)  # the metrics whose every comparison is shown
 
 
 def write(path: Path, found: Runs, compared: Comparisons, drawn: Sequence[Drawn]) -> None:
@@ -34,66 +36,33 @@ def write(path: Path, found: Runs, compared: Comparisons, drawn: Sequence[Drawn]
     drawn: the figures to show, by links relative to the page
     """
     reproduced = reproduction.tables(found)
+    findings = audit.findings(found)
+    headlines = compared._replace(
+        found={place: c for place, c in compared.found.items() if place[0] in HEADLINES}
+    )
     environment = templates.environment(keep_trailing_newline=True)
-    environment.filters["grid"] = to_markdown
+    environment.filters["grid"] = lambda grid: to_markdown(reproduction.noted(found, grid))
     text = environment.get_template("reproduction.md").render(
-        what_was_run=what_was_run(found),
-        not_run=not_run(found) if reproduced else {},
-        num_cells=2 * len(CELLS),
+        summary=summary.sentences(found, headlines, findings),
+        what_was_run=summary.what_was_run(found),
+        not_run=summary.not_run(found) if reproduced else {},
+        num_cells=summary.NUM_CELLS,
         figures=[(figure, _relative(figure.path, path.parent)) for figure in drawn],
         tables=list(tables.tables(found, compared)),
         reproduced=reproduced,
         frey_face=reproduction.frey_face(found),
-        couplings=couplings.table(found),
         misses=misses(reproduction.figures(found)),
-        claims=audit.table(found),
-        overview=comparisons.overview(compared) if compared.found else None,
+        compared=[comparisons.overview(headlines), *comparisons.details(headlines)],
+        couplings=couplings.table(found),
+        verdicts=verdicts(findings),
+        findings=findings,
+        figures_behind=figures_behind,
+        finding_notes=audit.NOTES,
         power=power.table(),
         errata=errata.tables(found),
         unconverged=len(reference.unconverged()),
     )
     files.write_text(path, text)
-
-
-def what_was_run(found: Runs) -> Grid:
-    """Returns one row per table: models, latent sizes, seeds, epochs, hardware, versions."""
-    rows = []
-    for setting, cells in found.tables().items():
-        scored = {cell: scores for cell, scores in cells.items() if not scores.missing}
-        if not scored:
-            continue
-        models = " ".join(runs.models_of(scored))
-        sizes = " ".join(map(str, sorted({cell.latent_size for cell in scored})))
-        seeds = {str(len(s.replicates) - len(s.failed)) for s in scored.values()}
-        epochs = {str(s.config.get("num_epochs", "-")) for s in scored.values()}
-        environments = [s.environment for s in scored.values()]
-        likelihoods = {couplings.likelihood(s.config) for s in scored.values()}
-        devices = {", ".join(sorted(set(e.get("devices", ["-"])))) for e in environments}
-        processors = {str(e.get("processor", "-")) for e in environments}
-        versions = {e.get("versions", {}).get("jax", "-") for e in environments}
-        revisions = {str(e.get("git_revision") or "-")[:10] for e in environments}
-        columns = (seeds, epochs, likelihoods, devices, processors, versions, revisions)
-        rows.append((str(setting), models, sizes, *(", ".join(sorted(c)) for c in columns)))
-    headers = ("data set", "models", "z", "seeds", "epochs", "likelihood")
-    return Grid("Runs", (*headers, "devices", "processor", "jax", "revision"), rows)
-
-
-def not_run(found: Runs) -> dict[str, list[str]]:
-    """Returns, per model and data set, the paper's latent sizes that no run of ours fills.
-
-    Of the release protocol.
-    """
-    done = {
-        (cell.setting.dataset, cell.latent_size, cell.model)
-        for cell, scores in found.cells.items()
-        if cell.setting.protocol == "release" and not cell.setting.variant and not scores.missing
-    }
-    missing: dict[str, list[str]] = {}
-    for dataset, z in CELLS:
-        for model in (BASELINE, MODEL):
-            if (dataset, z, model) not in done:
-                missing.setdefault(f"{model} on {dataset}", []).append(str(z))
-    return missing
 
 
 def misses(figures: Sequence[Figure]) -> Grid:
@@ -116,11 +85,29 @@ def misses(figures: Sequence[Figure]) -> Grid:
         rows,
         notes=[
             "Half widths: how far the release is from our mean, in halves of the interval.",
-            f"Chance: of {len(comparable)} figures of the original images and probes, "
+            f"Chance: of {len(comparable)} figures of the release's images and probes, "
             f"{ALPHA:.0%} are to be expected outside, {ALPHA * len(comparable):.1f}, "
             "where the release is one more seed of ours.",
         ],
     )
+
+
+def verdicts(findings: Sequence[Finding]) -> Grid:
+    """Returns one row per claim, with each body of evidence's verdict alone."""
+    rows = [(f.claim.says, *(v.verdict for v in f.verdicts.values())) for f in findings]
+    return Grid("Verdicts", ("claim", *findings[0].verdicts), rows)
+
+
+def figures_behind(finding: Finding) -> dict[str, str]:
+    """Returns a claim's verdicts with their figures, by the bodies of evidence that share them.
+
+    Those that have nothing to say are left out.
+    """
+    bodies: dict[str, list[str]] = {}
+    for body, verdict in finding.verdicts.items():
+        if verdict.detail not in (NO_RUNS, NOT_PUBLISHED):
+            bodies.setdefault(str(verdict), []).append(body)
+    return {" and ".join(titles): text for text, titles in bodies.items()}
 
 
 def _relative(path: Path, folder: Path) -> str:

@@ -26,11 +26,11 @@ def write(out: Path, runs: Runs) -> tuple[dict[str, Path], list[Problem]]:
 
     Returns the pages by title, and the tables that a damaged file kept from having one.
     """
-    for earlier in out.glob("explorer-*.html"):
-        earlier.unlink()
     template = page_environment().get_template("explorer.html")
     pages, problems = {}, []
     for setting, cells in runs.tables().items():
+        path = out / f"explorer-{name_of(setting)}.html"
+        path.unlink(missing_ok=True)  # an earlier report's
         try:
             z, found = side_by_side(cells, "model")
             ordered = [(name, *found[name]) for name in models_of(cells) if name in found]
@@ -43,8 +43,8 @@ def write(out: Path, runs: Runs) -> tuple[dict[str, Path], list[Problem]]:
             title = f"Latent explorer: {setting}, z={z}"
             text = json.dumps(models).replace("<", "\\u003c")  # cannot end the script's element
             page = template.render(title=title, models=models, models_json=Markup(text))
-            pages[title] = out / f"explorer-{name_of(setting)}.html"
-            files.write_text(pages[title], page)
+            pages[title] = path
+            files.write_text(path, page)
     return pages, problems
 
 

@@ -4,33 +4,49 @@ The figures, most of which cannot be drawn without the arrays, go along as pictu
 """
 
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from mvae_jax import files, metrics_file, run_folder
 from mvae_jax.report import cells, comparisons, figures, measures, runs
+from mvae_jax.report.runs import Problem
 
 NUM_PICTURES = 48  # of pictures/, whose error is measured
 AS_IT_IS = ("config.json", "environment.json")
+DIGESTS = ("embeddings/", "model/")  # of the files that were scored
 
 
-def export(paths: Sequence[Path], out: Path, *, draw: bool = True) -> list[Path]:
-    """Writes the runs below the paths into the same tree below `out`; returns their folders.
+def export(paths: Sequence[Path], out: Path) -> tuple[list[Path], list[Problem]]:
+    """Writes the runs below the paths into the same tree below `out`, and their figures.
 
-    A run of which nothing is scored is left out. Their figures are written where `draw` is set.
-    Raises ValueError where a file is damaged.
+    Returns the folders written, and what a report on the paths would say is missing. A run of
+    which nothing is scored is left out. Raises ValueError where a file is damaged, `out` lies
+    among the runs, or two runs would be written to one place.
     """
-    exported = []
+    for path in paths:
+        if (inner := out.resolve()) == (outer := path.resolve()) or outer in inner.parents:
+            raise ValueError(f"--export: got '{out}', which is or lies in '{path}'; choose another")
+    targets: dict[Path, Path] = {}
     for path in paths:
         for run in files.find_runs([path], holding=("metrics.json",)):
-            folder = out / run.relative_to(path)
-            _export_run(run, folder)
-            exported.append(folder)
-    if draw and exported:
-        found = runs.read(paths)
-        figures.draw(found, comparisons.compare_all(found), out / figures.FOLDER)
-    return exported
+            # A path that is itself a run keeps its name.
+            folder = out / (run.relative_to(path) if run != path else path.resolve().name)
+            if folder in targets:
+                raise ValueError(f"{targets[folder]} and {run}: would both be {folder}")
+            targets[folder] = run
+    for folder, run in targets.items():
+        _export_run(run, folder)
+    found = runs.read(paths)
+    compared = comparisons.compare_all(found)
+    drawn, undrawn = figures.draw(found, compared, out / figures.FOLDER)
+    (out / figures.FOLDER).mkdir(parents=True, exist_ok=True)
+    drawn_there = {figure.path.name for figure in drawn}
+    for figure in figures.exported(found, paths):
+        if figure.path.name not in drawn_there:
+            shutil.copyfile(figure.path, out / figures.FOLDER / figure.path.name)
+    return list(targets), [*found.problems, *undrawn]
 
 
 def _export_run(run: Path, folder: Path) -> None:
@@ -55,7 +71,8 @@ def _export_run(run: Path, folder: Path) -> None:
     for name in AS_IT_IS:
         if (run / name).is_file():
             files.write_text(folder / name, (run / name).read_text())
-    replicates = run_folder.read_manifest(run)["replicates"]
-    manifest: dict[str, Any] = {"version": 1, "replicates": replicates, "sha256": {}}
-    files.write_text(folder / "manifest.json", json.dumps(manifest, indent=2) + "\n")
+    manifest = run_folder.read_manifest(run)
+    digests = {k: v for k, v in manifest["sha256"].items() if k.startswith(DIGESTS)}
+    kept: dict[str, Any] = {"version": 1, "replicates": manifest["replicates"], "sha256": digests}
+    files.write_text(folder / "manifest.json", json.dumps(kept, indent=2) + "\n")
     metrics_file.write(folder / "metrics.json", metrics)

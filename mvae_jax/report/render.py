@@ -16,6 +16,7 @@ from mvae_jax.report import (
     runs,
     tables,
 )
+from mvae_jax.report.claims import DATA_SETS
 
 
 def render(
@@ -59,7 +60,12 @@ def render(
     overview = [comparisons.overview(compared)] if compared.found else []
     details = list(comparisons.details(compared))
     reproduced = reproduction.tables(found)
-    claims = [audit.table(found)]
+    of_paper = any(cell.setting.dataset in DATA_SETS for cell in found.cells)
+    claims = [audit.table(audit.findings(found))] if of_paper else []
+    grids, overview, details, reproduced, claims = (
+        [reproduction.noted(found, grid) for grid in part]
+        for part in (grids, overview, details, reproduced, claims)
+    )
     text = formats.write(out, "tables", grids)
     formats.write(out, "comparisons", [*overview, *details])
     formats.write(out, "reproduction", reproduced)

@@ -86,12 +86,13 @@ def draw(runs: Runs, comparisons: Comparisons, out: Path) -> tuple[list[Drawn], 
         for name, (function, caption) in FIGURES.items():
             with mpl.rc_context(style.RC):
                 path = out / f"{name_of(setting)}-{name}.png"
-                path.unlink(missing_ok=True)  # of an earlier report
                 try:
                     figure = function(cells, comparisons)
-                    if figure is not None:
-                        files.write_bytes(path, figure.savefig)
-                        drawn.append(Drawn(f"{setting}: {name}", caption, path))
+                    if figure is None:
+                        path.unlink(missing_ok=True)  # an earlier report's
+                        continue
+                    files.write_bytes(path, figure.savefig)
+                    drawn.append(Drawn(f"{setting}: {name}", caption, path))
                 except ValueError as error:
                     problems.append(Problem(f"{setting}, figure {name}", str(error)))
     return drawn, problems

@@ -22,7 +22,9 @@ class Key(NamedTuple):
 
 Figures = dict[Key, str]
 
-# Their pixels are the ones that the paper used; the MNIST variants were generated anew.
+# Their pixels are the ones that the paper used, from whatever source; the other MNIST variants
+# are where they are read from the files of 2007.
+ORIGINAL_SOURCE = "icml2007"
 ORIGINAL_PIXELS = ("mnist_basic", "fashion_mnist", "cifar10", "cifar100")
 
 # Figure 3's text: mean pixel MSE over FreyFace's first 48 images, at a sampled z.
@@ -30,6 +32,12 @@ FREY_FACE = {
     Key("mse_first_48", "frey_face", 32, "vae"): "4.984e-3",
     Key("mse_first_48", "frey_face", 32, "mvae"): "4.872e-3",
 }
+
+
+# The networks: Section IV.B's layer of 500 units between the pixels and z, the same back, and C.
+PIXELS = {"cifar10": 3072, "cifar100": 3072}
+USUAL_PIXELS = 784
+HIDDEN = 500
 
 
 def printed(*, corrected: bool) -> Figures:
@@ -41,6 +49,18 @@ def printed(*, corrected: bool) -> Figures:
 def release() -> Figures:
     """Returns the author's released figures."""
     return _figures("author_release.csv", "latent")
+
+
+def network_sizes(dataset: str, latent_size: int, model: str) -> dict[str, float]:
+    """Returns num_parameters and multiply_adds of a network as described, counted as for a run."""
+    pixels, z = PIXELS.get(dataset, USUAL_PIXELS), latent_size
+    weights = 2 * pixels * HIDDEN + 3 * z * HIDDEN  # mean, variance and decoder meet z
+    biases = 2 * HIDDEN + 2 * z + pixels
+    coupling = z * z if model == "mvae" else 0
+    return {
+        "num_parameters": float(weights + biases + coupling),
+        "multiply_adds": float(weights + 2 * coupling),  # C times the mean, C times the noise
+    }
 
 
 def unconverged() -> set[tuple[str, int, str]]:
