@@ -10,6 +10,7 @@ result is of training alone, one configuration after the other: a prediction, no
 
 import argparse
 import json
+import sys
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -109,4 +110,7 @@ def measure(model: str, latent_size: int, pixels: int, args: argparse.Namespace)
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,24 +1,28 @@
-"""Runs the paper: trains, scores and reports what its tables hold, release protocol.
+"""Runs the paper: trains, scores and reports what its tables and figures hold, release protocol.
 
     python launch/reproduce.py --tables=IV,V --num_seeds=10 --root=runs
     python launch/reproduce.py --budget_minutes=600
 
-Prints first how long training will take on this machine, from a few steps of every shape (kept in
-ROOT/costs.json). With --budget_minutes the most seeds are taken that fit, at least MIN_SEEDS, and
-where those do not fit fewer latent sizes; epochs are as many as --num_epochs says, which every
-table repeats. The runs are a sweep: the same command goes on where it was stopped, and with more
---num_seeds trains the new seeds alone. At the end ROOT/report and ROOT/REPRODUCTION.md.
+Prints first how long training will take on this machine, from a few steps of every shape, which
+takes minutes itself (kept in ROOT/costs.json). With --budget_minutes the most seeds are taken that
+fit, at least MIN_SEEDS, and where those do not fit fewer latent sizes; epochs are as many as
+--num_epochs says, and tables of fewer than the paper's say so. FreyFace at z=32, for Figures 3 and
+4, goes along with all seven tables. The runs are a sweep: the same command goes on where it was
+stopped, and with more --num_seeds trains the new seeds alone. Any --config.FIELD=VALUE is handed
+on. At the end ROOT/report and ROOT/REPRODUCTION.md.
 
 Exit status 0: everything is there, 1: something is missing or failed, 2: usage, 130: interrupted.
 """
 
 import argparse
 import json
+import math
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import bench
 import predict
@@ -26,51 +30,57 @@ import sweep
 from tabulate import tabulate
 
 from mvae_jax import config as config_lib
+from mvae_jax import environment, files, run_folder, status
 from mvae_jax.report import reference, reproduction
 from mvae_jax.report.claims import LATENT_SIZES
 
 MIN_SEEDS = 3  # two give no more than a hint of the spread
 STEPS = 20  # timed per shape
+FREY_FACE = ("frey_face", 32, 1_572)  # its training images, of 560 pixels
 HERE = Path(__file__).parent
 
 
-# The cost of training one seed, by pixels, latent size and model.
-Costs = dict[tuple[int, int, str], predict.Cost]
+class Measured(NamedTuple):
+    """What a shape costs, with so many seeds at once."""
+
+    cost: predict.Cost
+    num_seeds: int
+
+
+Costs = dict[tuple[int, int, str], Measured]  # by pixels, latent size and model
+Row = tuple[str, int]  # data set, latent size; of both models
 
 
 class Plan(NamedTuple):
-    """What is run: a grid of data sets, both models and latent sizes."""
+    """What is run: a grid of data sets, both models and latent sizes, and perhaps FreyFace."""
 
     data_sets: list[str]
     latent_sizes: list[int]
     num_seeds: int
-    minutes: dict[tuple[str, int], float]  # of both models, by data set and latent size
+    minutes: dict[Row, float]
 
 
 def main() -> None:
     """Prints the plan, runs it and writes the report."""
     args = parse()
     args.root.mkdir(parents=True, exist_ok=True)
-    costs = read_costs(args)
     try:
-        plan = choose(args, costs)
+        plan = choose(args, read_costs(args))
     except ValueError as error:
         config_lib.exit_with(error)
     print(describe(plan, args), flush=True)
     if args.dry_run:
         return
-    grid = [
-        f"--dataset={','.join(plan.data_sets)}",
-        f"--latent={','.join(map(str, plan.latent_sizes))}",
-        *(f"--num_seeds={plan.num_seeds}", f"--config.num_epochs={args.num_epochs}"),
-        *(f"--root={args.root}", *args.passed),
-    ]
-    returned = subprocess.run([sys.executable, str(HERE / "sweep.py"), *grid]).returncode
-    if returned not in (0, 1):
-        sys.exit(returned)
-    page = ("--document", str(args.root / "REPRODUCTION.md"))
-    report = [sys.executable, "-m", "mvae_jax.report", str(args.root), *page]
-    sys.exit(subprocess.run(report).returncode or returned)
+    worst = 0
+    for data_sets, sizes in grids(plan):
+        of_grid = [f"--dataset={','.join(data_sets)}", f"--latent={','.join(map(str, sizes))}"]
+        of_grid += [f"--num_seeds={plan.num_seeds}", f"--config.num_epochs={args.num_epochs}"]
+        returned = call(str(HERE / "sweep.py"), *of_grid, f"--root={args.root}", *args.passed)
+        if returned not in (0, 1):
+            sys.exit(returned)
+        worst = max(worst, returned)
+    page = args.root / "REPRODUCTION.md"
+    sys.exit(call("-m", "mvae_jax.report", str(args.root), f"--document={page}") or worst)
 
 
 def parse() -> argparse.Namespace:
@@ -82,48 +92,84 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--tables", default=",".join(numerals), help="by default all seven")
     parser.add_argument("--num_seeds", type=bench.number, default=10)
     parser.add_argument("--num_epochs", type=bench.number, default=200, help="the paper's are 200")
-    parser.add_argument("--budget_minutes", type=float, help="of training")
+    parser.add_argument("--budget_minutes", type=_minutes, default=math.inf, help="of training")
     parser.add_argument("--root", type=Path, default=Path("runs"))
     parser.add_argument("--jobs", type=bench.number, help="runs at a time, as of sweep.py")
-    parser.add_argument("--data_dir", help="as of every run")
-    parser.add_argument("--dry_run", action="store_true", help="print the plan and do nothing")
-    args = parser.parse_args()
+    parser.add_argument("--data_dir", type=Path, help="as of every run")
+    parser.add_argument("--dry_run", action="store_true", help="time the shapes, print the plan")
+    args, passed = parser.parse_known_args()
+    args.passed = passed
+    for flag in args.passed:
+        if not flag.startswith("--config."):
+            parser.error(f"got {flag!r}; allowed beside those above: --config.FIELD=VALUE")
     args.data_sets = []
     for numeral in args.tables.split(","):
-        if numeral not in numerals:
-            parser.error(f"--tables: got {numeral!r}; allowed: {', '.join(numerals)}")
+        if numeral not in numerals or numerals[numeral] in args.data_sets:
+            parser.error(f"--tables: got {numeral!r}; allowed, once each: {', '.join(numerals)}")
         args.data_sets.append(numerals[numeral])
-    args.passed = [f"--data_dir={args.data_dir}"] if args.data_dir else []
+    if args.data_dir is not None and not args.data_dir.is_dir():
+        parser.error(f"--data_dir: got '{args.data_dir}', which is no folder")
+    if args.root.exists() and not args.root.is_dir():
+        parser.error(f"--root: got '{args.root}', which is no folder")
+    args.figures = len(args.data_sets) == len(numerals)
+    args.passed += [f"--data_dir={args.data_dir}"] if args.data_dir else []
     args.passed += [f"--jobs={args.jobs}"] if args.jobs else []
     return args
+
+
+def _minutes(text: str) -> float:
+    try:
+        minutes = float(text)
+    except ValueError:
+        minutes = math.nan
+    if not 0 < minutes < math.inf:
+        raise argparse.ArgumentTypeError(f"got {text!r}; allowed: a number above 0")
+    return minutes
 
 
 def read_costs(args: argparse.Namespace) -> Costs:
     """Returns the costs of the shapes needed, measured here or by an earlier call.
 
-    The measurement has a process of its own: on an accelerator it would keep the memory.
+    The measurement has a process of its own: on an accelerator it would keep the memory. Raises
+    ValueError where costs.json is damaged.
     """
     path = args.root / "costs.json"
-    found = json.loads(path.read_text()) if path.is_file() else []
-    known = {(row["pixels"], row["latent_size"], row["model"]) for row in found}
+    machine = f"{environment.processor()}, {len(sweep.find_gpus())} GPUs"
+    measured = _read_costs(path, machine)
     needed = {pixels_of(dataset) for dataset in args.data_sets}
-    missing = sorted(needed - {pixels for pixels, _, _ in known})
+    shapes = {(p, z, m) for p in needed for z in LATENT_SIZES for m in config_lib.MODELS}
+    missing = sorted({pixels for pixels, *_ in shapes - {_shape(row) for row in measured}})
     if missing:
         seeds = args.num_seeds if sweep.find_gpus() else min(args.num_seeds, os.cpu_count() or 1)
-        print(f"timing a few steps of {len(missing) * 12} shapes...", flush=True)
-        measure = [sys.executable, str(HERE / "predict.py"), f"--num_seeds={seeds}"]
-        measure += [f"--pixels={','.join(map(str, missing))}", f"--steps={STEPS}"]
+        print(f"timing a few steps of {len(missing) * len(LATENT_SIZES) * 2} shapes...", flush=True)
         new = args.root / "costs.new.json"
-        subprocess.run([*measure, f"--warm_steps={STEPS}", f"--out={new}"], check=True)
-        found += json.loads(new.read_text())
-        path.write_text(json.dumps(found, indent=1) + "\n")
+        sizes, pixels = (",".join(map(str, values)) for values in (LATENT_SIZES, missing))
+        flags = [f"--pixels={pixels}", f"--latent={sizes}", f"--num_seeds={seeds}"]
+        steps = [f"--steps={STEPS}", f"--warm_steps={STEPS}"]
+        if returned := call(str(HERE / "predict.py"), *flags, *steps, f"--out={new}"):
+            sys.exit(returned)
+        fresh = [row | {"machine": machine} for row in json.loads(new.read_text())]
+        measured = [row for row in measured if row["pixels"] not in missing] + fresh
+        files.write_text(path, json.dumps(measured, indent=1) + "\n")
         new.unlink()
-    return {
-        (row["pixels"], row["latent_size"], row["model"]): predict.Cost(
-            row["cost"]["compile"], row["cost"]["epoch"], row["cost"]["step"] / row["num_seeds"]
-        )
-        for row in found
-    }
+    return {_shape(row): _measured(row) for row in measured}
+
+
+def _read_costs(path: Path, machine: str) -> list[dict[str, Any]]:
+    """Returns what was measured on this machine."""
+    try:
+        rows = json.loads(path.read_text()) if path.is_file() else []
+        return [row for row in rows if row["machine"] == machine and _measured(row)]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}: damaged ({error}); remove it") from error
+
+
+def _shape(row: dict[str, Any]) -> tuple[int, int, str]:
+    return row["pixels"], row["latent_size"], row["model"]
+
+
+def _measured(row: dict[str, Any]) -> Measured:
+    return Measured(predict.Cost(**row["cost"]), int(row["num_seeds"]))
 
 
 def pixels_of(dataset: str) -> int:
@@ -132,46 +178,70 @@ def pixels_of(dataset: str) -> int:
 
 
 def minutes(costs: Costs, dataset: str, z: int, num_seeds: int, num_epochs: int) -> float:
-    """Returns what both models of one row train; an upper bound where seeds share a device."""
-    pixels, total = pixels_of(dataset), 0.0
+    """Returns what both models of one row train.
+
+    Cores have seeds of their own, so that the time is in proportion to them. On a GPU they share a
+    step, and fewer than were timed are not taken to be faster. FreyFace is taken to cost what
+    images of 784 pixels do: a little more than it does.
+    """
+    gpus = len(sweep.find_gpus())
+    if dataset == FREY_FACE[0]:
+        pixels, images = 784, FREY_FACE[2]
+    else:
+        pixels = pixels_of(dataset)
+        images = predict.TRAINING_IMAGES[pixels][dataset]
+    total = 0.0
     for model in config_lib.MODELS:
-        of_one = costs[pixels, z, model]
-        cost = of_one._replace(step=of_one.step * num_seeds)
-        total += predict.seconds(cost, predict.TRAINING_IMAGES[pixels][dataset], num_epochs) / 60
-    return total / max(1, len(sweep.find_gpus()))
+        measured = costs[pixels, z, model]
+        times = max(num_seeds / measured.num_seeds, 1.0 if gpus else 0.0)
+        cost = measured.cost._replace(step=measured.cost.step * times)
+        total += predict.seconds(cost, images, num_epochs) / 60
+    return total / max(1, gpus)
 
 
 def choose(args: argparse.Namespace, costs: Costs) -> Plan:
-    """Returns the largest plan within the budget; raises ValueError where none is."""
+    """Returns the largest plan within the budget; raises ValueError where none is.
+
+    What is done already counts: the same command has the same plan.
+    """
     least = min(MIN_SEEDS, args.num_seeds)
     sizes = sorted(LATENT_SIZES)
     for number in range(len(sizes), 0, -1):
         for num_seeds in range(args.num_seeds, least - 1, -1):
-            rows = {
-                (dataset, z): minutes(costs, dataset, z, num_seeds, args.num_epochs)
-                for dataset in args.data_sets
-                for z in sizes[:number]
-            }
-            predicted = sum(rows.values())
-            if args.budget_minutes is None or predicted <= args.budget_minutes:
-                return Plan(args.data_sets, sizes[:number], num_seeds, rows)
+            rows = [(dataset, z) for dataset in args.data_sets for z in sizes[:number]]
+            rows += [FREY_FACE[:2]] if args.figures else []
+            planned = {row: minutes(costs, *row, num_seeds, args.num_epochs) for row in rows}
+            predicted = sum(planned.values())
+            if predicted <= args.budget_minutes:
+                return Plan(args.data_sets, sizes[:number], num_seeds, planned)
     raise ValueError(
         f"--budget_minutes: got {args.budget_minutes:g}; the least, z={sizes[0]} with {least} "
         f"seeds, takes {predicted:.1f}; name fewer --tables or more minutes"
     )
 
 
+def grids(plan: Plan) -> list[tuple[list[str], list[int]]]:
+    """Returns the sweeps of a plan: data sets and latent sizes."""
+    dataset, z, _ = FREY_FACE
+    figures = [([dataset], [z])] if (dataset, z) in plan.minutes else []
+    return [(plan.data_sets, plan.latent_sizes), *figures]
+
+
 def describe(plan: Plan, args: argparse.Namespace) -> str:
     """Returns the plan as a table of minutes, and what of the paper it leaves out."""
+    sizes = sorted({z for _, z in plan.minutes})
     rows = []
-    for dataset in plan.data_sets:
-        of_row = [plan.minutes[dataset, z] for z in plan.latent_sizes]
-        rows.append((dataset, *(f"{m:.1f}" for m in (*of_row, sum(of_row)))))
-    headers = ("minutes of training", *(f"z={z}" for z in plan.latent_sizes), "all")
+    for dataset in dict.fromkeys(dataset for dataset, _ in plan.minutes):
+        of_row = [plan.minutes.get((dataset, z)) for z in sizes]
+        total = sum(m for m in of_row if m is not None)
+        rows.append((dataset, *("-" if m is None else f"{m:.1f}" for m in of_row), f"{total:.1f}"))
+    headers = ("minutes of training", *(f"z={z}" for z in sizes), "all")
     lines = [tabulate(rows, headers, disable_numparse=True, stralign="right")]
+    left = sum(m * (1 - share_done(args.root, *row)) for row, m in plan.minutes.items())
     lines.append(
         f"{plan.num_seeds} seeds, {args.num_epochs} epochs, VAE and MVAE: about "
-        f"{sum(plan.minutes.values()):.0f} minutes on this machine; scoring comes on top"
+        f"{sum(plan.minutes.values()):.0f} minutes on this machine, {left:.0f} of them to go; "
+        "scoring comes on top"
     )
     left_out = [f"z={z}" for z in sorted(LATENT_SIZES) if z not in plan.latent_sizes]
     if plan.num_seeds < args.num_seeds:
@@ -181,6 +251,44 @@ def describe(plan: Plan, args: argparse.Namespace) -> str:
     if args.num_epochs != reproduction.EPOCHS:
         lines.append(f"the paper trains for {reproduction.EPOCHS} epochs: every table will say so")
     return "\n".join(lines)
+
+
+def share_done(root: Path, dataset: str, z: int) -> float:
+    """Returns how much of a row's training the root holds, about: models and epochs."""
+    shares = []
+    for model in config_lib.MODELS:
+        folders = [root / name / "release" / f"{model}-z{z}" for name in _folders(root, dataset)]
+        shares.append(max((_share(folder) for folder in folders), default=0.0))
+    return sum(shares) / len(shares)
+
+
+def _folders(root: Path, dataset: str) -> list[str]:
+    """Returns the names that a data set's runs lie under, one for each of its sources."""
+    names = (path.name for path in root.iterdir())
+    return [name for name in names if name == dataset or name.startswith(f"{dataset}-")]
+
+
+def _share(folder: Path) -> float:
+    try:
+        found = status.of(folder)
+    except run_folder.RunFolderError:  # the sweep says what is wrong
+        return 0.0
+    if found.planned and found.done >= found.planned:
+        return 1.0
+    return found.epoch / found.num_epochs if found.num_epochs else 0.0
+
+
+def call(*arguments: str) -> int:
+    """Runs Python with the arguments to its end; returns its exit status.
+
+    A signal that would stop this process is handed on, once, and waited for.
+    """
+    # In a group of its own, a Ctrl-C reaches it from here alone.
+    with subprocess.Popen([sys.executable, *arguments], process_group=0) as child:
+        for signum in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(signum, lambda number, _: child.send_signal(number))
+        returned = child.wait()
+    return 130 if returned in (-signal.SIGINT, -signal.SIGTERM) else returned
 
 
 if __name__ == "__main__":

@@ -1,18 +1,23 @@
 """The whole paper by one command: its plan, what it leaves out for a budget, what it starts."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import predict
 import pytest
 import reproduce
 
+from mvae_jax import environment
 from mvae_jax.report.claims import LATENT_SIZES
 
-# Of one seed: 1 s to compile, and 60 epochs of 100 images a step take z seconds.
+# Of three seeds at once. Of one: 1 s to compile, and 60 epochs of 100 images a step take z seconds.
 COSTS = {
-    (pixels, z, model): predict.Cost(1.0, 0.0, z / 60_000)
+    (pixels, z, model): reproduce.Measured(predict.Cost(1.0, 0.0, 3 * z / 60_000), 3)
     for pixels in (784, 3072)
     for z in LATENT_SIZES
     for model in ("vae", "mvae")
@@ -23,9 +28,9 @@ COSTS = {
 def root(tmp_path):
     """A root whose costs were measured by an earlier call, three seeds at a time."""
     rows = [
-        {"pixels": pixels, "latent_size": z, "model": model, "num_seeds": 3}
-        | {"cost": cost._replace(step=3 * cost.step)._asdict()}
-        for (pixels, z, model), cost in COSTS.items()
+        {"pixels": pixels, "latent_size": z, "model": model, "num_seeds": measured.num_seeds}
+        | {"cost": measured.cost._asdict(), "machine": f"{environment.processor()}, 0 GPUs"}
+        for (pixels, z, model), measured in COSTS.items()
     ]
     (tmp_path / "costs.json").write_text(json.dumps(rows))
     return tmp_path
@@ -33,16 +38,16 @@ def root(tmp_path):
 
 @pytest.fixture
 def call(root, monkeypatch, capsys):
-    """Returns a function: *flags -> exit status, output, and the commands that were started."""
+    """Returns a function: *flags -> exit status, output, and the arguments of what was started."""
 
     def call(*flags, returns=(0, 0)):
         started = []
 
-        def run(command, **_):
-            started.append(command)
-            return subprocess.CompletedProcess(command, returns[len(started) - 1])
+        def run(*arguments):
+            started.append(arguments)
+            return returns[len(started) - 1] if len(started) <= len(returns) else 0
 
-        monkeypatch.setattr(subprocess, "run", run)
+        monkeypatch.setattr(reproduce, "call", run)
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
         monkeypatch.setattr(sys, "argv", ["reproduce.py", f"--root={root}", *flags])
         returned = 0
@@ -64,24 +69,23 @@ def test_minutes_are_those_of_both_models():
 
 
 def test_the_plan_is_printed_before_the_sweep_and_the_report(call, root):
-    returned, out, started = call("--tables=I,IV", "--num_seeds=5", "--data_dir=DIR", "--jobs=2")
+    flags = (f"--data_dir={root}", "--jobs=2", "--config.activation=relu")
+    returned, out, started = call("--tables=I,IV", "--num_seeds=5", *flags)
     assert returned == 0
     sweep, report = started
-    assert sweep[1].endswith("sweep.py")
+    assert sweep[0].endswith("sweep.py")
     assert "--dataset=cifar10,mnist_basic" in sweep
     assert "--latent=2,4,16,32,256,512" in sweep
-    for flag in ("--num_seeds=5", "--config.num_epochs=200", "--data_dir=DIR", "--jobs=2"):
+    for flag in ("--num_seeds=5", "--config.num_epochs=200", *flags):
         assert flag in sweep
-    assert report[1:] == [
-        *("-m", "mvae_jax.report", str(root)),
-        *("--document", str(root / "REPRODUCTION.md")),
-    ]
+    page = f"--document={root / 'REPRODUCTION.md'}"
+    assert report == ("-m", "mvae_jax.report", str(root), page)
     total = sum(
         reproduce.minutes(COSTS, dataset, z, 5, 200)
         for dataset in ("cifar10", "mnist_basic")
         for z in LATENT_SIZES
     )
-    assert f"about {total:.0f} minutes on this machine" in out
+    assert f"about {total:.0f} minutes on this machine, {total:.0f} of them to go" in out
     assert "left out" not in out
 
 
@@ -107,6 +111,76 @@ def test_fewer_epochs_are_said(call):
     assert "the paper trains for 200 epochs: every table will say so" in out
 
 
+def test_what_is_done_is_not_to_go(call, root):
+    """One of two models, of the one latent size that fits."""
+    run = root / "mnist_basic-regenerated/release/vae-z2"
+    run.mkdir(parents=True)
+    replicates = {f"seed_{seed}": {"seed": seed, "epoch": 200} for seed in (777, 778, 779)}
+    config = {"dataset": "mnist_basic", "protocol": "release", "model": "vae", "latent_size": 2}
+    seeds = {"num_seeds": 3, "first_seed": 777, "num_epochs": 200}
+    (run / "config.json").write_text(json.dumps(config | seeds))
+    manifest = {"version": 1, "replicates": replicates, "sha256": {}}
+    (run / "manifest.json").write_text(json.dumps(manifest))
+    whole = reproduce.minutes(COSTS, "mnist_basic", 2, 3, 200)
+    _, out, _ = call("--tables=IV", "--num_seeds=3", f"--budget_minutes={whole + 0.01}")
+    assert f"about {whole:.0f} minutes on this machine, {whole / 2:.0f} of them to go" in out
+
+
+def test_the_seven_tables_bring_the_figures(call):
+    _, out, started = call("--num_seeds=3")
+    assert "--dataset=frey_face" in started[1]
+    assert "--latent=32" in started[1]
+    assert "frey_face" in out
+    assert len(started) == 3
+
+
+def test_seeds_that_share_a_gpu_are_not_cheaper(monkeypatch):
+    few, many = (reproduce.minutes(COSTS, "cifar10", 16, n, 200) for n in (1, 6))
+    assert many > 5 * few
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    of_gpu = [reproduce.minutes(COSTS, "cifar10", 16, n, 200) for n in (1, 3, 6)]
+    assert of_gpu[0] == of_gpu[1]
+    assert of_gpu[2] == pytest.approx(many)
+
+
+def test_costs_are_those_of_this_machine(root, monkeypatch):
+    """Of another they are timed anew, here with the real script."""
+    rows = json.loads((root / "costs.json").read_text())
+    (root / "costs.json").write_text(json.dumps([row | {"machine": "other"} for row in rows]))
+    monkeypatch.setattr(reproduce, "LATENT_SIZES", (2,))
+    monkeypatch.setattr(reproduce, "STEPS", 4)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.setattr(sys, "argv", ["reproduce.py", f"--root={root}", "--tables=IV"])
+    found = reproduce.read_costs(reproduce.parse())
+    assert found.keys() == {(784, 2, "vae"), (784, 2, "mvae")}
+    assert all(measured.cost.compile > 0 for measured in found.values())
+    stored = json.loads((root / "costs.json").read_text())
+    assert {row["machine"] for row in stored} == {f"{environment.processor()}, 0 GPUs"}
+    assert not (root / "costs.new.json").exists()
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_is_handed_on_and_waited_for(tmp_path, signum):
+    """The child saves after it was told to stop, and is never left behind."""
+    child = (
+        "import pathlib, signal, sys, time\n"
+        "def stop(number, frame):\n"
+        "    time.sleep(0.5); pathlib.Path('saved').touch(); sys.exit(130)\n"
+        "signal.signal(signal.SIGINT, stop); signal.signal(signal.SIGTERM, stop)\n"
+        "pathlib.Path('ready').touch(); time.sleep(60)"
+    )
+    source = f"import sys, reproduce; sys.exit(reproduce.call('-c', {child!r}))"
+    folders = str(Path(reproduce.__file__).parent)
+    with subprocess.Popen(
+        [sys.executable, "-c", source], cwd=tmp_path, env=os.environ | {"PYTHONPATH": folders}
+    ) as process:
+        while not (tmp_path / "ready").exists():
+            time.sleep(0.05)
+        process.send_signal(signum)
+        assert process.wait(30) == 130
+    assert (tmp_path / "saved").exists()
+
+
 def test_a_dry_run_starts_nothing(call):
     returned, out, started = call("--dry_run")
     assert (returned, started) == (0, [])
@@ -121,7 +195,31 @@ def test_what_goes_wrong_is_handed_on(call, returns, expected):
     assert (returned, len(started)) == (expected, len(returns))
 
 
+@pytest.mark.parametrize(
+    ("flag", "said"),
+    [
+        ("--budget_minutes=-5", "--budget_minutes: got '-5'; allowed: a number above 0"),
+        ("--budget_minutes=nan", "--budget_minutes: got 'nan'; allowed: a number above 0"),
+        ("--data_dir=/nowhere", "--data_dir: got '/nowhere', which is no folder"),
+        ("--tables=IV,IV", "--tables: got 'IV'; allowed, once each: I, II"),
+        ("--seeds=3", "got '--seeds=3'; allowed beside those above: --config.FIELD=VALUE"),
+    ],
+)
+def test_bad_input_is_refused_before_anything_is_timed(call, root, flag, said):
+    (root / "costs.json").write_text("no JSON")  # which is not looked at
+    returned, out, started = call(flag)
+    assert (returned, started) == (2, [])
+    assert said in out
+
+
+def test_damaged_costs_are_named(call, root):
+    (root / "costs.json").write_text('[{"pixels": 784}]')
+    returned, out, _ = call("--tables=IV")
+    assert returned == 2
+    assert f"error: {root / 'costs.json'}: damaged" in out
+
+
 def test_an_unknown_table_is_named(call):
     returned, out, _ = call("--tables=IV,VIII")
     assert returned == 2
-    assert "--tables: got 'VIII'; allowed: I, II, III, IV, V, VI, VII" in out
+    assert "--tables: got 'VIII'; allowed, once each: I, II, III, IV, V, VI, VII" in out
