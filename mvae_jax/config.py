@@ -278,8 +278,8 @@ def settle(requested: ConfigDict, stored: ConfigDict) -> FrozenConfigDict:
     if differing:
         raise ConfigError(
             f"config: differs from the stored run's in {', '.join(differing)}; "
-            "restore the values, choose another folder (--workdir, of a sweep --root, or a "
-            "config.tag), or pass --overwrite, which moves the old one aside"
+            "restore the values, choose another folder by --config.tag, --workdir or (of a sweep) "
+            "--root, or pass --overwrite, which moves the old one aside"
         )
     return FrozenConfigDict(settled)
 

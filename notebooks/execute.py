@@ -17,6 +17,8 @@ from typing import Any
 import nbformat
 from nbclient import NotebookClient
 
+from mvae_jax import files
+
 REPOSITORY = "https://github.com/OWNER/mvae_jax"
 HERE = Path(__file__).parent
 NOTEBOOKS = tuple(sorted(HERE.glob("*.ipynb")))
@@ -26,12 +28,15 @@ ADDRESS = re.compile(r"(github(?:\.com)?)/[\w-]+/mvae_jax")
 def main() -> None:
     """Executes the notebooks that are named, by default all."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("names", nargs="*", default=[path.stem for path in NOTEBOOKS])
+    known = [path.stem for path in NOTEBOOKS]
+    parser.add_argument("names", nargs="*", default=known, help=f"of {', '.join(known)}")
     args = parser.parse_args()
+    if unknown := [name for name in args.names if name not in known]:
+        parser.error(f"NAME: got {unknown[0]!r}; allowed: {', '.join(known)}")
     for name in args.names:
         path = HERE / f"{name}.ipynb"
         notebook = execute(path, {})
-        nbformat.write(notebook, path)
+        files.write_text(path, nbformat.writes(notebook) + "\n")
         print(path)
 
 

@@ -2,10 +2,11 @@
 
 import re
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 
-from mvae_jax.report import comparisons, document, errata, figures, reference, runs
+from mvae_jax.report import comparisons, document, errata, figures, reference, render, runs
 from mvae_jax.report.cells import Setting
 from mvae_jax.report.reference import Key
 from tests.fake_runs import SEEDS, write_run
@@ -120,3 +121,21 @@ def test_misses_are_in_half_widths():
     (row,) = document.misses([figure]).rows
     assert row[-2] == "+3.0"
     assert Decimal(row[4]) == Decimal("0.8")
+
+
+def test_the_committed_page_is_that_of_the_committed_results(tmp_path, monkeypatch, capsys):
+    """All but what draws random numbers, which another numpy may draw otherwise."""
+    root = Path(__file__).parent.parent
+    monkeypatch.chdir(root)
+    page = tmp_path / "page.md"
+    render([Path("launch/results")], tmp_path / "out", draw=False, page=page)
+
+    def sections(path):
+        parts = re.split(r"(?m)^## ", path.read_text())
+        drawn = ("What a sweep can show", "MVAE against VAE", "Figures")
+        return [part for part in parts if not part.startswith(drawn)]
+
+    assert sections(page) == sections(root / "REPRODUCTION.md")
+    links = re.findall(r"!\[.*?\]\((.*?)\)", (root / "REPRODUCTION.md").read_text())
+    assert links
+    assert all((root / link).is_file() for link in links)

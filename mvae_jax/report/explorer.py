@@ -36,7 +36,7 @@ def write(out: Path, runs: Runs) -> tuple[dict[str, Path], list[Problem]]:
             ordered = [(name, *found[name]) for name in models_of(cells) if name in found]
             models = [m for of in ordered if (m := _model(*of)) is not None]
         except (KeyError, ValueError) as error:
-            lacks = "the model's file lacks " if isinstance(error, KeyError) else ""
+            lacks = "the run's files lack " if isinstance(error, KeyError) else ""
             problems.append(Problem(f"{setting}, latent explorer", f"{lacks}{error}"))
             continue
         if models:

@@ -37,7 +37,9 @@ def reconstructions(cells: Cells, _comparisons: Comparisons) -> Figure | None:
     ax.set_yticks(_centres(len(rows), height), list(rows))
     ax.tick_params(length=0)
     number = len(next(iter(found.values()))["input"])
-    ax.set_title(f"z={z}; MSE per pixel of the first {number} images: {', '.join(titles)}")
+    shown = f"{columns} of " if columns < number else ""
+    errors = ", ".join(titles)
+    ax.set_title(f"z={z}; {shown}the first {number} images; their MSE per pixel: {errors}")
     return figure
 
 
@@ -51,7 +53,7 @@ def sweeps(cells: Cells, _comparisons: Comparisons) -> Figure | None:
         planes.append((f"{model}, z={z}", ("z₀", "z₁"), arrays["sweep"], arrays["sweep_values"]))
         for name, (first, second) in SINGULAR.items():
             if name in arrays:
-                title = f"{model}, z={z}, along C's {first} and {second}"
+                title = f"{model}, z={z}: C's {first}, {second}"
                 planes.append((title, (first, second), arrays[name], arrays["sweep_values"]))
     *_, height, width, _ = planes[0][2].shape
     columns = 3 if len(planes) == 3 else 2
