@@ -140,6 +140,6 @@ def test_a_model_that_lacks_an_array_is_a_problem_of_the_report(tmp_path, write_
         np.savez(path, **{k: v for k, v in arrays.items() if k != "params/pixels/Dense_0/bias"})
     assert not render([tmp_path / "runs"], tmp_path / "report")
     assert (
-        "latent explorer: the model's file lacks 'params/pixels/Dense_0/bias'"
+        "latent explorer: the run's files lack 'params/pixels/Dense_0/bias'"
         in capsys.readouterr().err
     )
