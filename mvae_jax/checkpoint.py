@@ -4,9 +4,12 @@ Orbax commits a checkpoint by renaming its folder, so that a killed save leaves 
 it does not notice a flipped bit, so the checksum stands in the checkpoint's metadata.
 """
 
+import contextlib
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeVar
+from unittest import mock
 
 import jax
 import numpy as np
@@ -64,25 +67,28 @@ def restore(folder: Path, epoch: int, like: State) -> State:
     return state
 
 
-def _manager(folder: Path, create: bool = False) -> orbax.CheckpointManager:
-    """Returns what writes and reads this folder, for this process alone.
+@contextlib.contextmanager
+def _manager(folder: Path, create: bool = False) -> Iterator[orbax.CheckpointManager]:
+    """Yields what writes and reads this folder, for this process alone.
 
-    Orbax would else let process 0 write what all hold together; here each has cohorts of its own.
+    Of several processes each has cohorts of its own. Orbax, asked in process 1, would leave out
+    what is numpy, refuse what lies on one process's devices, and wait for the others; so it is
+    told that there is one process.
     """
     if create:
         folder.mkdir(parents=True, exist_ok=True)
-    me = jax.process_index() if jax.distributed.is_initialized() else 0
-    alone = orbax.options.MultiprocessingOptions(
-        primary_host=me, active_processes={me}, barrier_sync_key_prefix=f"process-{me}"
-    )
     options = orbax.CheckpointManagerOptions(
         max_to_keep=1,
         create=False,
         cleanup_tmp_directories=create,
         enable_async_checkpointing=False,
-        multiprocessing_options=alone,
     )
-    return orbax.CheckpointManager(folder.absolute(), options=options)
+    with (
+        mock.patch.object(jax, "process_index", return_value=0),
+        mock.patch.object(jax, "process_count", return_value=1),
+        orbax.CheckpointManager(folder.absolute(), options=options) as manager,
+    ):
+        yield manager
 
 
 def _first_line(error: Exception) -> str:
