@@ -150,7 +150,9 @@ def test_costs_are_those_of_this_machine(root, monkeypatch):
     monkeypatch.setattr(reproduce, "LATENT_SIZES", (2,))
     monkeypatch.setattr(reproduce, "STEPS", 4)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    monkeypatch.setattr(sys, "argv", ["reproduce.py", f"--root={root}", "--tables=IV"])
+    monkeypatch.setattr(
+        sys, "argv", ["reproduce.py", f"--root={root}", "--tables=IV", "--num_seeds=1"]
+    )
     found = reproduce.read_costs(reproduce.parse())
     assert found.keys() == {(784, 2, "vae"), (784, 2, "mvae")}
     assert all(measured.cost.compile > 0 for measured in found.values())
