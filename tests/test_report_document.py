@@ -76,7 +76,7 @@ def test_the_page_holds_everything(tmp_path):
         write_run(tmp_path, model, 16, values, dataset="mnist_basic", **config)
     path = tmp_path / "REPRODUCTION.md"
     found = runs.read([tmp_path])
-    drawn = [figures.Drawn("a title", "a caption", tmp_path / "figures" / "a plot.png")]
+    drawn = [figures.Drawn("digits: plot", "a caption", tmp_path / "figures" / "a plot.png")]
     document.write(path, found, comparisons.compare_all(found), drawn)
     text = path.read_text()
     headings = [line[3:] for line in text.splitlines() if line.startswith("## ")]
@@ -101,7 +101,8 @@ def test_the_page_holds_everything(tmp_path):
     assert f"{14 - len(outside)} of 14 released figures" in text
     assert "of 14 figures of the release's images and probes, 5% " in misses
     assert "outside, 0.7, where" in misses
-    assert "![a title](figures/a%20plot.png)\n\na caption\n" in text
+    assert "**plot.** a caption\n\n![digits: plot](figures/a%20plot.png)\n" in text
+    assert text.count("<summary>digits</summary>") == 1
     assert "14 of the released probes" in text
     assert re.search(r"\| 5 .*\b13% \|", text)  # the power at 5 seeds and 2 sd
 

@@ -47,7 +47,8 @@ def write(path: Path, found: Runs, compared: Comparisons, drawn: Sequence[Drawn]
         what_was_run=summary.what_was_run(found),
         not_run=summary.not_run(found) if reproduced else {},
         num_cells=summary.NUM_CELLS,
-        figures=[(figure, _relative(figure.path, path.parent)) for figure in drawn],
+        figures=by_setting(drawn),
+        link=lambda figure: _relative(figure.path, path.parent),
         tables=list(tables.tables(found, compared)),
         reproduced=reproduced,
         frey_face=reproduction.frey_face(found),
@@ -63,6 +64,15 @@ def write(path: Path, found: Runs, compared: Comparisons, drawn: Sequence[Drawn]
         unconverged=len(reference.unconverged()),
     )
     files.write_text(path, text)
+
+
+def by_setting(drawn: Sequence[Drawn]) -> dict[str, list[tuple[str, Drawn]]]:
+    """Returns the figures by what their titles say before the colon, with what is behind it."""
+    grouped: dict[str, list[tuple[str, Drawn]]] = {}
+    for figure in drawn:
+        setting, _, name = figure.title.rpartition(": ")
+        grouped.setdefault(setting, []).append((name, figure))
+    return grouped
 
 
 def misses(figures: Sequence[Figure]) -> Grid:
