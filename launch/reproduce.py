@@ -36,7 +36,7 @@ from mvae_jax.report.claims import LATENT_SIZES
 
 MIN_SEEDS = 3  # two give no more than a hint of the spread
 STEPS = 20  # timed per shape
-FREY_FACE = ("frey_face", 32, 1_572)  # its training images, of 560 pixels
+FREY_FACE = ("frey_face", 32)  # of Figures 3 and 4
 HERE = Path(__file__).parent
 
 
@@ -136,7 +136,7 @@ def read_costs(args: argparse.Namespace) -> Costs:
     path = args.root / "costs.json"
     machine = f"{environment.processor()}, {len(sweep.find_gpus())} GPUs"
     measured = _read_costs(path, machine)
-    needed = {pixels_of(dataset) for dataset in args.data_sets}
+    needed = {reference.pixels(dataset) for dataset in args.data_sets}
     shapes = {(p, z, m) for p in needed for z in LATENT_SIZES for m in config_lib.MODELS}
     missing = sorted({pixels for pixels, *_ in shapes - {_shape(row) for row in measured}})
     if missing:
@@ -172,11 +172,6 @@ def _measured(row: dict[str, Any]) -> Measured:
     return Measured(predict.Cost(**row["cost"]), int(row["num_seeds"]))
 
 
-def pixels_of(dataset: str) -> int:
-    """Returns the pixels of a data set of the tables."""
-    return next(p for p, data_sets in predict.TRAINING_IMAGES.items() if dataset in data_sets)
-
-
 def minutes(costs: Costs, dataset: str, z: int, num_seeds: int, num_epochs: int) -> float:
     """Returns what both models of one row train.
 
@@ -186,9 +181,9 @@ def minutes(costs: Costs, dataset: str, z: int, num_seeds: int, num_epochs: int)
     """
     gpus = len(sweep.find_gpus())
     if dataset == FREY_FACE[0]:
-        pixels, images = 784, FREY_FACE[2]
+        pixels, images = reference.USUAL_PIXELS, sweep.SIZES[dataset][0]
     else:
-        pixels = pixels_of(dataset)
+        pixels = reference.pixels(dataset)
         images = predict.TRAINING_IMAGES[pixels][dataset]
     total = 0.0
     for model in config_lib.MODELS:
@@ -209,7 +204,7 @@ def choose(args: argparse.Namespace, costs: Costs) -> Plan:
     for number in range(len(sizes), 0, -1):
         for num_seeds in range(args.num_seeds, least - 1, -1):
             rows = [(dataset, z) for dataset in args.data_sets for z in sizes[:number]]
-            rows += [FREY_FACE[:2]] if args.figures else []
+            rows += [FREY_FACE] if args.figures else []
             planned = {row: minutes(costs, *row, num_seeds, args.num_epochs) for row in rows}
             predicted = sum(planned.values())
             if predicted <= args.budget_minutes:
@@ -222,8 +217,8 @@ def choose(args: argparse.Namespace, costs: Costs) -> Plan:
 
 def grids(plan: Plan) -> list[tuple[list[str], list[int]]]:
     """Returns the sweeps of a plan: data sets and latent sizes."""
-    dataset, z, _ = FREY_FACE
-    figures = [([dataset], [z])] if (dataset, z) in plan.minutes else []
+    dataset, z = FREY_FACE
+    figures = [([dataset], [z])] if FREY_FACE in plan.minutes else []
     return [(plan.data_sets, plan.latent_sizes), *figures]
 
 

@@ -29,6 +29,11 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, lambda file: file.write(text.encode()))
 
 
+def copy(source: Path, path: Path) -> None:
+    """Creates or replaces a file with another's bytes."""
+    write_bytes(path, lambda file: file.write(source.read_bytes()))
+
+
 def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Creates or replaces an .npz; equal arrays give equal bytes."""
     write_bytes(path, lambda file: np.savez(file, allow_pickle=False, **arrays))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mvae_jax.report import comparisons, document, errata, figures, reference, render, runs
+from mvae_jax.report import audit, comparisons, document, errata, figures, reference, render, runs
 from mvae_jax.report.cells import Setting
 from mvae_jax.report.reference import Key
 from tests.fake_runs import SEEDS, write_run
@@ -77,7 +77,8 @@ def test_the_page_holds_everything(tmp_path):
     path = tmp_path / "REPRODUCTION.md"
     found = runs.read([tmp_path])
     drawn = [figures.Drawn("digits: plot", "a caption", tmp_path / "figures" / "a plot.png")]
-    document.write(path, found, comparisons.compare_all(found), drawn)
+    findings = audit.findings(found)
+    document.write(path, found, comparisons.compare_all(found), drawn, findings)
     text = path.read_text()
     headings = [line[3:] for line in text.splitlines() if line.startswith("## ")]
     assert headings == [

@@ -201,6 +201,12 @@ def _cell(config: dict[str, Any], swept: str) -> Cell:
     return Cell(setting, config["latent_size"], config["model"])
 
 
+def likelihood(config: Mapping[str, Any]) -> str:
+    """Returns the likelihood of a run's configuration, a Gaussian's with its variance."""
+    name = str(config.get("likelihood", "-"))
+    return f"{name} {config['likelihood_variance']}" if name == "gaussian" else name
+
+
 def listed(seeds: list[int]) -> str:
     """Returns `1, 2, 3`, or the first few and their number."""
     text = ", ".join(map(str, seeds[:5]))

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from mvae_jax.report.cells import Cell, Scores
+from mvae_jax.report.cells import Cell, Scores, likelihood
 from mvae_jax.report.comparisons import paired, unlike
 from mvae_jax.report.formats import Grid
 from mvae_jax.report.metrics import PAPER, describe
@@ -39,12 +39,6 @@ def table(runs: Runs) -> Grid | None:
             "nothing else. No correction for the number of intervals."
         ],
     )
-
-
-def likelihood(config: dict[str, object]) -> str:
-    """Returns the likelihood of a run's configuration, a Gaussian's with its variance."""
-    name = str(config.get("likelihood", "-"))
-    return f"{name} {config['likelihood_variance']}" if name == "gaussian" else name
 
 
 def _pairs(runs: Runs) -> Iterator[tuple[str, Scores, Scores]]:

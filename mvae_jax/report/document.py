@@ -30,13 +30,18 @@ from mvae_jax.report.statistics import ALPHA
 HEADLINES = ("elbo", *PAPER)  # the metrics whose every comparison is shown
 
 
-def write(path: Path, found: Runs, compared: Comparisons, drawn: Sequence[Drawn]) -> None:
+def write(
+    path: Path,
+    found: Runs,
+    compared: Comparisons,
+    drawn: Sequence[Drawn],
+    findings: Sequence[Finding],
+) -> None:
     """Writes the page on the runs; everything in it is computed.
 
-    drawn: the figures to show, by links relative to the page
+    drawn: the figures to show, by links relative to the page; findings: the audit's
     """
     reproduced = reproduction.tables(found)
-    findings = audit.findings(found)
     headlines = compared._replace(
         found={place: c for place, c in compared.found.items() if place[0] in HEADLINES}
     )
@@ -78,7 +83,7 @@ def by_setting(drawn: Sequence[Drawn]) -> dict[str, list[tuple[str, Drawn]]]:
 def misses(figures: Sequence[Figure]) -> Grid:
     """Returns the released figures outside our intervals, the farthest first."""
     outside = [(abs(_distance(f)), f) for f in figures if f.inside is False]
-    comparable = [f for f in figures if f.interval and reproduction.group(f) == ORIGINAL]
+    comparable = reproduction.comparable(figures)
     rows = []
     for _, figure in sorted(outside, key=lambda pair: -pair[0]):
         _, dataset, z, model = figure.key

@@ -4,7 +4,6 @@ The figures, most of which cannot be drawn without the arrays, go along as pictu
 """
 
 import json
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -41,11 +40,10 @@ def export(paths: Sequence[Path], out: Path) -> tuple[list[Path], list[Problem]]
     found = runs.read(paths)
     compared = comparisons.compare_all(found)
     drawn, undrawn = figures.draw(found, compared, out / figures.FOLDER)
-    (out / figures.FOLDER).mkdir(parents=True, exist_ok=True)
     drawn_there = {figure.path.name for figure in drawn}
     for figure in figures.exported(found, paths):
         if figure.path.name not in drawn_there:
-            shutil.copyfile(figure.path, out / figures.FOLDER / figure.path.name)
+            files.copy(figure.path, out / figures.FOLDER / figure.path.name)
     return list(targets), [*found.problems, *undrawn]
 
 
@@ -70,7 +68,7 @@ def _export_run(run: Path, folder: Path) -> None:
         ]
     for name in AS_IT_IS:
         if (run / name).is_file():
-            files.write_text(folder / name, (run / name).read_text())
+            files.copy(run / name, folder / name)
     manifest = run_folder.read_manifest(run)
     digests = {k: v for k, v in manifest["sha256"].items() if k.startswith(DIGESTS)}
     kept: dict[str, Any] = {"version": 1, "replicates": manifest["replicates"], "sha256": digests}

@@ -61,7 +61,8 @@ def render(
     details = list(comparisons.details(compared))
     reproduced = reproduction.tables(found)
     of_paper = any(cell.setting.dataset in DATA_SETS for cell in found.cells)
-    claims = [audit.table(audit.findings(found))] if of_paper else []
+    findings = audit.findings(found) if of_paper or page else []
+    claims = [audit.table(findings)] if of_paper else []
     grids, overview, details, reproduced, claims = (
         [reproduction.noted(found, grid) for grid in part]
         for part in (grids, overview, details, reproduced, claims)
@@ -86,7 +87,7 @@ def render(
     ]
     html.write(out, found, problems, sections, drawn, explorers)
     if page:
-        document.write(page, found, compared, drawn)
+        document.write(page, found, compared, drawn, findings)
 
     print("\n".join([text, *map(formats.to_text, overview), f"wrote {out / 'index.html'}"]))
     for problem in problems:

@@ -5,13 +5,12 @@ one new seed; a cell where it does not is flagged.
 """
 
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from mvae_jax.report import reference
-from mvae_jax.report.cells import Setting
+from mvae_jax.report.cells import Setting, likelihood
 from mvae_jax.report.claims import DATA_SETS
-from mvae_jax.report.couplings import likelihood
 from mvae_jax.report.formats import Grid
 from mvae_jax.report.metrics import PAPER, describe
 from mvae_jax.report.reference import Key
@@ -224,9 +223,9 @@ def _share(found: list[Figure]) -> Grid:
     """
     groups: dict[str, list[Figure]] = {}
     for figure in found:
-        scored = group(figure) == ORIGINAL and figure.seeds >= SCORED_SEEDS
-        few = ", few seeds" if group(figure) == ORIGINAL and not scored else ""
-        groups.setdefault(group(figure) + few, []).append(figure)
+        title = group(figure)
+        few = ", few seeds" if title == ORIGINAL and not _is_scored(figure) else ""
+        groups.setdefault(title + few, []).append(figure)
     rows = []
     for title, members in sorted(groups.items()):
         for metric in PAPER:
@@ -257,13 +256,22 @@ def group(figure: Figure) -> str:
     return "released probe unconverged" if figure.unconverged else ORIGINAL
 
 
+def comparable(found: Iterable[Figure]) -> list[Figure]:
+    """Returns the figures that can be judged, of the release's images, probes and epochs."""
+    return [f for f in found if f.interval and group(f) == ORIGINAL]
+
+
+def _is_scored(figure: Figure) -> bool:
+    return group(figure) == ORIGINAL and figure.seeds >= SCORED_SEEDS
+
+
 def _counts(members: list[Figure], metric: str | None) -> tuple[str, str, str]:
     judged = [f for f in members if f.interval is not None]
     if not judged:
         return f"- of {len(members)}", "-", "-"
     inside = sum(bool(f.inside) for f in judged)
     share = f"{inside / len(judged):.0%}"
-    if group(judged[0]) != ORIGINAL or judged[0].seeds < SCORED_SEEDS:
+    if not _is_scored(judged[0]):  # as all of one group are, or none
         share = f"({share})"
     width = "-"
     if metric:

@@ -1,31 +1,32 @@
 """A report in a few sentences, and the runs behind it."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-from mvae_jax.report import couplings, reproduction
+from mvae_jax.report import reproduction
 from mvae_jax.report.audit import Finding
+from mvae_jax.report.cells import likelihood
 from mvae_jax.report.claims import CELLS
 from mvae_jax.report.comparisons import Comparisons
 from mvae_jax.report.formats import Grid
 from mvae_jax.report.metrics import describe
-from mvae_jax.report.reproduction import ORIGINAL, Figure
+from mvae_jax.report.reproduction import Figure
 from mvae_jax.report.runs import BASELINE, MODEL, Runs
 
 NUM_CELLS = 2 * len(CELLS)
 
 
-def sentences(found: Runs, compared: Comparisons, claims: Iterable[Finding]) -> list[str]:
+def sentences(found: Runs, compared: Comparisons, claims: Sequence[Finding]) -> list[str]:
     """Returns what a reader takes away: coverage, agreement, differences, claims."""
     figures = reproduction.figures(found)
     parts = (_coverage(found, figures), _agreement(figures), _differences(compared))
-    return [*filter(None, parts), *_verdicts(list(claims))]
+    return [*filter(None, parts), *_verdicts(claims)]
 
 
 def _coverage(found: Runs, figures: list[Figure]) -> str:
     missing = sum(map(len, not_run(found).values()))
-    seeds = listed(sorted({f.seeds for f in figures}))
-    epochs = listed(sorted({f.epochs for f in figures if f.epochs is not None}))
+    seeds = _joined(sorted({f.seeds for f in figures}))
+    epochs = _joined(sorted({f.epochs for f in figures if f.epochs is not None}))
     with_what = f", with {seeds} seeds and {epochs} epochs" if figures else ""
     return (
         f"{NUM_CELLS - missing} of the paper's {NUM_CELLS} cells (a model on a data set at one z) "
@@ -34,7 +35,7 @@ def _coverage(found: Runs, figures: list[Figure]) -> str:
 
 
 def _agreement(figures: list[Figure]) -> str:
-    judged = [f for f in figures if f.interval and reproduction.group(f) == ORIGINAL]
+    judged = reproduction.comparable(figures)
     if not judged:
         return ""
     inside = sum(bool(f.inside) for f in judged)
@@ -60,7 +61,7 @@ def _differences(compared: Comparisons) -> str:
     )
 
 
-def _verdicts(claims: list[Finding]) -> list[str]:
+def _verdicts(claims: Sequence[Finding]) -> list[str]:
     lines = []
     for body in claims[0].verdicts:
         counts = Counter(finding.verdicts[body].verdict for finding in claims)
@@ -80,18 +81,18 @@ def what_was_run(found: Runs) -> Grid:
         mean = "C m(x)" if config.get("couple_mean") else "m(x)"
         row = (
             *(str(setting), model, str(len(scores.replicates) - len(scores.failed))),
-            *(str(config.get("num_epochs", "-")), couplings.likelihood(config)),
+            *(str(config.get("num_epochs", "-")), likelihood(config)),
             mean if "couple_mean" in config and model == MODEL else "-",
             *(", ".join(sorted(set(environment.get("devices", ["-"])))),),
             *(environment.get("processor", "-"), str(environment.get("git_revision"))[:10]),
         )
         rows.setdefault(row, []).append(z)
-        versions.add(listed(f"{k} {v}" for k, v in environment.get("versions", {}).items()))
+        versions.add(_joined(f"{k} {v}" for k, v in environment.get("versions", {}).items()))
     headers = ("data set", "model", "z", "seeds", "epochs", "likelihood", "mean")
     return Grid(
         "Runs",
         (*headers, "devices", "processor", "revision"),
-        [(*row[:2], listed(sorted(sizes)), *row[2:]) for row, sizes in rows.items()],
+        [(*row[:2], _joined(sorted(sizes)), *row[2:]) for row, sizes in rows.items()],
         notes=sorted(filter(None, versions)),
     )
 
@@ -114,6 +115,6 @@ def not_run(found: Runs) -> dict[str, list[str]]:
     return missing
 
 
-def listed(values: Iterable[object]) -> str:
+def _joined(values: Iterable[object]) -> str:
     """Returns values as a list in a sentence or a cell."""
     return ", ".join(map(str, values))

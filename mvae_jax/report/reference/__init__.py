@@ -51,11 +51,16 @@ def release() -> Figures:
     return _figures("author_release.csv", "latent")
 
 
+def pixels(dataset: str) -> int:
+    """Returns the numbers in one image of a data set of the tables."""
+    return PIXELS.get(dataset, USUAL_PIXELS)
+
+
 def network_sizes(dataset: str, latent_size: int, model: str) -> dict[str, float]:
     """Returns num_parameters and multiply_adds of a network as described, counted as for a run."""
-    pixels, z = PIXELS.get(dataset, USUAL_PIXELS), latent_size
-    weights = 2 * pixels * HIDDEN + 3 * z * HIDDEN  # mean, variance and decoder meet z
-    biases = 2 * HIDDEN + 2 * z + pixels
+    n, z = pixels(dataset), latent_size
+    weights = 2 * n * HIDDEN + 3 * z * HIDDEN  # mean, variance and decoder meet z
+    biases = 2 * HIDDEN + 2 * z + n
     coupling = z * z if model == "mvae" else 0
     return {
         "num_parameters": float(weights + biases + coupling),
