@@ -1,5 +1,8 @@
 """Every notebook runs from a clean kernel, and is kept with the outputs of its last run."""
 
+import os
+from concurrent.futures import ThreadPoolExecutor
+
 import execute
 import nbformat
 import pytest
@@ -19,10 +22,20 @@ def test_all_notebooks_are_here():
     assert [path.stem for path in execute.NOTEBOOKS] == sorted(SETTINGS)
 
 
+@pytest.fixture(scope="module")
+def executed():
+    """By name the file as it was and the notebook that runs, as many at a time as cores."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        yield {
+            path.stem: (path.read_bytes(), pool.submit(execute.execute, path, SETTINGS[path.stem]))
+            for path in execute.NOTEBOOKS
+        }
+
+
 @pytest.mark.parametrize("path", execute.NOTEBOOKS, ids=lambda path: path.stem)
-def test_it_runs_from_a_clean_kernel(path):
-    before = path.read_bytes()
-    notebook = execute.execute(path, SETTINGS[path.stem])
+def test_it_runs_from_a_clean_kernel(path, executed):
+    before, running = executed[path.stem]
+    notebook = running.result()
     assert path.read_bytes() == before
     kinds = {output.output_type for cell in notebook.cells for output in cell.get("outputs", [])}
     assert "display_data" in kinds
