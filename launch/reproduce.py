@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import bench
+import grid
 import predict
 import sweep
 from tabulate import tabulate
@@ -181,7 +182,7 @@ def minutes(costs: Costs, dataset: str, z: int, num_seeds: int, num_epochs: int)
     """
     gpus = len(sweep.find_gpus())
     if dataset == FREY_FACE[0]:
-        pixels, images = reference.USUAL_PIXELS, sweep.SIZES[dataset][0]
+        pixels, images = reference.USUAL_PIXELS, grid.SIZES[dataset][0]
     else:
         pixels = reference.pixels(dataset)
         images = predict.TRAINING_IMAGES[pixels][dataset]

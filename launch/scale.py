@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import grid
 import numpy as np
 import sweep
 from tabulate import tabulate
@@ -68,10 +69,10 @@ def time_stages(root: Path, template: Path, number: int) -> Iterator[Stage]:
     for name in names:
         (root / f"{name}.py").write_text(CONFIG.format(dataset=f"{name}.npz"))
     data_sets = f"--dataset={','.join(f'{name}.py' for name in names)}"
-    grid = [sweep.__file__, data_sets, *GRID, "--root=runs", *FLAGS]
-    yield measure("write the grid", root, *grid, "--manifest_only")
+    command = [sweep.__file__, data_sets, *GRID, "--root=runs", *FLAGS]
+    yield measure("write the grid", root, *command, "--manifest_only")
     fill(root / "runs", template)
-    yield measure("find what is left", root, *grid)
+    yield measure("find what is left", root, *command)
     yield measure("watch", root, "-m", "mvae_jax.report", "runs", "--watch")
     yield measure("report", root, "-m", "mvae_jax.report", "runs", "--no-figures", "--out=report")
 
@@ -83,13 +84,13 @@ def fill(root: Path, template: Path) -> None:
     facts = {field: config[field] for field in ("image_shape", "data_sha256", "pixel_scale")}
     generator = np.random.default_rng(0)
     leave = shutil.ignore_patterns(*OWN, "checkpoints", "report")
-    for entry in sweep.read(root / "sweep.jsonl"):
+    for entry in grid.read(root / "sweep.jsonl"):
         run = root / entry.workdir
         data_set = root.parent / "shared" / Path(entry.workdir).parts[0]  # files have 65,000 links
         if not data_set.exists():
             shutil.copytree(template, data_set, ignore=leave)
         shutil.copytree(data_set, run, copy_function=os.link)
-        resolved = sweep.resolve(entry.command[3:-1])
+        resolved = grid.resolve(entry.command[3:-1])
         mine = {field: resolved[field] for field in ("dataset", "protocol", "model", "latent_size")}
         for replicate in metrics["replicates"]:
             for value in replicate["values"]:

@@ -21,7 +21,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-import sweep
+import grid
 
 from mvae_jax import files, run_folder
 from mvae_jax.config import exit_with
@@ -66,8 +66,8 @@ def main() -> None:
     """Submits what is missing and follows it, if asked to."""
     args = parse()
     try:
-        root, entries = args.manifest.parent, sweep.read(args.manifest)
-        missing, refused = sweep.sort_out(root, entries, overwrite=False)
+        root, entries = args.manifest.parent, grid.read(args.manifest)
+        missing, refused = grid.sort_out(root, entries, overwrite=False)
         for workdir, reason in refused:
             print(f"{workdir}: {reason}", file=sys.stderr)
         queued = find_queued(root)
@@ -110,7 +110,7 @@ def parse() -> argparse.Namespace:
     return args
 
 
-def submit(args: argparse.Namespace, entries: list[sweep.Entry], chunk: int) -> None:
+def submit(args: argparse.Namespace, entries: list[grid.Entry], chunk: int) -> None:
     """Submits one array and records its number."""
     root = args.manifest.parent.absolute()
     folder = root / "slurm"
@@ -178,7 +178,7 @@ def find_queued(root: Path) -> dict[str, str]:
     return queued
 
 
-def follow(root: Path, entries: list[sweep.Entry]) -> int:
+def follow(root: Path, entries: list[grid.Entry]) -> int:
     """Says how many tasks are in which state whenever that changes; returns the exit status."""
     before: Any = None
     while queued := find_queued(root):
@@ -188,7 +188,7 @@ def follow(root: Path, entries: list[sweep.Entry]) -> int:
             print(f"{time.strftime('%H:%M:%S')} {said}", flush=True)
         before = states
         time.sleep(2)
-    missing, refused = sweep.sort_out(root, entries, overwrite=False)
+    missing, refused = grid.sort_out(root, entries, overwrite=False)
     print(f"{len(entries) - len(missing) - len(refused)} of {len(entries)} runs are complete")
     ended = find_ended(root) if missing else {}
     for e in missing:

@@ -13,64 +13,30 @@ another process trains there, 2: usage, 130: interrupted; the same command goes 
 """
 
 import argparse
-import collections
 import contextlib
-import fcntl
-import itertools
-import json
 import os
 import queue
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from absl import flags
-from ml_collections import config_flags
+import grid
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from mvae_jax import config as config_lib
-from mvae_jax import datasets, files, run_folder, status
-from mvae_jax import workdir as workdir_lib
+from mvae_jax import datasets, run_folder, status
 from mvae_jax.config import ConfigError
 from mvae_jax.report.watch import duration
-from mvae_jax.workdir import Workdir
 
 LOCKED = 3  # main's exit status where another process is training
 TAIL_LINES = 15  # of a failed run's log
-# Training examples of the release protocol and pixels, for the order of the runs alone.
-SIZES = {
-    **dict.fromkeys(("cifar10", "cifar100"), (48_000, 3072)),
-    "fashion_mnist": (56_000, 784),
-    "frey_face": (1_572, 560),
-    "digits": (1_437, 64),
-}
-USUAL_SIZE = (49_600, 784)
-
-
-# What a run folder may say against a command.
-NOT_TO_RUN = (ConfigError, workdir_lib.RunError, run_folder.RunFolderError)
-
-
-class Entry(NamedTuple):
-    """One configuration of the grid: a line of sweep.jsonl.
-
-    workdir: the run folder, as seen from that of sweep.jsonl
-    cost:    of the training, in multiplications, about
-    num_epochs, num_replicates: what the command asks for
-    """
-
-    workdir: str
-    command: list[str]
-    cost: float
-    num_epochs: int = 0
-    num_replicates: int = 0
 
 
 class Slot(NamedTuple):
@@ -84,17 +50,17 @@ def main() -> None:
     """Expands the grid, writes it and runs it."""
     args, passed = parse()
     try:
-        entries = expand(args, passed)
+        entries = grid.expand(args, passed)
     except (ConfigError, datasets.DataError) as error:
         config_lib.exit_with(error)
     if args.dry_run:
-        print(to_lines(entries), end="")
+        print(grid.to_lines(entries), end="")
         return
-    missing, refused = sort_out(args.root, entries, args.overwrite)
+    missing, refused = grid.sort_out(args.root, entries, args.overwrite)
     for workdir, reason in refused:
         print(f"{workdir}: {reason}", file=sys.stderr)
     try:
-        number = add(args, [e for e in entries if e.workdir not in dict(refused)])
+        number = grid.add(args, [e for e in entries if e.workdir not in dict(refused)])
     except (OSError, ValueError) as error:
         config_lib.exit_with(error)
     if args.manifest_only:
@@ -143,133 +109,6 @@ def parse() -> tuple[argparse.Namespace, list[str]]:
     return args, passed
 
 
-def expand(args: argparse.Namespace, passed: list[str]) -> list[Entry]:
-    """Returns the grid in the order asked for; raises ConfigError at the first that cannot be."""
-    grid = itertools.product(args.dataset, args.protocol, args.latent, args.model)
-    entries = [entry(args, passed, *choice) for choice in grid]
-    for workdir, number in collections.Counter(e.workdir for e in entries).items():
-        if number > 1:
-            raise ConfigError(f"{workdir}: {number} configurations of the grid; give each once")
-    return in_order(entries, args.order)
-
-
-def add(args: argparse.Namespace, entries: list[Entry]) -> int:
-    """Adds the entries to ROOT/sweep.jsonl, in place of those of the same folders.
-
-    Returns how many there are now.
-    """
-    args.root.mkdir(parents=True, exist_ok=True)
-    path = args.root / "sweep.jsonl"
-    with (args.root / ".sweep.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # another sweep may add its own
-        known = {e.workdir: e for e in read(path)} if path.is_file() else {}
-        known |= {e.workdir: e for e in entries}
-        files.write_text(path, to_lines(in_order(known.values(), args.order)))
-    return len(known)
-
-
-def in_order(entries: Iterable[Entry], order: str) -> list[Entry]:
-    """Returns the entries, the cheapest or the most expensive first."""
-    return sorted(entries, key=lambda e: e.cost, reverse=order == "longest")
-
-
-def to_lines(entries: list[Entry]) -> str:
-    """Returns the text of a sweep.jsonl."""
-    return "".join(json.dumps(entry._asdict()) + "\n" for entry in entries)
-
-
-def read(manifest: Path) -> list[Entry]:
-    """Returns what a sweep.jsonl lists; raises ValueError where a line is none of its own."""
-    try:
-        return [Entry(**json.loads(line)) for line in manifest.read_text().splitlines()]
-    except (TypeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{manifest}: no sweep.jsonl ({error}); write it anew") from error
-
-
-def entry(
-    args: argparse.Namespace,
-    passed: list[str],
-    dataset: str,
-    protocol: str,
-    latent: str,
-    model: str,
-) -> Entry:
-    """Returns one configuration's entry, checked as its own command line would be."""
-    file = f"configs/{dataset}.py"
-    if dataset.endswith(".py"):  # absolute, since the command may be run from another folder
-        file = str(Path(dataset).absolute()) if Path(dataset).is_file() else dataset
-    command = [f"--config={file}:{model},{latent},{protocol}", *passed]
-    config = resolve(command)
-    below = config_lib.default_workdir(config).relative_to("runs")
-    workdir = args.root.absolute() / below
-    start = [sys.executable, "-m", "mvae_jax.main"]
-    number = len(config_lib.replicates(config_lib.seeds(config), config.sweep))
-    full = [*start, *command, f"--workdir={workdir}"]
-    return Entry(str(below), full, number * cost(config), config.num_epochs, number)
-
-
-def resolve(command: list[str]) -> Any:
-    """Returns the configuration that a command line asks for; raises ConfigError."""
-    values, argv = flags.FlagValues(), ["sweep", *command]
-    config_flags.DEFINE_config_file("config", None, flag_values=values, sys_argv=argv)
-    flags.DEFINE_string("data_dir", None, "", flag_values=values)
-    config_lib.parse(argv, values)
-    config = config_lib.validate(values["config"].value)
-    return config_lib.replace(config, source=datasets.find_source(config))
-
-
-def cost(config: Any) -> float:
-    """Returns the multiplications of training one replicate, about; an order, not a time."""
-    examples, pixels = SIZES.get(config.dataset, USUAL_SIZE)
-    hidden, latent = config.hidden_size, config.latent_size
-    per_example = hidden * (2 * pixels + 3 * latent + 2 * (config.num_hidden_layers - 1) * hidden)
-    if config.model == "mvae":
-        per_example += 2 * latent**2 + 3 * latent**3 / config.batch_size
-    return 3.0 * per_example * examples * config.num_epochs
-
-
-def sort_out(
-    root: Path, entries: list[Entry], overwrite: bool
-) -> tuple[list[Entry], list[tuple[str, str]]]:
-    """Returns the entries to run, and (folder, reason) of those that running does not help.
-
-    Their folder is another run's, or a seed has failed.
-
-    overwrite: move another run's folder aside, and run the entry
-    """
-    missing, refused = [], []
-    for e in entries:
-        path = root / e.workdir
-        try:
-            if not path.exists() or not is_complete(e, path):
-                missing.append(e)
-                continue
-            replicates = workdir_lib.read_manifest(path)["replicates"]
-            failed = [f"{name}: {r['failed']}" for name, r in replicates.items() if "failed" in r]
-            refused += [(e.workdir, "; ".join(failed))] if failed else []
-        except NOT_TO_RUN as error:
-            refused.append((e.workdir, str(error)))
-            if overwrite and (path / "config.json").is_file():
-                try:
-                    workdir_lib.move_aside(path)
-                    missing.append(e)
-                    refused.pop()
-                except workdir_lib.LockedError as locked:
-                    refused[-1] = (e.workdir, str(locked))
-    return missing, refused
-
-
-def is_complete(entry: Entry, path: Path) -> bool:
-    """Returns whether a run has all its seeds and scores; raises ConfigError if it is another."""
-    config = resolve([flag for flag in entry.command[3:] if not flag.startswith("--workdir=")])
-    config = workdir_lib.settle(config, path)
-    if not (path / "config.json").is_file():
-        return False
-    trained = workdir_lib.read_manifest(path)["replicates"]
-    unscored = run_folder.unscored(path, config.to_dict(), trained)
-    return not unscored and not workdir_lib.cohorts(Workdir(path), config)
-
-
 def slots(jobs: int | None) -> list[Slot]:
     """Returns as many shares of the machine as there are jobs: GPUs, else cores, dealt in turn."""
     cores = sorted(os.sched_getaffinity(0))
@@ -299,17 +138,17 @@ def find_gpus() -> list[str]:
 class Sweep:
     """The state that the slots' threads share."""
 
-    def __init__(self, entries: list[Entry], root: Path) -> None:
+    def __init__(self, entries: list[grid.Entry], root: Path) -> None:
         self.root = root
-        self.waiting: queue.SimpleQueue[Entry] = queue.SimpleQueue()
+        self.waiting: queue.SimpleQueue[grid.Entry] = queue.SimpleQueue()
         for e in entries:
             self.waiting.put(e)
         self.running: dict[str, subprocess.Popen[bytes]] = {}
         # Its exit status, why it could not run, or None where it has but started.
-        self.events: queue.SimpleQueue[tuple[Entry, int | str | None]] = queue.SimpleQueue()
+        self.events: queue.SimpleQueue[tuple[grid.Entry, int | str | None]] = queue.SimpleQueue()
         self.stopped = False
 
-    def log(self, entry: Entry) -> Path:
+    def log(self, entry: grid.Entry) -> Path:
         """The file that a run's output goes to."""
         return self.root / "logs" / f"{entry.workdir}.txt"
 
@@ -325,7 +164,7 @@ class Sweep:
             except OSError as error:  # a full disk, a log that cannot be opened
                 self.events.put((e, f"{error}"))
 
-    def run(self, entry: Entry, slot: Slot) -> int:
+    def run(self, entry: grid.Entry, slot: Slot) -> int:
         """Runs one entry to its end; returns its exit status."""
         log = self.log(entry)
         log.parent.mkdir(parents=True, exist_ok=True)
@@ -360,7 +199,7 @@ class Sweep:
 
 
 def execute(
-    entries: list[Entry], total: int, num_refused: int, root: Path, shares: list[Slot]
+    entries: list[grid.Entry], total: int, num_refused: int, root: Path, shares: list[Slot]
 ) -> int:
     """Runs the entries, shows how they and those that are done go, returns the exit status."""
     sweep = Sweep(entries, root)

@@ -8,8 +8,8 @@ import subprocess
 import sys
 import time
 
+import grid
 import pytest
-import sweep
 
 from mvae_jax import status
 from tests import slurm_cluster
@@ -172,7 +172,7 @@ def test_a_dry_run_writes_the_script_that_was_asked_for(tmp_path):
     root = tmp_path / "100% mine"
     root.mkdir()
     command = ["python", "-c", "print('a b')"]
-    (root / "sweep.jsonl").write_text(json.dumps(sweep.Entry("a", command, 1.0)._asdict()) + "\n")
+    (root / "sweep.jsonl").write_text(json.dumps(grid.Entry("a", command, 1.0)._asdict()) + "\n")
     flags = ("--partition=gpu", "--gpus=2", "--modules=cuda,gcc", "--cpus_per_task=3", "--dry_run")
     container = '--container=apptainer exec --bind "/my data" x.sif'
     path = str(root / "sweep.jsonl")

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 
+import grid
 import pytest
 import sweep
 
@@ -112,9 +113,9 @@ def test_every_run_is_done_once_and_another_configuration_is_reported(tmp_path, 
     config = folder(tmp_path, "mvae-z2") / "config.json"
     other = config.read_text().replace('"learning_rate": 0.001', '"learning_rate": 0.5')
     config.write_text(other)
-    entries = sweep.read(tmp_path / "sweep.jsonl")
+    entries = grid.read(tmp_path / "sweep.jsonl")
     assert not any("learning_rate" in flag for entry in entries for flag in entry.command)
-    missing, differing = sweep.sort_out(tmp_path, entries, overwrite=True)
+    missing, differing = grid.sort_out(tmp_path, entries, overwrite=True)
     assert [e.workdir for e in missing] == ["tiny/release/mvae-z2"]
     assert not differing
     assert (folder(tmp_path, ".mvae-z2.old-1") / "config.json").read_text() == other
@@ -147,7 +148,7 @@ def test_a_failed_run_stops_no_other_and_shows_the_end_of_its_log(tmp_path, caps
     """Runs that are but commands: what counts is their exit status."""
     fails = "for line in range(20): print('[/line]', line)\nraise SystemExit(7)"
     codes = {"good": "", "bad": fails, "held": f"raise SystemExit({sweep.LOCKED})", "last": ""}
-    entries = [sweep.Entry(name, [sys.executable, "-c", c], 1.0) for name, c in codes.items()]
+    entries = [grid.Entry(name, [sys.executable, "-c", c], 1.0) for name, c in codes.items()]
     assert sweep.execute(entries, 6, 1, tmp_path, sweep.slots(1)) == 1
     said = capsys.readouterr().err
     assert "bad: failed (exit status 7):\n  [/line] 5\n" in said
@@ -167,7 +168,7 @@ def test_every_run_has_a_core_or_a_gpu_of_its_own(tmp_path, monkeypatch):
     assert set.union(*(slot.cores for slot in shares)) == set(cores)
     say = "import os; print(sorted(os.sched_getaffinity(0)), os.environ['CUDA_VISIBLE_DEVICES'])"
     command = [sys.executable, "-c", say]
-    entry = sweep.Entry("one", command, 1.0)
+    entry = grid.Entry("one", command, 1.0)
     assert sweep.execute([entry], 1, 0, tmp_path, [sweep.Slot({}, {cores[-1]})]) == 0
     assert (tmp_path / "logs" / "one.txt").read_text() == f"[{cores[-1]}] \n"
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,GPU-7")
@@ -182,7 +183,7 @@ def test_every_run_has_a_core_or_a_gpu_of_its_own(tmp_path, monkeypatch):
 
 def test_a_log_that_cannot_be_written_fails_its_run_alone(tmp_path, capsys):
     (tmp_path / "logs").write_text("no folder")
-    entry = sweep.Entry("one", [sys.executable, "-c", ""], 1.0)
+    entry = grid.Entry("one", [sys.executable, "-c", ""], 1.0)
     assert sweep.execute([entry], 1, 0, tmp_path, sweep.slots(1)) == 1
     assert "one: failed ([Errno" in capsys.readouterr().err
 
@@ -191,7 +192,7 @@ def test_another_grid_is_added_to_the_file(tmp_path, inside):
     for flags in (("--latent=2",), ("--latent=3", "--config.num_epochs=7"), ("--latent=2",)):
         returned, *_ = inside(f"--root={tmp_path}", "--manifest_only", *flags)
         assert returned == 0
-    entries = sweep.read(tmp_path / "sweep.jsonl")
+    entries = grid.read(tmp_path / "sweep.jsonl")
     epochs = {os.path.basename(entry.workdir): entry.num_epochs for entry in entries}
     assert epochs == {"vae-z2": 200, "mvae-z2": 200, "vae-z3": 7, "mvae-z3": 7}
     assert [entry.cost for entry in entries] == sorted(entry.cost for entry in entries)
