@@ -177,3 +177,18 @@ def test_one_latent_dimension_is_drawn(tmp_path, compared):
     assert pictures.sweeps(cells, compared) is not None
     assert latents.covariance(cells, compared) is not None
     assert latents.coupling(cells, compared) is not None
+
+
+def test_of_many_coordinates_the_covariance_shows_those_that_vary_most(tmp_path, compared):
+    run = write_full(tmp_path, "vae", 40)
+    variances = np.full(40, 1e-6)
+    variances[5::8] = [1, 2, 3, 4, 5]
+    noise = np.random.default_rng(0).normal(size=(500, 40))
+    mu = ((noise - noise.mean(0)) / noise.std(0) * np.sqrt(variances)).astype(np.float32)
+    for path in (run / "embeddings").glob("*.npz"):
+        np.savez(path, **dict(np.load(path)) | {"mu_test": mu})
+    figure = latents.covariance(runs.read([tmp_path]).cells, compared)
+    assert figure.axes[0].get_title() == "vae, 32 of z=40"
+    shown = np.diag(figure.axes[0].images[0].get_array())
+    assert len(shown) == 32
+    np.testing.assert_allclose(shown[shown > 0.5], [1, 2, 3, 4, 5], rtol=0.01)

@@ -46,7 +46,8 @@ FIGURES: dict[str, tuple[Callable[..., Figure | None], str]] = {
     ),
     "covariance": (
         latents.covariance,
-        "Covariance of the test embeddings mu over examples, first seed.",
+        "Covariance of the test embeddings mu over examples, first seed; where z is larger than "
+        f"{latents.NUM_SHOWN}, of as many coordinates, those that vary most.",
     ),
     "embeddings": (
         latents.plane,

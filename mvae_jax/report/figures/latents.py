@@ -11,6 +11,7 @@ from mvae_jax.report.figures import style
 from mvae_jax.report.runs import models_of
 
 NUM_POINTS = 3000  # of a scatter plot
+NUM_SHOWN = 32  # coordinates of a covariance: more of them are less than a pixel each
 
 
 def coupling(cells: Cells, _comparisons: Comparisons) -> Figure | None:
@@ -45,12 +46,16 @@ def coupling(cells: Cells, _comparisons: Comparisons) -> Figure | None:
 
 
 def covariance(cells: Cells, _comparisons: Comparisons) -> Figure | None:
-    """Draws the covariance of the test embeddings: a row per model, a column per z."""
+    """Draws the covariance of the test embeddings: a row per model, a column per z.
+
+    Where z is larger than NUM_SHOWN, of the coordinates with the largest variances, in their order.
+    """
     found = {}
     for cell, scores in cells.items():
         mu = _load(scores, "embeddings", scores.first, "mu_test")
         if mu is not None:
-            found[cell.model, cell.latent_size] = np.atleast_2d(np.cov(mu, rowvar=False))
+            shown = np.sort(np.argsort(mu.var(axis=0))[-NUM_SHOWN:])
+            found[cell.model, cell.latent_size] = np.atleast_2d(np.cov(mu[:, shown], rowvar=False))
     if not found:
         return None
     models = models_of(cells)
@@ -64,7 +69,8 @@ def covariance(cells: Cells, _comparisons: Comparisons) -> Figure | None:
             if (model, z) in found:
                 of_size = [matrix for (_, size), matrix in found.items() if size == z]
                 _heat_map(ax, found[model, z], max(float(np.abs(m).max()) for m in of_size))
-                ax.set_title(f"{model}, z={z}")
+                part = f"{NUM_SHOWN} of " if z > NUM_SHOWN else ""
+                ax.set_title(f"{model}, {part}z={z}")
             else:
                 ax.set_visible(False)
     return figure
