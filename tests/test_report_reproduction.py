@@ -5,6 +5,7 @@ import csv
 import pytest
 
 from mvae_jax.report import reference, render, reproduction, runs
+from mvae_jax.report.formats import Grid
 from mvae_jax.report.reference import Key
 from tests.fake_runs import SEEDS, write_run
 
@@ -151,6 +152,20 @@ def test_fewer_epochs_are_said_under_every_table(tmp_path):
     for name in ("tables", "comparisons", "reproduction", "claims"):
         page = (tmp_path / "out" / f"{name}.md").read_text()
         assert page.count(note) == page.count("\n### ") + page.startswith("### ")
+
+
+def test_fewer_epochs_are_said_of_the_tables_own_data_set(tmp_path):
+    write_pair(tmp_path, num_epochs=20)
+    write_pair(tmp_path, dataset="cifar10", num_epochs=200)
+    found = runs.read([tmp_path])
+
+    def notes(title):
+        return reproduction.noted(found, Grid(title, ("z",), [])).notes
+
+    (note,) = notes("mnist_basic, release protocol")
+    assert note.endswith(": mnist_basic, release protocol: 20.")
+    assert notes("Verdicts") == [note]
+    assert not notes("cifar10, release protocol")
 
 
 def test_only_the_release_protocol_is_compared_with_the_release(tmp_path):
