@@ -160,7 +160,10 @@ def _read_costs(path: Path, machine: str) -> list[dict[str, Any]]:
     """Returns what was measured on this machine."""
     try:
         rows = json.loads(path.read_text()) if path.is_file() else []
-        return [row for row in rows if row["machine"] == machine and _measured(row)]
+        of_this = [row for row in rows if row["machine"] == machine]
+        for row in of_this:
+            _measured(row)  # raises where it is damaged
+        return of_this
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: damaged ({error}); remove it") from error
 

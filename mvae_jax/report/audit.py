@@ -21,6 +21,21 @@ from mvae_jax.report.statistics import ALPHA, sign_test, summarise
 
 NO_RUNS, NOT_PUBLISHED = "no such runs", "not published"
 SUPPORTED, NOT_SUPPORTED, UNDECIDED = "supported", "not supported", "undecided"
+NOTES = [
+    "The claims are paraphrased. Gains are signed so that positive favours MVAE. Brackets "
+    "hold 95% intervals over seeds; gains averaged over cells are shares of VAE's value. "
+    "Supported: every interval favours MVAE. Not supported: one favours VAE, after "
+    "Bonferroni's correction over the claim's quantities.",
+    "Learned numbers and multiply-adds of the networks that the paper describes are counted. "
+    "A plane of two coordinates that a model leaves unused is flat, smooth and monotone: "
+    "the sweeps' quantities say as much of the axes as of the decoder.",
+    "The paper's figures are of one seed each and have no interval; their columns say "
+    "whether the tables agree with the text, not whether a difference is real. Averages "
+    "are judged by a sign test over cells. A cell misprinted beside its label (CIFAR-10 "
+    "z=2, MVAE's NLL) stands as printed in both columns.",
+    "Undecided: the evidence is not there, is of a part of the cells, or its intervals "
+    "leave both answers open.",
+]
 
 
 class Verdict(NamedTuple):
@@ -327,20 +342,3 @@ def table(found: list[Finding]) -> Grid:
         notes=NOTES,
         widths=(9, 26, 26, *[32] * len(titles)),
     )
-
-
-NOTES = [
-    "The claims are paraphrased. Gains are signed so that positive favours MVAE. Brackets "
-    "hold 95% intervals over seeds; gains averaged over cells are shares of VAE's value. "
-    "Supported: every interval favours MVAE. Not supported: one favours VAE, after "
-    "Bonferroni's correction over the claim's quantities.",
-    "Learned numbers and multiply-adds of the networks that the paper describes are counted. "
-    "A plane of two coordinates that a model leaves unused is flat, smooth and monotone: "
-    "the sweeps' quantities say as much of the axes as of the decoder.",
-    "The paper's figures are of one seed each and have no interval; their columns say "
-    "whether the tables agree with the text, not whether a difference is real. Averages "
-    "are judged by a sign test over cells. A cell misprinted beside its label (CIFAR-10 "
-    "z=2, MVAE's NLL) stands as printed in both columns.",
-    "Undecided: the evidence is not there, is of a part of the cells, or its intervals "
-    "leave both answers open.",
-]
