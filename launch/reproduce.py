@@ -17,7 +17,6 @@ Exit status 0: everything is there, 1: something is missing or failed, 2: usage,
 import argparse
 import json
 import math
-import os
 import signal
 import subprocess
 import sys
@@ -26,6 +25,7 @@ from typing import Any, NamedTuple
 
 import bench
 import grid
+import joblib
 import predict
 import sweep
 from tabulate import tabulate
@@ -141,7 +141,7 @@ def read_costs(args: argparse.Namespace) -> Costs:
     shapes = {(p, z, m) for p in needed for z in LATENT_SIZES for m in config_lib.MODELS}
     missing = sorted({pixels for pixels, *_ in shapes - {_shape(row) for row in measured}})
     if missing:
-        seeds = args.num_seeds if sweep.find_gpus() else min(args.num_seeds, os.cpu_count() or 1)
+        seeds = args.num_seeds if sweep.find_gpus() else min(args.num_seeds, joblib.cpu_count())
         print(f"timing a few steps of {len(missing) * len(LATENT_SIZES) * 2} shapes...", flush=True)
         new = args.root / "costs.new.json"
         sizes, pixels = (",".join(map(str, values)) for values in (LATENT_SIZES, missing))

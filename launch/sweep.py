@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import grid
+import joblib
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -113,7 +114,7 @@ def slots(jobs: int | None) -> list[Slot]:
     """Returns as many shares of the machine as there are jobs: GPUs, else cores, dealt in turn."""
     cores = sorted(os.sched_getaffinity(0))
     gpus = find_gpus()
-    number = jobs or len(gpus) or len(cores)
+    number = jobs or len(gpus) or joblib.cpu_count()
     shares = []
     for job in range(number):
         environment = {"CUDA_VISIBLE_DEVICES": gpus[job % len(gpus)]} if gpus else {}

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import jax
+import joblib
 from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
@@ -126,8 +127,7 @@ def describe(config: ConfigDict, dataset: Dataset) -> dict[str, Any]:
 
 def processor() -> str:
     """Returns the host's processor and the number of its cores that this process may use."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{_cpuinfo('model name') or platform.machine()}, {cores} cores"
+    return f"{_cpuinfo('model name') or platform.machine()}, {joblib.cpu_count()} cores"
 
 
 def _git_revision() -> str | None:

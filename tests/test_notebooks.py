@@ -1,9 +1,9 @@
 """Every notebook runs from a clean kernel, and is kept with the outputs of its last run."""
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 
 import execute
+import joblib
 import nbformat
 import pytest
 
@@ -25,7 +25,7 @@ def test_all_notebooks_are_here():
 @pytest.fixture(scope="module")
 def executed():
     """By name the file as it was and the notebook that runs, as many at a time as cores."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(joblib.cpu_count()) as pool:
         yield {
             path.stem: (path.read_bytes(), pool.submit(execute.execute, path, SETTINGS[path.stem]))
             for path in execute.NOTEBOOKS

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import jax
+import joblib
 import numpy as np
 import pytest
 
@@ -82,7 +83,7 @@ def test_states_go_to_the_host_and_back(make_config):
         np.testing.assert_array_equal(a, b)
 
 
-CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+CORES = joblib.cpu_count()
 
 
 @pytest.mark.skipif(CORES < 2, reason="one core cannot be divided")
@@ -92,6 +93,7 @@ CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
         (CORES, {}, CORES),
         (CORES - 1, {}, 1),
         (CORES, {"NPROC": "2"}, 1),
+        (CORES, {"LOKY_MAX_CPU_COUNT": "1"}, 1),  # as of a container with a share of one core
         (CORES, {"XLA_FLAGS": "--xla_force_host_platform_device_count=3"}, 3),
     ],
 )

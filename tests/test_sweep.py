@@ -8,6 +8,7 @@ import sys
 import time
 
 import grid
+import joblib
 import pytest
 import sweep
 
@@ -163,7 +164,8 @@ def test_a_failed_run_stops_no_other_and_shows_the_end_of_its_log(tmp_path, caps
 def test_every_run_has_a_core_or_a_gpu_of_its_own(tmp_path, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     cores = sorted(os.sched_getaffinity(0))
-    assert [slot.cores for slot in sweep.slots(None)] == [{core} for core in cores]
+    assert [slot.cores for slot in sweep.slots(len(cores))] == [{core} for core in cores]
+    assert len(sweep.slots(None)) == joblib.cpu_count()
     shares = sweep.slots(2)
     assert set.union(*(slot.cores for slot in shares)) == set(cores)
     say = "import os; print(sorted(os.sched_getaffinity(0)), os.environ['CUDA_VISIBLE_DEVICES'])"
