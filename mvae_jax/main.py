@@ -40,6 +40,7 @@ def main(_argv: Sequence[str]) -> None:
     # Imported here, so that a mistake in the flags is answered at once.
     from mvae_jax import datasets, environment, run
     from mvae_jax.checkpoint import CheckpointError
+    from mvae_jax.stop import Interrupted
     from mvae_jax.workdir import LockedError, RunError, Workdir, log_time, time_summary, timed
 
     imported = time.perf_counter()
@@ -66,7 +67,7 @@ def main(_argv: Sequence[str]) -> None:
         environment.exit_process(error, 3)
     except (CheckpointError, RunError, OSError) as error:
         environment.exit_process(error, 1)
-    except (run.Interrupted, KeyboardInterrupt) as error:
+    except (Interrupted, KeyboardInterrupt) as error:
         exit_with(str(error) or "interrupted; the same command resumes", status=130)
     if process:
         return  # process 0 alone scores

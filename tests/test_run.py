@@ -16,7 +16,7 @@ import pytest
 from ml_collections import FrozenConfigDict
 
 import mvae_jax
-from mvae_jax import checkpoint, files, inference, replicas, run
+from mvae_jax import checkpoint, files, inference, replicas, run, stop
 from mvae_jax import config as config_lib
 from mvae_jax.checkpoint import CheckpointError
 from mvae_jax.config import ConfigError
@@ -245,7 +245,7 @@ def test_interrupted_and_resumed_is_bitwise_the_uninterrupted_run(finished, tmp_
         return original(*arguments)
 
     monkeypatch.setattr(replicas, "train_epoch", interrupting)
-    with pytest.raises(run.Interrupted, match="after epoch 3"):
+    with pytest.raises(stop.Interrupted, match="after epoch 3"):
         run.run(small(), tmp_path / "run")
     assert not (tmp_path / "run" / "embeddings").exists()
     run.run(small(), tmp_path / "run")
@@ -267,7 +267,7 @@ def test_best_valid_keeps_the_epoch_of_the_best_validation_elbo(tmp_path, monkey
         return original(*arguments)
 
     monkeypatch.setattr(replicas, "train_epoch", interrupting)
-    with pytest.raises(run.Interrupted):
+    with pytest.raises(stop.Interrupted):
         run.run(config, tmp_path / "run")
     run.run(config, tmp_path / "run")
     lines = [json.loads(t) for t in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]

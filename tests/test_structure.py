@@ -29,23 +29,27 @@ ALLOWED = {
     "embed": {"datasets", "elbo", "files", "inference", "model", "posterior", "train"},
     "workdir": {"config", "files", "run_folder"},
     "environment": {"datasets", "replicas"},
+    "stop": set(),
+    "cohort": {
+        *("checkpoint", "config", "datasets", "embed", "progress", "replicas", "stop", "workdir"),
+    },
     "run": {
-        *("checkpoint", "config", "datasets", "embed", "environment", "files", "progress"),
-        *("replicas", "workdir"),
+        *("checkpoint", "cohort", "config", "datasets", "environment", "files", "replicas"),
+        *("stop", "workdir"),
     },
     "evaluate": {"files", "metrics_file", "run_folder"},
     "status": {"run_folder"},
     "report": {"files", "metrics_file", "run_folder", "status"},
     "main": {
         *("checkpoint", "config", "datasets", "environment", "evaluate", "report", "run"),
-        "workdir",
+        *("stop", "workdir"),
     },
     "__init__": {"inference"},
 }
 ONLY_HERE = {"flax": {"model"}, "orbax": {"checkpoint"}, "optax": {"train"}}
 WITHOUT_JAX = (
     *("config", "files", "metrics_file", "run_folder", "progress", "datasets", "evaluate"),
-    *("report", "main", "status", "workdir", "__init__"),
+    *("report", "main", "status", "stop", "workdir", "__init__"),
 )
 
 
