@@ -12,7 +12,7 @@ import numpy as np
 import scipy.stats
 
 from mvae_jax.report import comparisons, reference
-from mvae_jax.report.cells import Cell, Scores
+from mvae_jax.report.cells import Cell, Scores, Setting
 from mvae_jax.report.claims import CELLS, CLAIMS, COST, LINEAR, Claim, Growth, Place
 from mvae_jax.report.formats import Grid
 from mvae_jax.report.metrics import PAPER, describe
@@ -39,17 +39,23 @@ NOTES = [
 
 
 class Verdict(NamedTuple):
-    """What one body of evidence says of a claim; `detail` gives the figures behind it."""
+    """What one body of evidence says of a claim.
+
+    detail:  the figures behind it; empty where there are none
+    lacking: how much of the evidence is there; empty where all is
+    """
 
     verdict: str
     seeds: int
     detail: str
+    lacking: str = ""
 
     def __str__(self) -> str:
         at = ""
         if self.verdict == UNDECIDED and self.seeds:
             at = f" at {self.seeds} seed" + "s" * (self.seeds > 1)
-        return f"**{self.verdict}{at}**: {self.detail}"
+        behind = f"{self.detail} ({self.lacking})" if self.lacking else self.detail
+        return f"**{self.verdict}{at}**: {behind if self.detail else self.lacking}"
 
 
 class Pair(NamedTuple):
@@ -60,11 +66,18 @@ class Pair(NamedTuple):
 
 
 class Evidence(NamedTuple):
-    """Pairs to judge claims by; published figures have one seed and are taken at their word."""
+    """Pairs to judge claims by; published figures have one seed and are taken at their word.
+
+    undefined: the cells that are there and have no such figure, as where it is infinite
+    """
 
     title: str
     pairs: Mapping[tuple[str, Place], Pair]
     published: bool
+    undefined: frozenset[tuple[str, Place]] = frozenset()
+
+
+Gains = dict[str, dict[str, np.ndarray]]  # metric -> unit -> MVAE's gain [seeds]
 
 
 # --- the rule ----------------------------------------------------------------------------------
@@ -89,9 +102,10 @@ def judge(claim: Claim, evidence: Evidence) -> Verdict:
     sign test over units favours MVAE in every metric, and not where one favours VAE. A claim is
     not supported by a part of its cells.
     """
-    quantities = list(_quantities(claim, evidence))
+    found = _gains(claim, evidence)
+    quantities = list(_quantities(claim, evidence, found))
     if not quantities:
-        return Verdict(UNDECIDED, 0, _nothing(claim, evidence))
+        return Verdict(UNDECIDED, 0, "", _nothing(claim, evidence))
     seeds = min(quantity.gains.shape[1] for quantity in quantities)
     counted = all(quantity.per_run for quantity in quantities)
     point = evidence.published or counted
@@ -102,12 +116,19 @@ def judge(claim: Claim, evidence: Evidence) -> Verdict:
         verdict, detail = UNDECIDED, _judge_each(claim, quantities, margin)[1]
     else:
         verdict, detail = _judge_intervals(claim, quantities, margin)
-    units, named = sum(len(q.gains) for q in quantities), len(claim.metrics) * len(claim.units)
-    if units < named:
-        detail += f" ({units} of {named} there)"
+    there, lacking = sum(map(len, found.values())), ""
+    undefined = sum(
+        not evidence.undefined.isdisjoint((metric, place) for place in (*unit.cells, *unit.less))
+        for metric in claim.metrics
+        for unit in claim.units
+    )
+    if undefined:
+        detail += f"; {undefined} undefined"
+    if there + undefined < (named := len(claim.metrics) * len(claim.units)):
+        lacking = f"{there} of {named} there"
         if verdict == SUPPORTED or not claim.each:
             verdict = UNDECIDED
-    return Verdict(verdict, 0 if point else seeds, detail)
+    return Verdict(verdict, 0 if point else seeds, detail, lacking)
 
 
 def _nothing(claim: Claim, evidence: Evidence) -> str:
@@ -119,45 +140,57 @@ def _nothing(claim: Claim, evidence: Evidence) -> str:
     return f"{len(there)} of {len(cells)} cells there" if there else NO_RUNS
 
 
-def _quantities(claim: Claim, evidence: Evidence) -> Iterator[Quantity]:
-    """Yields one quantity per metric and unit, or per metric for a claim on the average."""
+def _gains(claim: Claim, evidence: Evidence) -> Gains:
+    """Returns MVAE's gains in the units of which every cell is there.
+
+    On the seeds that the unit's cells share; for a claim on the average, that all cells do.
+    """
+    found: Gains = {}
     for metric in claim.metrics:
-        found = {}
-        for unit in claim.units:
-            pairs = [evidence.pairs.get((metric, place)) for place in (*unit.cells, *unit.less)]
-            if all(pairs):
-                signs = np.repeat(
-                    [1 / len(unit.cells), -1 / max(1, len(unit.less))],
-                    [len(unit.cells), len(unit.less)],
-                )
-                relative = claim.margin > 0 or not claim.each
-                gains = [_gain(metric, pair, relative) for pair in pairs if pair]
-                seeds = set.intersection(*(set(gain) for gain in gains))
-                found[unit.name] = {
-                    seed: float(np.dot(signs, [gain[seed] for gain in gains])) for seed in seeds
-                }
-        seeds = set.intersection(*map(set, found.values())) if found else set()
-        if not seeds:
+        pairs = {
+            unit: [evidence.pairs.get((metric, place)) for place in (*unit.cells, *unit.less)]
+            for unit in claim.units
+        }
+        whole = {unit: [pair for pair in of if pair] for unit, of in pairs.items() if all(of)}
+        every = [pair for of in whole.values() for pair in of]
+        for unit, of_unit in whole.items():
+            shared = of_unit if claim.each else every
+            seeds = sorted(set.intersection(*(set(pair.vae) for pair in shared)))
+            if not seeds:
+                continue
+            number, less = len(unit.cells), len(unit.less)
+            signs = np.repeat([1 / number, -1 / max(1, less)], [number, less])
+            relative = claim.margin > 0 or not claim.each
+            gains = [_gain(metric, pair, seeds, relative) for pair in of_unit]
+            found.setdefault(metric, {})[unit.name] = signs @ np.array(gains)
+    return found
+
+
+def _quantities(claim: Claim, evidence: Evidence, found: Gains) -> Iterator[Quantity]:
+    """Yields one quantity per metric and unit, or per metric for a claim on the average.
+
+    Where the claim has a limit, also what MVAE's own value keeps from it.
+    """
+    for metric, of_units in found.items():
+        shown = describe(metric)
+        if not claim.each:
+            yield Quantity(shown.title, np.array(list(of_units.values())), shown.per_run)
             continue
-        rows = {name: [gains[s] for s in sorted(seeds)] for name, gains in found.items()}
-        per_run = describe(metric).per_run
-        if claim.each:
-            for name, row in rows.items():
-                label = f"{describe(metric).title} {name}"
-                yield Quantity(label, np.array([row]), per_run)
-        else:
-            yield Quantity(describe(metric).title, np.array(list(rows.values())), per_run)
+        for name, gains in of_units.items():
+            yield Quantity(f"{shown.title} {name}", gains[None], shown.per_run)
+        for unit in claim.units if claim.limit is not None else ():
+            if unit.name in of_units:
+                values = np.array(list(evidence.pairs[metric, unit.cells[0]].mvae.values()))
+                name = f"MVAE's own {shown.title} {unit.name}, from the {claim.limit:g} allowed,"
+                yield Quantity(name, shown.better * (values - claim.limit)[None], shown.per_run)
 
 
-def _gain(metric: str, pair: Pair, relative: bool) -> dict[int, float]:
-    """Returns seed -> MVAE's gain; as a share of VAE's mean where it is relative."""
-    scale = abs(float(np.mean(list(pair.vae.values())))) if relative else 1.0
+def _gain(metric: str, pair: Pair, seeds: list[int], relative: bool) -> list[float]:
+    """Returns MVAE's gain for each seed; as a share of VAE's mean where it is relative."""
+    scale = abs(float(np.mean([pair.vae[seed] for seed in seeds]))) if relative else 1.0
     better = describe(metric).better
     # Rounded, so that figures which print the same tie.
-    return {
-        seed: round(better * (pair.mvae[seed] - value) / scale, 10)
-        for seed, value in pair.vae.items()
-    }
+    return [round(better * (pair.mvae[seed] - pair.vae[seed]) / scale, 10) for seed in seeds]
 
 
 def _judge_each(claim: Claim, quantities: list[Quantity], margin: float) -> tuple[str, str]:
@@ -166,7 +199,7 @@ def _judge_each(claim: Claim, quantities: list[Quantity], margin: float) -> tupl
     tied = "tied" if margin == 0 else f"within {margin:.0%}"
     detail = f"{better} better, {len(gains) - better - worse} {tied}, {worse} worse"
     if worse:
-        name = "mixed" if better else "contradicted"
+        name = "mixed" if better or (margin and better + worse < len(gains)) else "contradicted"
         return NOT_SUPPORTED, f"{name}, {detail}"
     return (SUPPORTED if better or margin else UNDECIDED), detail
 
@@ -198,7 +231,7 @@ def _judge_intervals(claim: Claim, quantities: list[Quantity], margin: float) ->
         rest = len(details) - above - below
         details = [f"{above} above, {below} below, {rest} across {-margin:g} of {len(details)}"]
     verdict = NOT_SUPPORTED if below else SUPPORTED if above == len(quantities) else UNDECIDED
-    return verdict, "; ".join(details)
+    return verdict, ("mixed, " if above and below else "") + "; ".join(details)
 
 
 def judge_growth(claim: Growth, evidence: Evidence) -> Verdict:
@@ -236,8 +269,8 @@ def judge_growth(claim: Growth, evidence: Evidence) -> Verdict:
             )
     if not details:
         sizes = {place for (metric, place) in evidence.pairs if metric in claim.metrics}
-        reason = "needs three latent sizes of both" if sizes else NO_RUNS
-        return Verdict(UNDECIDED, 0, reason)
+        lacking = "needs three latent sizes of both" if sizes else NO_RUNS
+        return Verdict(UNDECIDED, 0, "", lacking)
     for verdict in (NOT_SUPPORTED, UNDECIDED, SUPPORTED):
         if verdict in verdicts:
             return Verdict(verdict, 0, "; ".join(details))
@@ -270,6 +303,7 @@ def from_runs(runs: Runs, protocol: str, source: str = "") -> Evidence:
     Data sets that have but one source belong to every source.
     """
     pairs: dict[tuple[str, Place], Pair] = {}
+    undefined = set()
     for (setting, z, model), vae in runs.cells.items():
         mvae = runs.cells.get(Cell(setting, z, MODEL))
         if model != BASELINE or mvae is None or setting.variant or setting.protocol != protocol:
@@ -279,19 +313,21 @@ def from_runs(runs: Runs, protocol: str, source: str = "") -> Evidence:
         place = (setting.dataset, z)
         for metric, values in comparisons.paired(vae, mvae):
             pairs[metric, place] = Pair(*values)
+        undefined |= {(metric, place) for metric in vae.absent.keys() | mvae.absent.keys()}
         for metric in vae.per_run.keys() & mvae.per_run.keys():
             if metric != "epoch_seconds" or _timed_alike(vae, mvae):
                 pair = Pair({0: vae.per_run[metric]}, {0: mvae.per_run[metric]})
                 pairs[metric, place] = pair
-    title = f"our runs, {protocol} protocol" + (f", {source} images" if source else "")
-    return Evidence(title, pairs, published=False)
+    title = f"our runs, {protocol} protocol" + (f", MNIST variants {source}" if source else "")
+    return Evidence(title, pairs, published=False, undefined=frozenset(undefined - pairs.keys()))
 
 
 def _timed_alike(vae: Scores, mvae: Scores) -> bool:
-    """Whether both ran on the same devices, with as many seeds in one program."""
-    devices = [scores.environment.get("devices") for scores in (vae, mvae)]
+    """Whether both ran the same code on the same devices, with as many seeds in one program."""
+    fields = ("devices", "processor", "git_revision")
+    places = [[scores.environment.get(field) for field in fields] for scores in (vae, mvae)]
     modes = [(s.config.get("seed_mode"), len(s.replicates)) for s in (vae, mvae)]
-    return devices[0] is not None and devices[0] == devices[1] and modes[0] == modes[1]
+    return places[0][0] is not None and places[0] == places[1] and modes[0] == modes[1]
 
 
 def audit(evidence: Evidence) -> list[Verdict]:
@@ -299,11 +335,17 @@ def audit(evidence: Evidence) -> list[Verdict]:
     return [*(judge(claim, evidence) for claim in CLAIMS), judge_growth(COST, evidence)]
 
 
+def settings(runs: Runs) -> list[Setting]:
+    """Returns the settings whose runs are evidence: those without tags and swept scalars."""
+    found = (cell.setting for cell in runs.cells)
+    return list(dict.fromkeys(setting for setting in found if not setting.variant))
+
+
 def ours(runs: Runs) -> Iterator[Evidence]:
     """Yields our runs by protocol and source of images."""
-    settings = [cell.setting for cell in runs.cells if not cell.setting.variant]
-    for protocol in dict.fromkeys(setting.protocol for setting in settings):
-        of_protocol = [setting for setting in settings if setting.protocol == protocol]
+    judged = settings(runs)
+    for protocol in dict.fromkeys(setting.protocol for setting in judged):
+        of_protocol = [setting for setting in judged if setting.protocol == protocol]
         sources = dict.fromkeys(setting.source for setting in of_protocol if setting.source)
         for source in sources or [""]:
             yield from_runs(runs, protocol, source)

@@ -30,6 +30,7 @@ class Claim(NamedTuple):
     each:   whether the claim is of every unit, or of their average; an average is one of gains
             relative to VAE's value, so that data sets of another scale weigh the same
     margin: how much worse than VAE, as a share of its value, still counts as no worse
+    limit:  what MVAE's own value may not be worse than, in a claim on every unit of one cell
     """
 
     where: str
@@ -39,6 +40,7 @@ class Claim(NamedTuple):
     units: tuple[Unit, ...]
     each: bool = False
     margin: float = 0.0
+    limit: float | None = None
 
 
 MNIST_VARIANTS = ("mnist_rotated", "mnist_background_images", "mnist_background_random")
@@ -55,6 +57,16 @@ def _mid_range(place: Place) -> bool:
     dataset, z = place
     low, high = MID_RANGE.get(dataset, (math.inf, -math.inf))
     return low <= z <= high
+
+
+def _low(place: Place) -> bool:
+    dataset, z = place
+    return dataset in MID_RANGE and z < MID_RANGE[dataset][0]
+
+
+def _high(place: Place) -> bool:
+    dataset, z = place
+    return dataset in MID_RANGE and z > MID_RANGE[dataset][1]
 
 
 def _cells(places: Iterable[Place]) -> tuple[Unit, ...]:
@@ -75,7 +87,6 @@ MID_RANGE_LESS_REST = tuple(
     )
     for dataset in MID_RANGE
 )
-REST_LESS_MID_RANGE = tuple(Unit(u.name, u.less, u.cells) for u in MID_RANGE_LESS_REST)
 VARIANTS_LESS_BASIC = tuple(
     Unit(f"z={z}", tuple((d, z) for d in MNIST_VARIANTS), (("mnist_basic", z),))
     for z in LATENT_SIZES
@@ -116,17 +127,25 @@ CLAIMS = (
     ),
     Claim(
         "Abstract (v2)",
-        "The gains are notable at both low and high latent sizes.",
-        "the gain at low and high z less that at mid-range z, averaged over data sets",
+        "The gains are notable at low latent sizes.",
+        "NLL, Brier, ECE, NMI and ARI, each averaged over the cells below the mid-range",
         (*CALIBRATION, *STRUCTURE),
-        REST_LESS_MID_RANGE,
+        _cells(filter(_low, CELLS)),
+    ),
+    Claim(
+        "Abstract (v2)",
+        "The gains are notable at high latent sizes.",
+        "NLL, Brier, ECE, NMI and ARI, each averaged over the cells above the mid-range",
+        (*CALIBRATION, *STRUCTURE),
+        _cells(filter(_high, CELLS)),
     ),
     Claim(
         "Abstract (v2)",
         "MVAE matches or outperforms VAE as a representation.",
-        "probe accuracy, averaged over all cells",
+        "probe accuracy, averaged over all cells; within 1% counts as a match, in print more wins",
         ("probe_accuracy",),
         ALL,
+        margin=0.01,
     ),
     Claim(
         "Abstract (v2), I",
@@ -195,10 +214,12 @@ CLAIMS = (
     Claim(
         "V.D",
         "VAE's sweeps have flat regions that MVAE's have not.",
-        "FreyFace z=32: the share of steps that change the mean pixel by less than 0.01",
+        "FreyFace z=32: the share of steps that change the mean pixel by less than 0.01, less than "
+        "VAE's and of MVAE no more than 5%",
         ("sweep_flatness",),
         FREY_FACE,
         each=True,
+        limit=0.05,
     ),
     Claim(
         "Abstract (v2), V.D",
@@ -234,8 +255,8 @@ CLAIMS = (
     Claim(
         "VI",
         "MVAE's overhead is modest.",
-        "median time of an epoch's steps in every cell, on the same devices with as many seeds "
-        "at once; up to 25% more counts as modest",
+        "median time of an epoch's steps in every cell, of the same code on the same devices with "
+        "as many seeds at once; up to 25% more counts as modest; a timing each, without interval",
         ("epoch_seconds",),
         ALL,
         each=True,

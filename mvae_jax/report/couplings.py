@@ -2,20 +2,20 @@
 
 from collections.abc import Iterator
 
-from mvae_jax.report.cells import Cell, Scores, likelihood
+from mvae_jax.report.cells import Cell, Scores, Setting, likelihood
 from mvae_jax.report.comparisons import paired, unlike
 from mvae_jax.report.formats import Grid
-from mvae_jax.report.metrics import PAPER, describe
+from mvae_jax.report.metrics import HEADLINES, describe
 from mvae_jax.report.runs import MODEL, Runs
 from mvae_jax.report.statistics import compare
-
-SHOWN = ("elbo", *PAPER)
 
 
 def table(runs: Runs) -> Grid | None:
     """Returns MVAE with its mean coupled less MVAE without; None where there is no such pair."""
     columns: dict[str, dict[str, str]] = {}
-    for name, uncoupled, coupled in _pairs(runs):
+    settings = []
+    for setting, name, uncoupled, coupled in _pairs(runs):
+        settings.append(setting)
         for metric, (x, y) in paired(uncoupled, coupled):
             difference, decimals = compare(x, y).difference, describe(metric).decimals
             text = f"{difference.mean:+.{decimals}f}"
@@ -27,7 +27,7 @@ def table(runs: Runs) -> Grid | None:
         return None
     rows = [
         (describe(metric).label, *(column.get(metric, "-") for column in columns.values()))
-        for metric in SHOWN
+        for metric in HEADLINES
         if any(metric in column for column in columns.values())
     ]
     return Grid(
@@ -38,11 +38,12 @@ def table(runs: Runs) -> Grid | None:
             "Mean and 95% interval over seeds of the paired difference, of runs that differ in "
             "nothing else. No correction for the number of intervals."
         ],
+        settings=settings,
     )
 
 
-def _pairs(runs: Runs) -> Iterator[tuple[str, Scores, Scores]]:
-    """Yields what two runs share, by name, and both: the mean uncoupled, coupled."""
+def _pairs(runs: Runs) -> Iterator[tuple[Setting, str, Scores, Scores]]:
+    """Yields the first's setting, what two runs share, by name, and both: uncoupled, coupled."""
     for cell, scores in runs.cells.items():
         if cell.model != MODEL or scores.config.get("couple_mean") is not False:
             continue
@@ -51,7 +52,7 @@ def _pairs(runs: Runs) -> Iterator[tuple[str, Scores, Scores]]:
                 variants = (f"'{place.setting.variant}'" for place in (other, cell))
                 setting = cell.setting._replace(variant=likelihood(scores.config))
                 name = f"{setting}, z={cell.latent_size}, {' less '.join(variants)}"
-                yield name, scores, coupled
+                yield cell.setting, name, scores, coupled
 
 
 def _alike(a: Cell, of_a: Scores, b: Cell, of_b: Scores) -> bool:

@@ -22,12 +22,10 @@ from mvae_jax.report.audit import NO_RUNS, NOT_PUBLISHED, Finding
 from mvae_jax.report.comparisons import Comparisons
 from mvae_jax.report.figures import Drawn
 from mvae_jax.report.formats import Grid, to_markdown
-from mvae_jax.report.metrics import PAPER, describe
+from mvae_jax.report.metrics import HEADLINES, describe
 from mvae_jax.report.reproduction import ORIGINAL, Figure
 from mvae_jax.report.runs import Runs
 from mvae_jax.report.statistics import ALPHA
-
-HEADLINES = ("elbo", *PAPER)  # the metrics whose every comparison is shown
 
 
 def write(
@@ -48,7 +46,7 @@ def write(
     environment = templates.environment(keep_trailing_newline=True)
     environment.filters["grid"] = lambda grid: to_markdown(reproduction.noted(found, grid))
     text = environment.get_template("reproduction.md").render(
-        summary=summary.sentences(found, headlines, findings),
+        summary=summary.sentences(found, compared, findings),
         what_was_run=summary.what_was_run(found),
         not_run=summary.not_run(found) if reproduced else {},
         num_cells=summary.NUM_CELLS,
@@ -60,7 +58,7 @@ def write(
         misses=misses(reproduction.figures(found)),
         compared=[comparisons.overview(headlines), *comparisons.details(headlines)],
         couplings=couplings.table(found),
-        verdicts=verdicts(findings),
+        verdicts=verdicts(findings)._replace(settings=audit.settings(found)),
         findings=findings,
         figures_behind=figures_behind,
         finding_notes=audit.NOTES,
@@ -93,7 +91,16 @@ def misses(figures: Sequence[Figure]) -> Grid:
         reason = "open, or chance" if group == ORIGINAL else group
         where = (dataset, str(z), model, shown.title)
         rows.append((*where, release, ours, f"{_distance(figure):+.1f}", reason))
-    headers = ("data set", "z", "model", "metric", "release", "ours", "half widths", "reason")
+    headers = (
+        "data set",
+        "z",
+        "model",
+        "metric",
+        "release",
+        "ours",
+        "half widths",
+        "possible reason",
+    )
     return Grid(
         "Released figures outside our intervals",
         headers,
@@ -104,6 +111,7 @@ def misses(figures: Sequence[Figure]) -> Grid:
             f"{ALPHA:.0%} are to be expected outside, {ALPHA * len(comparable):.1f}, "
             "where the release is one more seed of ours.",
         ],
+        settings={figure.setting for figure in figures},
     )
 
 
@@ -120,7 +128,7 @@ def figures_behind(finding: Finding) -> dict[str, str]:
     """
     bodies: dict[str, list[str]] = {}
     for body, verdict in finding.verdicts.items():
-        if verdict.detail not in (NO_RUNS, NOT_PUBLISHED):
+        if verdict.lacking not in (NO_RUNS, NOT_PUBLISHED):
             bodies.setdefault(str(verdict), []).append(body)
     return {" and ".join(titles): text for text, titles in bodies.items()}
 

@@ -61,7 +61,8 @@ def _labels() -> Grid:
         ("Table", "data set", "wrong labels", "match as printed", "match corrected"),
         rows,
         notes=[
-            "The wrong order is that of the result files' names as text (`d256_` before `d2_`).",
+            "In Tables III to VII the wrong order is that of the result files' names as text "
+            "(`d256_` before `d2_`).",
             "The gains that the text reports at low and mid-range z on Tables III to VII, and "
             "their low accuracies at 16 and 256, are of other latent sizes.",
         ],
@@ -86,7 +87,7 @@ def _cells() -> Grid:
 
 
 def _mse(runs: Runs) -> Grid:
-    """Returns VAE's MSE by z: it must fall, for a larger latent space holds the smaller one."""
+    """Returns VAE's MSE by z: it is to fall, since a larger latent space holds the smaller."""
     figures: list[tuple[str, Figures]] = [
         ("paper, as printed", reference.printed(corrected=False)),
         ("author's release", reference.release()),
@@ -116,7 +117,7 @@ def _mse(runs: Runs) -> Grid:
         "VAE's MSE by latent size: what identifies the rows",
         ("data set", "figures", *(f"z={z}" for z in LATENT_SIZES), "falls from 2 to 16"),
         rows,
-        notes=["From z=2 to 16 the error must fall; above, unused dimensions leave it as it is."],
+        notes=["From z=2 to 16 the error is to fall; above, unused dimensions leave it as it is."],
     )
 
 

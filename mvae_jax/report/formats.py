@@ -6,13 +6,14 @@ A cell of a Grid is a string; `**...**` around it means bold, which text shows a
 import csv
 import io
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from tabulate import tabulate
 
 from mvae_jax import files
+from mvae_jax.report.cells import Setting
 
 BOLD = re.compile(r"\*\*(.+?)\*\*")
 MARKDOWN = re.compile(r"[|<`\[\]]")
@@ -37,6 +38,7 @@ class Grid(NamedTuple):
 
     groups: (title, number of columns) above the headers, covering them from the left; () if none
     widths: of columns of running text, in characters; () where the columns hold figures
+    settings: those of the runs whose figures it shows; () where it says of each what it is
     """
 
     title: str
@@ -45,6 +47,7 @@ class Grid(NamedTuple):
     groups: Sequence[tuple[str, int]] = ()
     notes: Sequence[str] = ()
     widths: Sequence[int] = ()
+    settings: Collection[Setting] = ()
 
     @property
     def spread(self) -> list[tuple[str, str]]:

@@ -75,6 +75,7 @@ METRICS = {
 }
 
 PAPER = ("mse", "probe_accuracy", "probe_nll", "brier", "ece", "nmi", "ari")
+HEADLINES = ("elbo", *PAPER)  # the metrics whose every comparison the page shows
 # Under which condition a metric stands; told in notes, not in rows.
 CONDITIONS = ("probe_converged", "probe_converged_standardised", "iwae_k")
 CALIBRATION = ("probe_nll", "brier", "ece")

@@ -13,7 +13,7 @@ from mvae_jax.report.claims import CELLS
 from mvae_jax.report.formats import Grid, to_text
 from mvae_jax.report.statistics import ALPHA, holm
 
-SEEDS = (5, 10, 20)
+SEEDS = (3, 5, 10, 20)
 EFFECTS = (2, 4, 8)  # true differences, in standard deviations of the paired differences
 SWEEPS = 2000
 

@@ -62,7 +62,7 @@ def render(
     reproduced = reproduction.tables(found)
     of_paper = any(cell.setting.dataset in DATA_SETS for cell in found.cells)
     findings = audit.findings(found) if of_paper or page else []
-    claims = [audit.table(findings)] if of_paper else []
+    claims = [audit.table(findings)._replace(settings=audit.settings(found))] if of_paper else []
     grids, overview, details, reproduced, claims = (
         [reproduction.noted(found, grid) for grid in part]
         for part in (grids, overview, details, reproduced, claims)

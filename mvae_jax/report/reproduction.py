@@ -4,7 +4,6 @@ The release is one seed. It agrees with ours where it lies inside the 95% predic
 one new seed; a cell where it does not is flagged.
 """
 
-import re
 import statistics
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
@@ -99,16 +98,11 @@ def tables(runs: Runs) -> list[Grid]:
 
 
 def noted(runs: Runs, grid: Grid) -> Grid:
-    """Returns a table that says which of its runs had fewer epochs than the paper's.
-
-    A table whose title begins with a data set is of that one, any other of all of the paper's.
-    """
-    first = re.split("[ ,]", grid.title, maxsplit=1)[0]
-    of_all = first not in {cell.setting.dataset for cell in runs.cells}
+    """Returns a table that says which of the runs it shows had fewer epochs than the paper's."""
     fewer: dict[str, None] = {}
     for cell, scores in runs.cells.items():
         dataset, epochs = cell.setting.dataset, scores.config.get("num_epochs")
-        shown = dataset in DATA_SETS and (of_all or dataset == first)
+        shown = cell.setting in grid.settings and dataset in DATA_SETS
         if shown and isinstance(epochs, int) and epochs < EPOCHS:
             fewer[f"{dataset}, {cell.setting.protocol} protocol: {epochs}"] = None
     if not fewer:
@@ -206,6 +200,7 @@ def _table(setting: Setting, found: list[Figure]) -> Grid:
             f"{OUTSIDE}: the released value lies outside that interval. {UNCONVERGED}: the "
             "released probe stopped before it converged. Paper: its row labels corrected.",
         ],
+        settings=(setting,),
     )
 
 
@@ -250,6 +245,7 @@ def _share(found: list[Figure]) -> Grid:
             "brackets, and not scored: fewer seeds, whose intervals are wide; images made anew; "
             "other numbers of epochs; released probes that did not converge."
         ],
+        settings={figure.setting for figure in found},
     )
 
 

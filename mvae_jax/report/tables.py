@@ -5,6 +5,7 @@ from typing import Any
 
 from mvae_jax.report import reference
 from mvae_jax.report.cells import Cell, Cells, Scores, Setting
+from mvae_jax.report.claims import CELLS
 from mvae_jax.report.comparisons import Comparisons
 from mvae_jax.report.formats import Grid
 from mvae_jax.report.metrics import BOUND, CONDITIONS, MEASURED, METRICS, PAPER, describe
@@ -47,7 +48,8 @@ def _grid(
                 row.append(text)
         rows.append(row)
     groups = [("", 1), *((describe(metric).heading, len(models)) for metric in shown)]
-    return Grid(title, ["z", *models * len(shown)], rows if shown else [], groups)
+    headers = ["z", *models * len(shown)]
+    return Grid(title, headers, rows if shown else [], groups, settings=(setting,))
 
 
 def _entry(metric: str, scores: Scores | None) -> str:
@@ -95,10 +97,15 @@ def _bold_note(
     families = {c.family for c in compared if c.family}
     if not families:
         return []
+    cells_of = f"metric's cells ({_range(families)})."
+    if setting.dataset in reference.table_numbers() and max(families) < len(CELLS):
+        cells_of = (
+            f"metric's cells run so far ({_range(families)} of {len(CELLS)}): with more of them it "
+            "may no longer stand."
+        )
     return [
         f"Bold (in text: *): significantly better than the other of {BASELINE} and {MODEL} "
-        f"by a paired t-test over seeds at {ALPHA:.2g}, after Holm's correction over the "
-        f"metric's cells ({_range(families)})."
+        f"by a paired t-test over seeds at {ALPHA:.2g}, after Holm's correction over the {cells_of}"
     ]
 
 
@@ -148,7 +155,8 @@ def run_table(cell: Cell, scores: Scores) -> Grid:
         rows.append((shown.label, f"{value:,.0f}", "-", "-", "-"))
     title = f"{cell.model} z={cell.latent_size} on {cell.setting}"
     headers = ("metric", "mean", "sd over seeds", "95% interval of the mean", "seeds")
-    return Grid(f"{title}, test split", headers, rows, notes=_cell_notes(scores, scores.absent))
+    notes = _cell_notes(scores, scores.absent)
+    return Grid(f"{title}, test split", headers, rows, notes=notes, settings=(cell.setting,))
 
 
 def records(runs: Runs) -> Iterator[dict[str, Any]]:
