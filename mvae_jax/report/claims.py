@@ -150,8 +150,8 @@ CLAIMS = (
     Claim(
         "Abstract (v2), I",
         "MVAE's latent dimensions are less entangled and less redundant.",
-        "mean |correlation| and Gaussian total correlation of mu, averaged over all cells; both are of "
-        "all coordinates, and weigh unused ones like the others",
+        "mean |correlation| and Gaussian total correlation of mu, averaged over all cells; both "
+        "are of all coordinates, and weigh unused ones like the others",
         ("off_diagonal_correlation", "total_correlation"),
         ALL,
     ),
