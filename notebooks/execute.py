@@ -40,10 +40,11 @@ def main() -> None:
         print(path)
 
 
-def execute(path: Path, settings: Mapping[str, Any]) -> Any:
+def execute(path: Path, settings: Mapping[str, Any], timeout: int = 3600) -> Any:
     """Returns the notebook with the outputs that it has under these settings.
 
     settings: values of the cell `parameters`, by name; the cell itself stays as it is written
+    timeout:  seconds that a cell may take
     """
     notebook = nbformat.read(path, as_version=4)
     for cell in notebook.cells:
@@ -53,7 +54,7 @@ def execute(path: Path, settings: Mapping[str, Any]) -> Any:
     notebook.cells.insert(position, nbformat.v4.new_code_cell(source))
     os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
     with tempfile.TemporaryDirectory() as folder:
-        client = NotebookClient(notebook, timeout=3600, resources={"metadata": {"path": folder}})
+        client = NotebookClient(notebook, timeout=timeout, resources={"metadata": {"path": folder}})
         client.execute()
     del notebook.cells[position]
     for number, cell in enumerate(c for c in notebook.cells if c.cell_type == "code"):

@@ -27,7 +27,10 @@ def executed():
     """By name the file as it was and the notebook that runs, as many at a time as cores."""
     with ThreadPoolExecutor(joblib.cpu_count()) as pool:
         yield {
-            path.stem: (path.read_bytes(), pool.submit(execute.execute, path, SETTINGS[path.stem]))
+            path.stem: (
+                path.read_bytes(),
+                pool.submit(execute.execute, path, SETTINGS[path.stem], timeout=300),
+            )
             for path in execute.NOTEBOOKS
         }
 
