@@ -1,13 +1,15 @@
 """The page of the reproduction: complete, computed, and plain about what is wrong in the paper."""
 
 import re
+import statistics
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
 from mvae_jax.report import audit, comparisons, document, errata, figures, reference, render, runs
-from mvae_jax.report.cells import Setting
+from mvae_jax.report.cells import Cell, Setting
+from mvae_jax.report.metrics import describe
 from mvae_jax.report.reference import Key
 from tests.fake_runs import SEEDS, write_run
 
@@ -141,3 +143,38 @@ def test_the_committed_page_is_that_of_the_committed_results(tmp_path, monkeypat
     links = re.findall(r"!\[.*?\]\((.*?)\)", (root / "REPRODUCTION.md").read_text())
     assert links
     assert all((root / link).is_file() for link in links)
+
+
+def test_the_readme_shows_the_committed_results():
+    """Its table, what is bold there, and the shares of released figures inside our intervals."""
+    root = Path(__file__).parent.parent
+    readme = (root / "README.md").read_text()
+    found = runs.read([root / "launch/results"])
+    compared = comparisons.compare_all(found).found
+    setting = Setting("mnist_basic", "regenerated", "release", "")
+    sizes = sorted(z for metric, of, z in compared if (metric, of) == ("elbo", setting))
+    table = readme.partition("## What comes out")[2].partition("## ")[0]
+    shown = [row.strip("| ").split(" | ") for row in re.findall(r"(?m)^\| \d.*$", table)]
+    assert [int(row[0]) for row in shown] == sizes
+    for z, *row in shown:
+        expected = []
+        for metric, decimals in (("elbo", 2), ("probe_accuracy", 3), ("mse", 5)):
+            difference = compared[metric, setting, int(z)]
+            gain = difference.comparison.difference.mean * describe(metric).better
+            for model, is_better in (("vae", gain < 0), ("mvae", gain > 0)):
+                seeds = found.cells[Cell(setting, int(z), model)].values[metric].values()
+                mean, sd = statistics.mean(seeds), statistics.stdev(seeds)
+                bold = "**" if difference.significant and is_better else ""
+                expected.append(f"{bold}{mean:.{decimals}f} ± {sd:.{decimals}f}{bold}")
+                if metric == "probe_accuracy":
+                    released = reference.release()[Key(metric, "mnist_basic", int(z), model)]
+                    expected.append(f"{float(released):.3f}")
+        assert row == expected
+    page = (root / "REPRODUCTION.md").read_text().partition("## What was run")[0]
+    text = " ".join(table.split())
+    for pattern, sentence in (
+        (r"(\d+ of \d+) released figures", "{} released figures of MNIST Basic lie"),
+        (r"(\d+ of \d+) \(\d+%\), released probe", "{} whose released probe had not converged"),
+        (r"(\d+ of \d+) \(\d+%\), images made anew", "rotations are drawn anew, {}."),
+    ):
+        assert sentence.format(*re.findall(pattern, page)) in text
