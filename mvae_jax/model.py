@@ -95,7 +95,9 @@ class Network(nn.Module):
     def encode(self, x: Float[Array, " pixels"], inverse: Inverse | None) -> Posterior:
         """Returns q(z|x)."""
         hidden = self.encoder(x)
-        coupling = posterior.couple(self.coupling, inverse) if self.coupled else None
+        coupling = None
+        if self.coupled:
+            coupling = posterior.couple(coupling_matrix(self.coupling), inverse)
         return posterior.from_heads(
             self.mean(hidden), self.log_variance(hidden), coupling, self.couple_mean
         )
@@ -142,7 +144,14 @@ def decode(config: ConfigDict, params: Params, z: Float[Array, " d"]) -> Decoded
 
 def coupling(params: Params) -> Coupling | None:
     """Returns C with log|det C|, or None for the VAE."""
-    return posterior.couple(params["coupling"]) if "coupling" in params else None
+    if "coupling" not in params:
+        return None
+    return posterior.couple(coupling_matrix(params["coupling"]))
+
+
+def coupling_matrix(learned: Float[Array, "d d"]) -> Float[Array, "d d"]:
+    """Returns C of the matrix that is learned: the same one, for a C that may be any."""
+    return learned
 
 
 def scale_pixels(config: ConfigDict, image: UInt8[Array, "*shape"]) -> Float[Array, " pixels"]:

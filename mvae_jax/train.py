@@ -95,7 +95,9 @@ def train_step(
 
     Returns the new state, and the sums of the ELBO's terms over the real examples.
     """
-    inverse = state.inverse and inverse_lib.follow(state.inverse, state.params["coupling"])
+    inverse = state.inverse
+    if inverse is not None:
+        inverse = inverse_lib.follow(inverse, model.coupling_matrix(state.params["coupling"]))
     config = _with_swept(config, state)
     noise_key = jax.random.fold_in(key(state.seed, NOISE), state.step)
     noise = jax.random.normal(noise_key, (len(images), config.latent_size))
@@ -157,7 +159,9 @@ def train_epoch(
 
 def exact_inverse(params: model.Params) -> inverse_lib.Inverse | None:
     """Returns the inverse of C by a factorisation; None for the VAE."""
-    return inverse_lib.of(params["coupling"]) if "coupling" in params else None
+    if "coupling" not in params:
+        return None
+    return inverse_lib.of(model.coupling_matrix(params["coupling"]))
 
 
 def valid_elbo(

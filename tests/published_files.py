@@ -114,13 +114,15 @@ def add_member(tar: tarfile.TarFile, name: str, data: bytes) -> None:
     tar.addfile(info, io.BytesIO(data))
 
 
-def labels_like(num_classes: int, num: int) -> np.ndarray:
-    """Returns uint8 labels, every class equally often, in no order."""
-    return np.random.default_rng(1).permutation(np.arange(num) % num_classes).astype(np.uint8)
+def labels_like(num_classes: int, *parts: int) -> np.ndarray:
+    """Returns uint8 labels of parts of these sizes, every class equally often in each, unordered."""
+    rng = np.random.default_rng(1)
+    labels = [rng.permutation(np.arange(num) % num_classes) for num in parts]
+    return np.concatenate(labels).astype(np.uint8)
 
 
 def _generate_idx(folder: Path) -> None:
-    labels = labels_like(10, 70_000)
+    labels = labels_like(10, 60_000, 10_000)
     images = np.zeros((70_000, 28, 28), np.uint8)
     images[:, 5:20, 10] = 255
     images[:, 14, 12] = np.arange(70_000) % 251
@@ -139,7 +141,7 @@ def idx(values: np.ndarray) -> bytes:
 def _generate_records(name: str) -> dict[str, bytes]:
     num_classes = {"cifar10": 10, "cifar100": 100}[name]
     records = np.zeros((60_000, LABEL_BYTES[name] + 3072), np.uint8)
-    records[:, LABEL_BYTES[name] - 1] = labels_like(num_classes, 60_000)
+    records[:, LABEL_BYTES[name] - 1] = labels_like(num_classes, 50_000, 10_000)
     records[:, LABEL_BYTES[name] + 33] = 7  # red, row 1, column 1
     return _cut(name, records)
 

@@ -54,6 +54,25 @@ def test_one_step_is_adamw_on_the_masked_mean(make_config, images):
         np.testing.assert_allclose(found[clear], expected[clear], atol=2e-6)
 
 
+def test_another_kind_of_c_is_a_change_of_one_line(make_config, images, monkeypatch):
+    """A triangular C: its determinant is the diagonal's product, wherever the inverse is from."""
+    monkeypatch.setattr(model, "coupling_matrix", jnp.tril)
+    config = make_config()
+    state = train.init(config, jnp.asarray(1))
+    state = state._replace(inverse=train.exact_inverse(state.params))
+    after, _ = train.train_step(config, state, images[:8], jnp.ones(8, bool))
+    c = np.tril(np.float64(state.params["coupling"]))
+    expected = np.log(np.abs(np.diag(c))).sum()
+    np.testing.assert_allclose(after.inverse.log_abs_det, expected, rtol=1e-5)
+    found = model.coupling(state.params)
+    np.testing.assert_allclose(found.matrix, c, rtol=1e-6)
+    x = model.scale_pixels(config, images[0])
+    for inverse in (after.inverse, None):
+        q = model.encode(config, state.params, x, inverse)
+        np.testing.assert_allclose(q.coupling.log_abs_det, expected, rtol=1e-5)
+        np.testing.assert_allclose(q.coupling.matrix, c, rtol=1e-6)
+
+
 def test_an_epoch_visits_every_image_once_and_means_over_them(make_config, images):
     """An epoch equals a Python loop over the permutation, with a smaller last batch."""
     config = make_config()
