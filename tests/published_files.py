@@ -115,7 +115,7 @@ def add_member(tar: tarfile.TarFile, name: str, data: bytes) -> None:
 
 
 def labels_like(num_classes: int, *parts: int) -> np.ndarray:
-    """Returns uint8 labels of parts of these sizes, every class equally often in each, unordered."""
+    """Returns uint8 labels of parts of these sizes, each with every class equally often."""
     rng = np.random.default_rng(1)
     labels = [rng.permutation(np.arange(num) % num_classes) for num in parts]
     return np.concatenate(labels).astype(np.uint8)
