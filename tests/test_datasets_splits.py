@@ -31,13 +31,13 @@ REAL = {
 }
 GENERATED = {
     **REAL,
-    ("mnist", "release"): "a6aae393b4f73cf08650eb271c55cd3b027c247549de1b5fecafe14589ac1cc3",
-    ("fashion", "release"): "a052a0f593f82278b90a5ffefc66695f255bdee68f314f805dfe57a22e4cd564",
-    ("fashion", "paper"): "10cd0d02c1cc664698c0c767da83cb6c4c11e381e68c714157301f4602db52e2",
-    ("cifar10", "release"): "21ff4a9579e5d8ff96979ba51d5dce51e69a7e70121cdbc80011167f6450f972",
-    ("cifar10", "paper"): "99517505b44da7b9a919441058c27682962b2b93787f368865f82a3581db5713",
-    ("cifar100", "release"): "836d595a6fd45d769c6ac4ed0e6b303d6e3b92d75d9654d9aba0f052b96b7b83",
-    ("cifar100", "paper"): "16178ef7484bf3ed5fb7119711bafb762e6bb27879db1e46e5293deaafe80fd7",
+    ("mnist", "release"): "0b7bb964e002f49a3ed78a1816ad13f9307c41d978153a9c6f4e5f48cca28538",
+    ("fashion", "release"): "e4b8216c83b79fd438992b8bbf35e5706208547a34163a95b2fcffdc1fabfd4f",
+    ("fashion", "paper"): "32a0173c36affa70eda941e5e9feb07a240ddd14400666cf79be61b0d74cca6a",
+    ("cifar10", "release"): "63960f0b77bfb0f23a0e7e4c2eb2f61af83e4cdd1815a2030b9edde64f7f28e8",
+    ("cifar10", "paper"): "b0451cf7ea56d0b86fc64d5e3c3750b155f527f54f592662881fc2bd98850e06",
+    ("cifar100", "release"): "3bed4caef42d7a7358911ad98a2451e096aacf84974368132f5d2437124a1528",
+    ("cifar100", "paper"): "0ad5edc205a04434c309434f6ffb8c8e8e5984d6803c0ee8ed87414fca2a01fa",
 }
 
 
