@@ -240,7 +240,7 @@ def describe(plan: Plan, args: argparse.Namespace) -> str:
     lines.append(
         f"{plan.num_seeds} seeds, {args.num_epochs} epochs, VAE and MVAE: about "
         f"{sum(plan.minutes.values()):.0f} minutes on this machine, {left:.0f} of them to go; "
-        "scoring comes on top"
+        "embedding and scoring come on top"
     )
     left_out = [f"z={z}" for z in sorted(LATENT_SIZES) if z not in plan.latent_sizes]
     if plan.num_seeds < args.num_seeds:

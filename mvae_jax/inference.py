@@ -22,7 +22,17 @@ BATCH_SIZE = 500
 
 
 def encode(config: ConfigDict, params: Params, images: UInt8[Array, "n h w c"]) -> Posterior:
-    """Returns q(z|x) of every image: `loc` and `log_variance` [N, d], one `coupling` for all."""
+    """Returns q(z|x) of every image: `loc` and `log_variance` [N, d], one `coupling` for all.
+
+    Raises ValueError where the images are not bytes of the shape that the model was trained on:
+    floats, scaled before, would be scaled once more.
+    """
+    if images.dtype != np.uint8 or images.shape[1:] != tuple(config.image_shape):
+        shape = ", ".join(map(str, config.image_shape))
+        raise ValueError(
+            f"images: got {images.dtype} {list(images.shape)}; allowed: uint8 [N, {shape}], the "
+            "pixels as they are stored"
+        )
 
     def heads(image: Array) -> tuple[Array, Array]:
         q = model.encode(config, params, model.scale_pixels(config, image))

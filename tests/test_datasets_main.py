@@ -60,6 +60,8 @@ def test_what_cannot_be_had_exits_1_with_one_line(server, capsys, monkeypatch):
     (line,) = [x for x in capsys.readouterr().err.splitlines() if x.startswith("error: ")]
     assert "no connection" in line
     assert "DIR/cifar10/cifar-10-binary.tar.gz" in line
+    assert main(["--prepare=cifar10", "--prepare=digits"]) == 1  # the others are fetched
+    assert "digits: 1,797 images are ready" in capsys.readouterr().out
 
 
 def test_samples_are_the_first_image_of_each_class(ready, tmp_path, capsys):

@@ -167,6 +167,12 @@ def test_what_the_sweep_lists_and_has_not_begun(tmp_path, capsys):
     assert not complete
     said = "1 of the 2 runs that it lists have not begun, digits/release/vae-z8 the first of them"
     assert said in complaints
+    log = tmp_path / "logs" / "digits/release/vae-z8.txt"
+    log.parent.mkdir(parents=True)
+    log.with_name(f"{log.name}.failed").write_text("exit status 2\n")
+    _, _, complaints = report(tmp_path, capsys)
+    assert f"1 of the 2 runs that it lists failed at their start; {log} says why" in complaints
+    assert "have not begun" not in complaints
 
 
 def test_a_failed_seed_is_left_out_of_both_and_named(tmp_path, capsys):

@@ -105,6 +105,22 @@ def test_two_runs_are_not_exported_to_one_place(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("num_epochs", "seeds", "what"), [(1, SEEDS, "epochs"), (20, SEEDS[:2], "seeds")]
+)
+def test_an_export_does_not_take_the_place_of_a_larger_run(tmp_path, num_epochs, seeds, what):
+    kept = {"mse": draw(0.5, 0.01)}
+    write_arrays(write_run(tmp_path / "runs", "vae", 2, kept, num_epochs=20), SEEDS)
+    export.export([tmp_path / "runs"], tmp_path / "out")
+    fewer = {"mse": draw(0.4, 0.01, seeds)}
+    write_arrays(write_run(tmp_path / "fewer", "vae", 2, fewer, num_epochs=num_epochs), seeds)
+    before = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*.json")}
+    with pytest.raises(ValueError, match=f"holds a run of .* {what}"):
+        export.export([tmp_path / "fewer"], tmp_path / "out")
+    assert {path: path.read_bytes() for path in (tmp_path / "out").rglob("*.json")} == before
+    export.export([tmp_path / "runs"], tmp_path / "out")
+
+
 def test_stale_scores_stay_stale(tmp_path):
     run = write_run(tmp_path / "runs", "vae", 2, {"mse": draw(0.5, 0.01)})
     manifest = json.loads((run / "manifest.json").read_text())

@@ -1,5 +1,6 @@
 """The run folder: resume, refusal, more epochs, more seeds, failed seeds; and the two stages."""
 
+import inspect
 import json
 import os
 import random
@@ -222,6 +223,9 @@ def test_python_functions(finished):
     config, params = mvae_jax.load(finished, 777)
     images = jnp.zeros((5, 8, 8, 1), jnp.uint8)
     q = jax.jit(mvae_jax.encode, static_argnums=0)(config, params, images)
+    for wrong in (images / 255, images[..., 0], images[:, :7]):
+        with pytest.raises(ValueError, match=r"allowed: uint8 \[N, 8, 8, 1\]"):
+            inspect.unwrap(mvae_jax.encode)(config, params, wrong)  # without the tests' type checks
     assert q.loc.shape == (5, 3)
     means = jax.jit(mvae_jax.decode, static_argnums=0)(config, params, q.loc)
     assert means.shape == (5, 8, 8, 1)

@@ -20,22 +20,27 @@ def main(argv: list[str] | None = None) -> int:
     """Runs the command; returns the exit status."""
     flags = _flags().parse_args(argv)
     inputs = {"data_dir": flags.data_dir, "photographs": flags.photographs}
-    try:
-        for name in flags.prepare:
+    failed = False
+    for name in flags.prepare:
+        try:
             dataset = load(name, source=flags.source, **inputs)
             print(f"{name}: {len(dataset.images):,} images are ready")
+        except DataError as error:
+            print(f"error: {error}", file=sys.stderr)
+            failed = True
+    try:
         if flags.samples:
             missing = samples.write(flags.samples, flags.source, **inputs)
-            for error in missing.values():
-                print(f"error: {error}", file=sys.stderr)
+            for reason in missing.values():
+                print(f"error: {reason}", file=sys.stderr)
             print(f"{flags.samples}: {len(CATALOGUE) - len(missing)} of {len(CATALOGUE)} data sets")
-            return 1 if missing else 0
+            return int(failed or bool(missing))
         if not flags.prepare:
             print("\n".join(_listing(find_inputs(**inputs))))
     except DataError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    return 0
+    return int(failed)
 
 
 def _flags() -> argparse.ArgumentParser:

@@ -22,7 +22,8 @@ def export(paths: Sequence[Path], out: Path) -> tuple[list[Path], list[Problem]]
 
     Returns the folders written, and what a report on the paths would say is missing. A run of
     which nothing is scored is left out. Raises ValueError where a file is damaged, `out` lies
-    among the runs, or two runs would be written to one place.
+    among the runs, two runs would be written to one place, or a run that was exported there has
+    more epochs or seeds.
     """
     for path in paths:
         if (inner := out.resolve()) == (outer := path.resolve()) or outer in inner.parents:
@@ -36,6 +37,8 @@ def export(paths: Sequence[Path], out: Path) -> tuple[list[Path], list[Problem]]
                 raise ValueError(f"{targets[folder]} and {run}: would both be {folder}")
             targets[folder] = run
     for folder, run in targets.items():
+        _check_no_less(run, folder)
+    for folder, run in targets.items():
         _export_run(run, folder)
     found = runs.read(paths)
     compared = comparisons.compare_all(found)
@@ -45,6 +48,23 @@ def export(paths: Sequence[Path], out: Path) -> tuple[list[Path], list[Problem]]
         if figure.path.name not in drawn_there:
             files.copy(figure.path, out / figures.FOLDER / figure.path.name)
     return list(targets), [*found.problems, *undrawn]
+
+
+def _check_no_less(run: Path, folder: Path) -> None:
+    """Raises ValueError where the folder holds a run of more epochs or seeds."""
+    if not (folder / "metrics.json").is_file():
+        return
+    for what, (old, new) in {
+        "epochs": [run_folder.read_config(path).get("num_epochs", 0) for path in (folder, run)],
+        "seeds": [
+            len(metrics_file.read(path / "metrics.json")["replicates"]) for path in (folder, run)
+        ],
+    }.items():
+        if new < old:
+            raise ValueError(
+                f"--export: {folder} holds a run of {old} {what}, {run} has {new}; remove the "
+                "former, or choose another folder"
+            )
 
 
 def _export_run(run: Path, folder: Path) -> None:

@@ -72,6 +72,12 @@ def _not_begun(root: Path) -> Iterator[Problem]:
     """Yields what the root's sweep lists and has not run."""
     listed = run_folder.read_sweep(root)
     lacking = [folder for folder in listed if not (folder / "config.json").is_file()]
+    logs = {folder: root / "logs" / f"{folder.relative_to(root)}.txt" for folder in lacking}
+    failed = [folder for folder in lacking if run_folder.failure_mark(logs[folder]).is_file()]
+    if failed:
+        number = f"{len(failed)} of the {len(listed)} runs that it lists failed at their start"
+        yield Problem(str(root / "sweep.jsonl"), f"{number}; {logs[failed[0]]} says why")
+    lacking = [folder for folder in lacking if folder not in failed]
     if lacking:
         number = f"{len(lacking)} of the {len(listed)} runs that it lists have not begun"
         first = lacking[0].relative_to(root)
