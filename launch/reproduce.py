@@ -4,12 +4,12 @@
     python launch/reproduce.py --budget_minutes=600
 
 Prints first how long training will take on this machine, from a few steps of every shape, which
-takes minutes itself (kept in ROOT/costs.json). With --budget_minutes the most seeds are taken that
-fit, at least MIN_SEEDS, and where those do not fit fewer latent sizes; epochs are as many as
---num_epochs says, and tables of fewer than the paper's say so. FreyFace at z=32, for Figures 3 and
-4, goes along with all seven tables. The runs are a sweep: the same command goes on where it was
-stopped, and with more --num_seeds trains the new seeds alone. Any --config.FIELD=VALUE is handed
-on. At the end ROOT/report and ROOT/REPRODUCTION.md.
+takes minutes itself (kept in ROOT/costs.json), and fetches the data. With --budget_minutes the most
+seeds are taken that fit, at least MIN_SEEDS, and where those do not fit fewer latent sizes; epochs
+are as many as --num_epochs says, and tables of fewer than the paper's say so. FreyFace at z=32, for
+Figures 3 and 4, goes along with all seven tables. The runs are a sweep: the same command goes on
+where it was stopped, and with more --num_seeds trains the new seeds alone. Any
+--config.FIELD=VALUE is handed on. At the end ROOT/report and ROOT/REPRODUCTION.md.
 
 Exit status 0: everything is there, 1: something is missing or failed, 2: usage, 130: interrupted.
 """
@@ -20,6 +20,7 @@ import math
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -73,10 +74,8 @@ def main() -> None:
     if args.dry_run:
         return
     worst = 0
-    for data_sets, sizes in grids(plan):
-        of_grid = [f"--dataset={','.join(data_sets)}", f"--latent={','.join(map(str, sizes))}"]
-        of_grid += [f"--num_seeds={plan.num_seeds}", f"--config.num_epochs={args.num_epochs}"]
-        returned = call(str(HERE / "sweep.py"), *of_grid, f"--root={args.root}", *args.passed)
+    for command in [to_prepare(plan, args), *to_train(plan, args)]:
+        returned = call(*command)
         if returned not in (0, 1):
             sys.exit(returned)
         worst = max(worst, returned)
@@ -219,11 +218,24 @@ def choose(args: argparse.Namespace, costs: Costs) -> Plan:
     )
 
 
-def grids(plan: Plan) -> list[tuple[list[str], list[int]]]:
-    """Returns the sweeps of a plan: data sets and latent sizes."""
-    dataset, z = FREY_FACE
-    figures = [([dataset], [z])] if FREY_FACE in plan.minutes else []
-    return [(plan.data_sets, plan.latent_sizes), *figures]
+def to_prepare(plan: Plan, args: argparse.Namespace) -> list[str]:
+    """Returns the arguments that fetch the data, so that what cannot be had is said at once."""
+    names = dict.fromkeys(dataset for dataset, _ in plan.minutes)
+    flags = [f"--prepare={name}" for name in names]
+    inputs = ("--data_dir=", "--config.source=", "--config.photographs=")
+    flags += [flag.replace("config.", "") for flag in args.passed if flag.startswith(inputs)]
+    return ["-m", "mvae_jax.datasets", *flags]
+
+
+def to_train(plan: Plan, args: argparse.Namespace) -> Iterator[list[str]]:
+    """Yields the sweeps' arguments."""
+    grids = [(plan.data_sets, plan.latent_sizes)]
+    if FREY_FACE in plan.minutes:
+        grids.append(([FREY_FACE[0]], [FREY_FACE[1]]))
+    for data_sets, sizes in grids:
+        flags = [f"--dataset={','.join(data_sets)}", f"--latent={','.join(map(str, sizes))}"]
+        flags += [f"--num_seeds={plan.num_seeds}", f"--config.num_epochs={args.num_epochs}"]
+        yield [str(HERE / "sweep.py"), *flags, f"--root={args.root}", *args.passed]
 
 
 def describe(plan: Plan, args: argparse.Namespace) -> str:

@@ -333,7 +333,11 @@ def parse(argv: Sequence[str], values: flags.FlagValues) -> list[str]:
     except (AttributeError, KeyError) as error:
         raise _unknown_field(argv) or error from error
     except flags.Error as error:
-        raise ConfigError(" ".join(str(error).split())) from error
+        said = " ".join(str(error).split())
+        match = re.match(r"flag --config\.(\w+)=(.*?): ", said)
+        if match and match[1] in RULES:
+            said = f"config.{match[1]}: got {match[2]!r}; allowed: {RULES[match[1]].allowed}"
+        raise ConfigError(said) from error
     if len(rest) > 1:
         raise ConfigError(f"argument: got '{rest[1]}'; allowed: flags only, as --name=value")
     if values["config"].value is None:
@@ -355,6 +359,8 @@ def _unknown_field(argv: Sequence[str]) -> ConfigError | None:
     for arg in argv:
         match = re.match(r"--?(?:no)?config\.([^=]*)", arg)
         if match and match[1] not in fields:
+            if match[1].startswith("sweep."):
+                fields = [field for field in fields if field.startswith("sweep.")]
             close = difflib.get_close_matches(match[1], fields, n=1)
             hint = f"did you mean {close[0]}? " if close else ""
             return ConfigError(f"config.{match[1]}: no such field; {hint}all: {', '.join(fields)}")

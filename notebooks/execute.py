@@ -9,6 +9,7 @@ cells that install the package.
 import argparse
 import os
 import re
+import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 
 import nbformat
 from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError, CellTimeoutError
 
 from mvae_jax import files
 
@@ -26,18 +28,25 @@ ADDRESS = re.compile(r"(github(?:\.com)?)/[\w-]+/mvae_jax")
 
 
 def main() -> None:
-    """Executes the notebooks that are named, by default all."""
+    """Executes the notebooks that are named, by default all; what fails keeps its old outputs."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     known = [path.stem for path in NOTEBOOKS]
     parser.add_argument("names", nargs="*", default=known, help=f"of {', '.join(known)}")
     args = parser.parse_args()
     if unknown := [name for name in args.names if name not in known]:
         parser.error(f"NAME: got {unknown[0]!r}; allowed: {', '.join(known)}")
+    failed = False
     for name in args.names:
         path = HERE / f"{name}.ipynb"
-        notebook = execute(path, {})
+        try:
+            notebook = execute(path, {})
+        except (CellExecutionError, CellTimeoutError) as error:
+            print(f"error: {path}: {error}", file=sys.stderr)
+            failed = True
+            continue
         files.write_text(path, nbformat.writes(notebook) + "\n")
         print(path)
+    sys.exit(int(failed))
 
 
 def execute(path: Path, settings: Mapping[str, Any], timeout: int = 3600) -> Any:

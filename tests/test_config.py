@@ -39,7 +39,7 @@ DIGITS = "--config=configs/digits.py:mvae,16"
         (["--config=configs/nothing.py:mvae,16"], ["config file", "nothing.py", "digits.py"]),
         (["--config=nothing.py:mvae,16"], ["config file", "nothing.py", "digits.py"]),
         ([DIGITS, "--config.num_seed=3"], ["num_seed", "did you mean num_seeds?"]),
-        ([DIGITS, "--config.num_seeds=many"], ["config.num_seeds", "many", "int"]),
+        ([DIGITS, "--config.num_seeds=many"], ["config.num_seeds", "many", "at least 1"]),
         ([DIGITS, "--config.learning_rate=-1"], ["config.learning_rate", "-1", "above 0"]),
         ([DIGITS, "--config.latent_size=0"], ["config.latent_size", "0", "at least 1"]),
         ([DIGITS, "--config.activation=sine"], ["config.activation", "'sine'", "tanh"]),

@@ -40,7 +40,7 @@ def root(tmp_path):
 def call(root, monkeypatch, capsys):
     """Returns a function: *flags -> exit status, output, and the arguments of what was started."""
 
-    def call(*flags, returns=(0, 0)):
+    def call(*flags, returns=(0, 0, 0)):
         started = []
 
         def run(*arguments):
@@ -72,7 +72,9 @@ def test_the_plan_is_printed_before_the_sweep_and_the_report(call, root):
     flags = (f"--data_dir={root}", "--jobs=2", "--config.activation=relu")
     returned, out, started = call("--tables=I,IV", "--num_seeds=5", *flags)
     assert returned == 0
-    sweep, report = started
+    data, sweep, report = started
+    prepare = ("--prepare=cifar10", "--prepare=mnist_basic")
+    assert data == ("-m", "mvae_jax.datasets", *prepare, f"--data_dir={root}")
     assert sweep[0].endswith("sweep.py")
     assert "--dataset=cifar10,mnist_basic" in sweep
     assert "--latent=2,4,16,32,256,512" in sweep
@@ -94,10 +96,10 @@ def test_a_budget_takes_fewer_seeds_then_fewer_latent_sizes(call):
         return sum(reproduce.minutes(COSTS, "mnist_basic", z, seeds, 200) for z in sizes)
 
     flags = ("--tables=IV", "--num_seeds=10")
-    _, out, (sweep, _) = call(*flags, f"--budget_minutes={whole(7) + 0.01}")
+    _, out, (_, sweep, _) = call(*flags, f"--budget_minutes={whole(7) + 0.01}")
     assert "--num_seeds=7" in sweep
     assert "left out, for the budget: 3 of 10 seeds" in out
-    _, out, (sweep, _) = call(*flags, f"--budget_minutes={whole(3) - 0.01}")
+    _, out, (_, sweep, _) = call(*flags, f"--budget_minutes={whole(3) - 0.01}")
     assert "--latent=2,4,16,32,256" in sweep
     assert "left out, for the budget: z=512" in out
     returned, out, started = call(*flags, "--budget_minutes=0.01")
@@ -106,7 +108,7 @@ def test_a_budget_takes_fewer_seeds_then_fewer_latent_sizes(call):
 
 
 def test_fewer_epochs_are_said(call):
-    _, out, (sweep, _) = call("--tables=IV", "--num_epochs=20")
+    _, out, (_, sweep, _) = call("--tables=IV", "--num_epochs=20")
     assert "--config.num_epochs=20" in sweep
     assert "the paper trains for 200 epochs: every table will say so" in out
 
@@ -128,10 +130,12 @@ def test_what_is_done_is_not_to_go(call, root):
 
 def test_the_seven_tables_bring_the_figures(call):
     _, out, started = call("--num_seeds=3")
-    assert "--dataset=frey_face" in started[1]
-    assert "--latent=32" in started[1]
+    data, tables, figures, _ = started
+    assert "--prepare=frey_face" in data
+    assert "--latent=2,4,16,32,256,512" in tables
+    assert "--dataset=frey_face" in figures
+    assert "--latent=32" in figures
     assert "frey_face" in out
-    assert len(started) == 3
 
 
 def test_seeds_that_share_a_gpu_are_not_cheaper(monkeypatch):
@@ -190,7 +194,8 @@ def test_a_dry_run_starts_nothing(call):
 
 
 @pytest.mark.parametrize(
-    ("returns", "expected"), [((130,), 130), ((2,), 2), ((1, 1), 1), ((1, 0), 1)]
+    ("returns", "expected"),
+    [((130,), 130), ((2,), 2), ((0, 130), 130), ((0, 1, 1), 1), ((0, 1, 0), 1), ((1, 0, 0), 1)],
 )
 def test_what_goes_wrong_is_handed_on(call, returns, expected):
     returned, _, started = call("--tables=IV", returns=returns)

@@ -133,7 +133,7 @@ def test_the_page_counts_all_and_lists_what_matters(tmp_path):
     rows = {row.split()[0]: row.split()[1:] for row in done.stdout.splitlines()[2:] if row}
     assert rows["a"] == ["running", "0/2", "4/10", "-88.50", "0:00:12"]
     assert rows["b"][:2] == ["failed", "2/2"]
-    assert rows["g"][:1] == ["failed"]
+    assert rows["g"][:4] == [f"({tmp_path / 'logs' / 'g.txt'}", "says", "why)", "failed"]
     assert "c" not in rows
     assert not (tmp_path / "report").exists()
 

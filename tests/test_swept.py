@@ -124,3 +124,5 @@ def test_the_flag(text, values):
 def test_an_unknown_field_of_the_grid_is_named():
     with pytest.raises(ConfigError, match=r"did you mean sweep\.learning_rate"):
         parse("--config.sweep.learning_rat=1,2")
+    with pytest.raises(ConfigError, match=r"no such field; all: sweep\.learning_rate, sweep\."):
+        parse("--config.sweep.hidden_size=1,2")

@@ -1,4 +1,4 @@
-"""How often a cell turns bold, by simulated sweeps: python -m mvae_jax.report.power
+"""How often a cell turns bold, by simulated sweeps.
 
 Bold needs a paired t-test to stand after Holm's correction over one metric's cells. With few seeds
 that takes a large difference: a cell that is not bold may well hide one.
@@ -10,7 +10,7 @@ import numpy as np
 import scipy.stats
 
 from mvae_jax.report.claims import CELLS
-from mvae_jax.report.formats import Grid, to_text
+from mvae_jax.report.formats import Grid
 from mvae_jax.report.statistics import ALPHA, holm
 
 SEEDS = (3, 5, 10, 20)
@@ -71,7 +71,3 @@ def table() -> Grid:
         ],
         ["sd: of the paired differences over seeds. A paired t-test, Holm's correction, at 0.05."],
     )
-
-
-if __name__ == "__main__":
-    print(to_text(table()), end="")

@@ -56,18 +56,22 @@ def look(paths: list[Path]) -> Iterator[Seen]:
             name = str(folder.relative_to(path)) if len(paths) == 1 else str(folder)
             entry = listed.get(folder, {})
             cost = entry.get("cost", 0.0)
+            log = path / "logs" / f"{entry.get('workdir')}.txt"
+            failed = run_folder.failure_mark(log).is_file()
             try:
-                yield Seen(name, _as_asked(status.of(folder), path, entry), cost)
+                found = _as_asked(status.of(folder), entry, failed)
+                if failed and found.state == "failed":
+                    name += f" ({log} says why)"
+                yield Seen(name, found, cost)
             except run_folder.RunFolderError as error:
                 yield Seen(f"{name} ({error})", Status("failed"), cost)
 
 
-def _as_asked(found: Status, root: Path, entry: dict[str, Any]) -> Status:
-    """Returns the status, seen from what the sweep asks for and from how it went there."""
+def _as_asked(found: Status, entry: dict[str, Any], failed: bool) -> Status:
+    """Returns the status, seen from what the sweep asks for and whether it saw the run fail."""
     more = entry.get("num_replicates", 0) > found.planned
     more |= entry.get("num_epochs", 0) > found.num_epochs
-    failed = run_folder.failure_mark(root / "logs" / f"{entry.get('workdir')}.txt")
-    if found.state in ("waiting", "stopped", "unscored") and failed.is_file():
+    if failed and found.state in ("waiting", "stopped", "unscored"):
         return found._replace(state="failed")
     if found.state not in ("waiting", "running") and more:
         planned = max(found.planned, entry["num_replicates"])
