@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from mvae_jax.report import export, render
+from mvae_jax.report.figures import scores
 from mvae_jax.report.runs import read
 from tests.fake_runs import SEEDS, draw, write_run
 
@@ -95,6 +96,27 @@ def test_an_export_leaves_the_runs_and_their_figures_as_they_are(tmp_path):
     kept = {path.name: path.read_bytes() for path in (once / "figures").iterdir()}
     assert kept == {path.name: path.read_bytes() for path in (twice / "figures").iterdir()}
     assert "digits-release-sweeps.png" in kept
+
+
+def test_training_curves_go_along_as_numbers(tmp_path):
+    """To six digits, of the seeds that have scores; and again of an export of the export."""
+    run = write_run(tmp_path / "runs", "vae", 2, {"mse": draw(0.5, 0.01, SEEDS[:2])})
+    curves = {seed: {1: -150.123456789, 2: -3.0 - seed} for seed in SEEDS[:2]}
+    lines = [
+        {"replicate": f"seed_{seed}", "split": "train", "epoch": epoch, "elbo": elbo}
+        for epoch in (1, 2)
+        for seed in SEEDS[:2]
+        for elbo in [curves[seed][epoch]]
+    ]
+    (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    export.export([tmp_path / "runs"], tmp_path / "out")
+    export.export([tmp_path / "out"], tmp_path / "again")
+    for root in ("runs", "out", "again"):
+        (scores_of,) = read([tmp_path / root]).cells.values()
+        first = -150.123456789 if root == "runs" else -150.123
+        expected = {seed: {**curve, 1: first} for seed, curve in curves.items()}
+        assert scores.read_curves(scores_of) == expected
+    assert not list((tmp_path / "out").rglob("metrics.jsonl"))
 
 
 def test_two_runs_are_not_exported_to_one_place(tmp_path):

@@ -1,6 +1,7 @@
 """`--export`: of every scored run what a report's tables need, in a few kilobytes and no arrays.
 
-The figures, most of which cannot be drawn without the arrays, go along as pictures.
+The figures, most of which cannot be drawn without the arrays, go along as pictures, and the
+training curves as numbers.
 """
 
 import json
@@ -13,6 +14,7 @@ from mvae_jax.report import cells, comparisons, figures, measures, runs
 from mvae_jax.report.runs import Problem
 
 NUM_PICTURES = 48  # of pictures/, whose error is measured
+DIGITS = 6  # of a training curve, which is there to be drawn
 AS_IT_IS = ("config.json", "environment.json")
 DIGESTS = ("embeddings/", "model/")  # of the files that were scored
 
@@ -75,6 +77,7 @@ def _export_run(run: Path, folder: Path) -> None:
     config = run_folder.read_config(run)
     metrics = cells.read_metrics(run, config)
     of_run = measures.measure_run(run, config)
+    training = measures.read_training(run)
     for entry in metrics["replicates"]:
         if "failed" in entry:
             continue
@@ -86,6 +89,11 @@ def _export_run(run: Path, folder: Path) -> None:
             for split, (n, values) in measured.items()
             for name, value in values.items()
         ]
+        if curve := training.get(entry["replicate"]):
+            elbo = [float(f"{value:.{DIGITS}g}") for value in curve.values()]
+            of_curve = {"seed": entry["seed"], "split": "train", "n": 1, "settings": []}
+            of_curve |= {"epoch": list(curve), "elbo": elbo}
+            entry["curves"] = entry.get("curves", {}) | {"training": of_curve}
     for name in AS_IT_IS:
         if (run / name).is_file():
             files.copy(run / name, folder / name)
