@@ -1,5 +1,6 @@
 """What is exported of a run gives the report that the run itself gives."""
 
+import itertools
 import json
 import re
 
@@ -74,6 +75,23 @@ def test_the_figures_go_along(tmp_path):
         "exported/figures/digits-release-sweeps.png",
     ]
     assert all((tmp_path / link).read_bytes().startswith(b"\x89PNG") for link in links)
+
+
+def test_runs_of_different_times_share_their_figures(tmp_path):
+    """What can be drawn of all is; a picture whose arrays are gone stays."""
+    for model, z in itertools.product(("vae", "mvae"), (2, 4)):
+        run = write_run(tmp_path / model, model, z, {"mse": draw(1 / z, 0.01)})
+        if model == "vae":
+            write_arrays(run, SEEDS)
+    out, pictures = tmp_path / "out", tmp_path / "out" / "figures"
+    export.export([tmp_path / "vae"], out)
+    before = {path.name: path.read_bytes() for path in pictures.iterdir()}
+    assert "digits-release-differences.png" not in before
+    export.export([tmp_path / "mvae"], out)
+    after = {path.name: path.read_bytes() for path in pictures.iterdir()}
+    assert after.keys() == before.keys() | {"digits-release-differences.png"}
+    changed = [name for name in before if after[name] != before[name]]
+    assert changed == ["digits-release-metrics.png"]
 
 
 def test_a_run_that_is_not_scored_is_left_out(tmp_path):

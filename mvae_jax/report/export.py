@@ -5,13 +5,14 @@ training curves as numbers.
 """
 
 import json
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from mvae_jax import files, metrics_file, run_folder
 from mvae_jax.report import cells, comparisons, figures, measures, runs
-from mvae_jax.report.runs import Problem
+from mvae_jax.report.runs import Problem, Runs
 
 NUM_PICTURES = 48  # of pictures/, whose error is measured
 DIGITS = 6  # of a training curve, which is there to be drawn
@@ -21,6 +22,8 @@ DIGESTS = ("embeddings/", "model/")  # of the files that were scored
 
 def export(paths: Sequence[Path], out: Path) -> tuple[list[Path], list[Problem]]:
     """Writes the runs below the paths into the same tree below `out`, and their figures.
+
+    What was exported there before stays, and is drawn along where that needs no arrays.
 
     Returns the folders written, and what a report on the paths would say is missing. A run of
     which nothing is scored is left out. Raises ValueError where a file is damaged, `out` lies
@@ -43,13 +46,28 @@ def export(paths: Sequence[Path], out: Path) -> tuple[list[Path], list[Problem]]
     for folder, run in targets.items():
         _export_run(run, folder)
     found = runs.read(paths)
-    compared = comparisons.compare_all(found)
-    drawn, undrawn = figures.draw(found, compared, out / figures.FOLDER)
-    drawn_there = {figure.path.name for figure in drawn}
-    for figure in figures.exported(found, paths):
-        if figure.path.name not in drawn_there:
-            files.copy(figure.path, out / figures.FOLDER / figure.path.name)
+    undrawn = _export_figures(found, [*paths, *_beside(targets, out)], out / figures.FOLDER)
     return list(targets), [*found.problems, *undrawn]
+
+
+def _beside(targets: Iterable[Path], out: Path) -> list[Path]:
+    """Returns the runs that lie beside the targets and were exported earlier."""
+    parents = {folder.parent for folder in targets}
+    there = files.find_runs([out], holding=("metrics.json",))
+    return [run for run in there if run.parent in parents and run not in targets]
+
+
+def _export_figures(found: Runs, paths: Sequence[Path], out: Path) -> list[Problem]:
+    """Draws what the paths hold, and copies what was drawn where their arrays were.
+
+    A figure of which neither is to be had stays as an earlier export left it.
+    """
+    together = runs.read(paths)
+    with tempfile.TemporaryDirectory() as folder:
+        drawn, undrawn = figures.draw(together, comparisons.compare_all(together), Path(folder))
+        for figure in [*figures.exported(found, paths), *drawn]:
+            files.copy(figure.path, out / figure.path.name)
+    return undrawn
 
 
 def _check_no_less(run: Path, folder: Path) -> None:
