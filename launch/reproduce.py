@@ -73,12 +73,12 @@ def main() -> None:
     print(describe(plan, args), flush=True)
     if args.dry_run:
         return
-    worst = 0
+    statuses = []
     for command in [to_prepare(plan, args), *to_train(plan, args)]:
-        returned = call(*command)
-        if returned not in (0, 1):
-            sys.exit(returned)
-        worst = max(worst, returned)
+        statuses.append(call(*command))
+        if statuses[-1] not in (0, 1):
+            sys.exit(statuses[-1])
+    worst = max(statuses[1:])  # without data a run that is complete needs none
     page = args.root / "REPRODUCTION.md"
     sys.exit(call("-m", "mvae_jax.report", str(args.root), f"--document={page}") or worst)
 
@@ -223,7 +223,7 @@ def to_prepare(plan: Plan, args: argparse.Namespace) -> list[str]:
     names = dict.fromkeys(dataset for dataset, _ in plan.minutes)
     flags = [f"--prepare={name}" for name in names]
     inputs = ("--data_dir=", "--config.source=", "--config.photographs=")
-    flags += [flag.replace("config.", "") for flag in args.passed if flag.startswith(inputs)]
+    flags += [flag.replace("--config.", "--", 1) for flag in args.passed if flag.startswith(inputs)]
     return ["-m", "mvae_jax.datasets", *flags]
 
 

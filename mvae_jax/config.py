@@ -125,6 +125,7 @@ def _one_of(values: Sequence[str]) -> Rule:
     return Rule(lambda value: value in values, ", ".join(values))
 
 
+_BOOL = Rule(lambda value: isinstance(value, bool), "true, false")
 _COUNT = Rule(lambda value: 1 <= value <= 1_000_000, "an integer of at least 1, at most 1000000")
 _FACT = Rule(lambda value: value is None, "nothing: the data set says it")
 _AT_LEAST_0 = Rule(lambda value: 0 <= value < float("inf"), "a finite number of at least 0")
@@ -145,6 +146,8 @@ RULES = {
     "learning_rate": _POSITIVE,
     "weight_decay": _AT_LEAST_0,
     "beta": _AT_LEAST_0,
+    "couple_mean": _BOOL,
+    "keep_embeddings": _BOOL,
     "num_seeds": _COUNT,
     "first_seed": Rule(lambda value: 0 <= value < 2**31, "an integer from 0 to 2147483647"),
     "seed_mode": _one_of(SEED_MODES),

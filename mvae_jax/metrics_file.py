@@ -14,7 +14,6 @@
       curves      {name: {seed, split, n, settings, <one list per axis>}}; null where undefined:
                     reliability, reliability_standardised: examples, confidence, accuracy per bin
                     covariance_eigenvalues: eigenvalue, the largest first
-                    training: epoch, elbo; of an export, n is 1
 
 Written by evaluation, which imports no jax; read by whoever wants the numbers.
 """
@@ -52,7 +51,6 @@ AXES = {
     "reliability": ("examples", "confidence", "accuracy"),
     "reliability_standardised": ("examples", "confidence", "accuracy"),
     "covariance_eigenvalues": ("eigenvalue",),
-    "training": ("epoch", "elbo"),
 }
 
 

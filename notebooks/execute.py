@@ -17,7 +17,7 @@ from typing import Any
 
 import nbformat
 from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError, CellTimeoutError
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
 from mvae_jax import files
 
@@ -40,7 +40,7 @@ def main() -> None:
         path = HERE / f"{name}.ipynb"
         try:
             notebook = execute(path, {})
-        except (CellExecutionError, CellTimeoutError) as error:
+        except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
             print(f"error: {path}: {error}", file=sys.stderr)
             failed = True
             continue

@@ -42,6 +42,7 @@ DIGITS = "--config=configs/digits.py:mvae,16"
         ([DIGITS, "--config.num_seeds=many"], ["config.num_seeds", "many", "at least 1"]),
         ([DIGITS, "--config.learning_rate=-1"], ["config.learning_rate", "-1", "above 0"]),
         ([DIGITS, "--config.latent_size=0"], ["config.latent_size", "0", "at least 1"]),
+        ([DIGITS, "--config.couple_mean=maybe"], ["config.couple_mean", "'maybe'", "true, false"]),
         ([DIGITS, "--config.activation=sine"], ["config.activation", "'sine'", "tanh"]),
         ([DIGITS, "--config.likelihood=poisson"], ["config.likelihood", "'poisson'", "bernoulli"]),
         ([DIGITS, "--config.seed_mode=fast"], ["config.seed_mode", "'fast'", "auto, vmap, map"]),

@@ -18,6 +18,29 @@ SETTINGS = {
 }
 
 
+def test_what_fails_keeps_its_outputs_and_keeps_no_other_from_running(
+    tmp_path, monkeypatch, capsys
+):
+    def run(path, settings):
+        if path.stem == "a":
+            raise nbclient.exceptions.DeadKernelError("Kernel died")
+        return nbformat.v4.new_notebook()
+
+    paths = [tmp_path / f"{name}.ipynb" for name in ("a", "b")]
+    for path in paths:
+        path.write_text("as it was")
+    monkeypatch.setattr(execute, "HERE", tmp_path)
+    monkeypatch.setattr(execute, "NOTEBOOKS", tuple(paths))
+    monkeypatch.setattr(execute, "execute", run)
+    monkeypatch.setattr("sys.argv", ["execute.py"])
+    with pytest.raises(SystemExit) as stopped:
+        execute.main()
+    assert stopped.value.code == 1
+    assert f"error: {paths[0]}: Kernel died" in capsys.readouterr().err
+    assert paths[0].read_text() == "as it was"
+    assert paths[1].read_text() != "as it was"
+
+
 def test_all_notebooks_are_here():
     assert [path.stem for path in execute.NOTEBOOKS] == sorted(SETTINGS)
 

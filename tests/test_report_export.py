@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from mvae_jax.report import export, render
-from mvae_jax.report.figures import scores
 from mvae_jax.report.runs import read
 from tests.fake_runs import SEEDS, draw, write_run
 
@@ -77,21 +76,31 @@ def test_the_figures_go_along(tmp_path):
     assert all((tmp_path / link).read_bytes().startswith(b"\x89PNG") for link in links)
 
 
-def test_runs_of_different_times_share_their_figures(tmp_path):
-    """What can be drawn of all is; a picture whose arrays are gone stays."""
+def test_runs_of_different_times_share_the_figures_of_their_scores(tmp_path):
+    """A picture whose arrays are gone stays; what is no longer true of the scores does not."""
     for model, z in itertools.product(("vae", "mvae"), (2, 4)):
         run = write_run(tmp_path / model, model, z, {"mse": draw(1 / z, 0.01)})
         if model == "vae":
             write_arrays(run, SEEDS)
-    out, pictures = tmp_path / "out", tmp_path / "out" / "figures"
+    out, names = tmp_path / "out", ("differences", "metrics", "reconstructions", "sweeps")
+
+    def pictures():
+        found = [out / "figures" / f"digits-release-{name}.png" for name in names]
+        return [path.read_bytes() if path.is_file() else None for path in found]
+
     export.export([tmp_path / "vae"], out)
-    before = {path.name: path.read_bytes() for path in pictures.iterdir()}
-    assert "digits-release-differences.png" not in before
+    before = pictures()
+    assert [picture is None for picture in before] == [True, False, False, False]
     export.export([tmp_path / "mvae"], out)
-    after = {path.name: path.read_bytes() for path in pictures.iterdir()}
-    assert after.keys() == before.keys() | {"digits-release-differences.png"}
-    changed = [name for name in before if after[name] != before[name]]
-    assert changed == ["digits-release-metrics.png"]
+    both = pictures()
+    assert None not in both
+    assert both[1] != before[1]
+    assert both[2:] == before[2:]
+    more = draw(0.5, 0.01, [*SEEDS, 999])  # one seed that the other model lacks
+    for z in (2, 4):
+        write_run(tmp_path / "more", "mvae", z, {"mse": more})
+    export.export([tmp_path / "more"], out)
+    assert [picture is None for picture in pictures()] == [True, True, False, False]
 
 
 def test_a_run_that_is_not_scored_is_left_out(tmp_path):
@@ -116,27 +125,6 @@ def test_an_export_leaves_the_runs_and_their_figures_as_they_are(tmp_path):
     assert "digits-release-sweeps.png" in kept
 
 
-def test_training_curves_go_along_as_numbers(tmp_path):
-    """To six digits, of the seeds that have scores; and again of an export of the export."""
-    run = write_run(tmp_path / "runs", "vae", 2, {"mse": draw(0.5, 0.01, SEEDS[:2])})
-    curves = {seed: {1: -150.123456789, 2: -3.0 - seed} for seed in SEEDS[:2]}
-    lines = [
-        {"replicate": f"seed_{seed}", "split": "train", "epoch": epoch, "elbo": elbo}
-        for epoch in (1, 2)
-        for seed in SEEDS[:2]
-        for elbo in [curves[seed][epoch]]
-    ]
-    (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    export.export([tmp_path / "runs"], tmp_path / "out")
-    export.export([tmp_path / "out"], tmp_path / "again")
-    for root in ("runs", "out", "again"):
-        (scores_of,) = read([tmp_path / root]).cells.values()
-        first = -150.123456789 if root == "runs" else -150.123
-        expected = {seed: {**curve, 1: first} for seed, curve in curves.items()}
-        assert scores.read_curves(scores_of) == expected
-    assert not list((tmp_path / "out").rglob("metrics.jsonl"))
-
-
 def test_two_runs_are_not_exported_to_one_place(tmp_path):
     for root in ("a", "b"):
         write_run(tmp_path / root, "vae", 2, {"mse": draw(0.5, 0.01)})
@@ -146,18 +134,29 @@ def test_two_runs_are_not_exported_to_one_place(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("num_epochs", "seeds", "what"), [(1, SEEDS, "epochs"), (20, SEEDS[:2], "seeds")]
+    ("changes", "lost"),
+    [
+        ({"num_epochs": 1}, SEEDS[0]),
+        ({"seeds": SEEDS[:2]}, SEEDS[2]),
+        ({"seeds": [seed + 1 for seed in SEEDS]}, SEEDS[0]),
+        ({"seeds": SEEDS[1:], "unscored": {SEEDS[0]: "damaged"}}, SEEDS[0]),
+    ],
+    ids=["fewer epochs", "fewer seeds", "other seeds", "not scored"],
 )
-def test_an_export_does_not_take_the_place_of_a_larger_run(tmp_path, num_epochs, seeds, what):
-    kept = {"mse": draw(0.5, 0.01)}
-    write_arrays(write_run(tmp_path / "runs", "vae", 2, kept, num_epochs=20), SEEDS)
+def test_an_export_does_not_take_the_place_of_what_it_lacks(tmp_path, changes, lost):
+    config = {"num_epochs": 20} | changes
+    seeds = config.pop("seeds", SEEDS)
+    write_run(tmp_path / "runs", "vae", 2, {"mse": draw(0.5, 0.01)}, num_epochs=20)
     export.export([tmp_path / "runs"], tmp_path / "out")
-    fewer = {"mse": draw(0.4, 0.01, seeds)}
-    write_arrays(write_run(tmp_path / "fewer", "vae", 2, fewer, num_epochs=num_epochs), seeds)
+    write_run(tmp_path / "other", "vae", 2, {"mse": draw(0.4, 0.01, seeds)}, **config)
     before = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*.json")}
-    with pytest.raises(ValueError, match=f"holds a run of .* {what}"):
-        export.export([tmp_path / "fewer"], tmp_path / "out")
+    with pytest.raises(ValueError, match=f"out/.* has seed_{lost}, trained for 20 epochs"):
+        export.export([tmp_path / "other"], tmp_path / "out")
     assert {path: path.read_bytes() for path in (tmp_path / "out").rglob("*.json")} == before
+    write_run(tmp_path / "more", "vae", 2, {"mse": draw(0.4, 0.01, [*SEEDS, 9])}, num_epochs=30)
+    export.export([tmp_path / "more"], tmp_path / "out")
+    (folder,) = (tmp_path / "out").rglob("vae-z2")
+    (folder / "metrics.json").write_text("damaged")
     export.export([tmp_path / "runs"], tmp_path / "out")
 
 

@@ -5,9 +5,7 @@ reconstructions and latent sweeps. A file that is not there gives no value; one 
 raises ValueError.
 """
 
-import math
 import statistics
-from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -52,18 +50,6 @@ def measure_run(run: Path, config: dict[str, Any]) -> dict[str, float]:
     if seconds:
         values["epoch_seconds"] = statistics.median(seconds)
     return values
-
-
-def read_training(run: Path) -> dict[str, dict[int, float]]:
-    """Returns, by replicate, the training ELBO (nats per example) by epoch; empty without a log."""
-    curves: dict[str, dict[int, float]] = defaultdict(dict)
-    for line in run_folder.read_lines(run / "metrics.jsonl"):
-        name, epoch, elbo = (line.get(field) for field in ("replicate", "epoch", "elbo"))
-        if line.get("split") != "train" or not isinstance(name, str) or not isinstance(epoch, int):
-            continue
-        if isinstance(elbo, float) and math.isfinite(elbo):
-            curves[name][epoch] = elbo
-    return dict(curves)
 
 
 def measure_pictures(path: Path) -> dict[str, float]:

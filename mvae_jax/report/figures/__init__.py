@@ -4,7 +4,7 @@ Each figure is of one table's runs (one data set, source and protocol). A figure
 not there is not drawn.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -65,6 +65,9 @@ FIGURES: dict[str, tuple[Callable[..., Figure | None], str]] = {
 }
 
 
+OF_SCORES = ("metrics", "differences", "reliability")  # which metrics.json alone gives
+
+
 class Drawn(NamedTuple):
     """A figure on disk."""
 
@@ -73,8 +76,10 @@ class Drawn(NamedTuple):
     path: Path
 
 
-def draw(runs: Runs, comparisons: Comparisons, out: Path) -> tuple[list[Drawn], list[Problem]]:
-    """Draws every figure whose data is there, as PNG files in `out`.
+def draw(
+    runs: Runs, comparisons: Comparisons, out: Path, names: Collection[str] = tuple(FIGURES)
+) -> tuple[list[Drawn], list[Problem]]:
+    """Draws every figure of these whose data is there, as PNG files in `out`.
 
     Returns the figures, and those that a damaged file kept from being drawn.
     """
@@ -84,7 +89,8 @@ def draw(runs: Runs, comparisons: Comparisons, out: Path) -> tuple[list[Drawn], 
         order = models_of(of_table)
         items = sorted(of_table.items(), key=lambda item: order.index(item[0].model))
         cells = {cell: scores for cell, scores in items if not scores.missing}
-        for name, (function, caption) in FIGURES.items():
+        for name in names:
+            function, caption = FIGURES[name]
             with mpl.rc_context(style.RC):
                 path = out / f"{name_of(setting)}-{name}.png"
                 try:

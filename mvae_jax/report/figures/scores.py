@@ -1,12 +1,14 @@
 """Figures of scores: metrics against z, paired differences, training, reliability."""
 
+import math
 from collections import defaultdict
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from mvae_jax.report import measures, reference
+from mvae_jax import run_folder
+from mvae_jax.report import reference
 from mvae_jax.report.cells import Cells, Scores, read_metrics
 from mvae_jax.report.comparisons import Compared, Comparisons
 from mvae_jax.report.figures import style
@@ -175,18 +177,20 @@ def reliability(cells: Cells, _comparisons: Comparisons) -> Figure | None:
 
 
 def read_curves(scores: Scores) -> dict[int, dict[int, float]]:
-    """Returns, per seed that did not fail, the training ELBO by epoch; empty where it is unknown.
-
-    From the log, or of an export, which has none, `curves.training` in metrics.json.
-    """
-    curves = measures.read_training(scores.run)
-    if not curves and not scores.missing:
-        for entry in read_metrics(scores.run, scores.config)["replicates"]:
-            if (kept := entry.get("curves", {}).get("training")) is not None:
-                pairs = zip(kept["epoch"], kept["elbo"], strict=True)
-                curves[entry["replicate"]] = {k: v for k, v in pairs if None not in (k, v)}
-    names = {seed: name for seed, name in scores.replicates.items() if seed not in scores.failed}
-    return {seed: curves[name] for seed, name in names.items() if curves.get(name)}
+    """Returns, per seed that did not fail, the training ELBO by epoch; empty without a log."""
+    seeds = {name: seed for seed, name in scores.replicates.items() if seed not in scores.failed}
+    curves: dict[int, dict[int, float]] = defaultdict(dict)
+    for line in run_folder.read_lines(scores.run / "metrics.jsonl"):
+        seed, epoch, elbo = (
+            seeds.get(str(line.get("replicate"))),
+            line.get("epoch"),
+            line.get("elbo"),
+        )
+        if line.get("split") != "train" or seed is None or not isinstance(epoch, int):
+            continue
+        if isinstance(elbo, float) and math.isfinite(elbo):
+            curves[seed][epoch] = elbo
+    return dict(curves)
 
 
 def _reliability_bins(scores: Scores) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
