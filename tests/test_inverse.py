@@ -114,7 +114,12 @@ def test_where_float32_has_no_inverse_the_factorisation_is_kept(condition):
     c = matrix(16, condition, np.random.default_rng(0))
     found, factorised = follow(inverse.of(jnp.eye(16)), c), inverse.of(c)
     np.testing.assert_allclose(found.transpose, factorised.transpose, rtol=1e-3)
-    np.testing.assert_allclose(found.log_abs_det, factorised.log_abs_det, rtol=1e-3)
+    # Some processors round such a C to a singular one: then neither way has a determinant.
+    followed, exact = (
+        np.where(np.isfinite(way.log_abs_det), way.log_abs_det, np.nan)
+        for way in (found, factorised)
+    )
+    np.testing.assert_allclose(followed, exact, rtol=1e-3)
 
 
 def test_all_products_that_follow_are_in_full_precision():
