@@ -264,6 +264,20 @@ def test_sources_of_images_are_judged_apart(tmp_path):
         assert (pair.mvae[777] > pair.vae[777]) == ("regenerated" in of_source.title)
 
 
+def test_runs_of_fewer_epochs_than_the_papers_are_no_evidence(tmp_path):
+    for dataset, epochs in (("cifar10", 199), ("cifar100", 200), ("fashion_mnist", None)):
+        for model in ("vae", "mvae"):
+            nmi = dict.fromkeys(SEEDS, 0.5)
+            write_run(tmp_path, model, 4, {"nmi": nmi}, dataset=dataset, num_epochs=epochs)
+    found = runs.read([tmp_path])
+    pairs = audit.from_runs(found, "release").pairs
+    assert {place for metric, place in pairs if metric == "nmi"} == {
+        ("cifar100", 4),
+        ("fashion_mnist", 4),  # which does not say
+    }
+    assert {setting.dataset for setting in audit.settings(found)} == {"cifar100", "fashion_mnist"}
+
+
 @pytest.mark.parametrize(("power", "verdict"), [(1, SUPPORTED), (2, NOT_SUPPORTED)])
 def test_the_growth_of_an_added_cost(power, verdict):
     sizes = (2, 4, 16, 64)

@@ -7,7 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from mvae_jax.report import audit, comparisons, document, errata, figures, reference, render, runs
+from mvae_jax.report import (
+    audit,
+    comparisons,
+    document,
+    errata,
+    figures,
+    reference,
+    render,
+    runs,
+    summary,
+)
 from mvae_jax.report.cells import Cell, Setting
 from mvae_jax.report.metrics import describe
 from mvae_jax.report.reference import Key
@@ -108,6 +118,19 @@ def test_the_page_holds_everything(tmp_path):
     assert text.count("<summary>digits</summary>") == 1
     assert "14 of the released probes" in text
     assert re.search(r"\| 5 .*\b13% \|", text)  # the power at 5 seeds and 2 sd
+
+
+@pytest.mark.parametrize("epochs", [5, 200])
+def test_what_was_trained_for_less_is_said(tmp_path, epochs):
+    for model in ("vae", "mvae"):
+        values = {"nmi": dict.fromkeys(SEEDS, 0.5)}
+        write_run(tmp_path, model, 16, values, dataset="cifar10", num_epochs=epochs)
+    found = runs.read([tmp_path])
+    said = summary.sentences(found, comparisons.compare_all(found), audit.findings(found))
+    assert f"with 5 seeds and {epochs} epochs" in said[0]
+    (compared,) = (line for line in said if "were compared in 7 figures" in line)
+    assert ("paired by seed, 7 of them after fewer than 200 epochs." in compared) == (epochs == 5)
+    assert any("evidence of our runs" in line for line in said) == (epochs == 200)
 
 
 def test_misses_are_in_half_widths():

@@ -148,8 +148,9 @@ def test_fewer_epochs_are_said_under_every_table_of_such_runs(tmp_path):
     render([tmp_path], tmp_path / "out", draw=False, page=tmp_path / "page.md")
     note = "Epochs, where fewer than the paper's 200: mnist_basic, release protocol: 20."
     pages = [f"out/{name}.md" for name in ("tables", "comparisons", "reproduction", "claims")]
-    # What is of no such run, and what names the epochs of each.
+    # What is of no such run, as what judges the claims, and what names the epochs of each.
     others = ("cifar10", "Runs", "How often", "Row labels", "Cells that", "VAE's MSE", "The text")
+    others += ("What the paper claims", "Verdicts")
     for page in (*pages, "page.md"):
         parts = re.split("^### ", (tmp_path / page).read_text(), flags=re.MULTILINE)[1:]
         tables = [part for part in parts if "\n|--" in part]

@@ -85,6 +85,17 @@ def test_an_uncorrected_difference_is_not_bold(tmp_path):
     assert "**0.0064" not in (tmp_path / "b/tables.md").read_text()
 
 
+def test_cells_of_fewer_epochs_are_corrected_apart(tmp_path):
+    for dataset, epochs in (("cifar10", 5), ("cifar100", 200), ("fashion_mnist", 200)):
+        for rng, model in enumerate(("vae", "mvae")):
+            values = {"nmi": draw(0.5, 0.01, rng=rng)}
+            write_run(tmp_path, model, 2, values, dataset=dataset, num_epochs=epochs)
+    render([tmp_path], tmp_path / "report", draw=False)
+    found = rows(tmp_path / "report", "comparisons")
+    families = {row["dataset"]: row["family"] for row in found if row["metric"] == "nmi"}
+    assert families == {"cifar10": "1", "cifar100": "2", "fashion_mnist": "2"}
+
+
 def test_lower_is_better_where_the_arrow_points_down(tmp_path):
     high, low = draw(0.5, 0.001), draw(0.3, 0.001, rng=1)
     write_run(tmp_path, "vae", 2, {"ece": high, "kl": high})

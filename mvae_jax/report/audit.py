@@ -16,6 +16,7 @@ from mvae_jax.report.cells import Cell, Scores, Setting
 from mvae_jax.report.claims import CELLS, CLAIMS, COST, LINEAR, Claim, Growth, Place
 from mvae_jax.report.formats import Grid
 from mvae_jax.report.metrics import PAPER, describe
+from mvae_jax.report.reproduction import EPOCHS, is_short
 from mvae_jax.report.runs import BASELINE, MODEL, Runs
 from mvae_jax.report.statistics import ALPHA, sign_test, summarise
 
@@ -34,7 +35,7 @@ NOTES = [
     "are judged by a sign test over cells. A cell misprinted beside its label (CIFAR-10 "
     "z=2, MVAE's NLL) stands as printed in both columns.",
     "Undecided: the evidence is not there, is of a part of the cells, or its intervals "
-    "leave both answers open.",
+    f"leave both answers open. Runs of fewer than {EPOCHS} epochs are no evidence.",
 ]
 
 
@@ -298,7 +299,7 @@ def published(*, corrected: bool) -> Evidence:
 
 
 def from_runs(runs: Runs, protocol: str, source: str = "") -> Evidence:
-    """Returns our runs of one protocol and source of images, without tags and swept scalars.
+    """Returns our runs that are evidence, of one protocol and source of images.
 
     Data sets that have but one source belong to every source.
     """
@@ -306,9 +307,11 @@ def from_runs(runs: Runs, protocol: str, source: str = "") -> Evidence:
     undefined = set()
     for (setting, z, model), vae in runs.cells.items():
         mvae = runs.cells.get(Cell(setting, z, MODEL))
-        if model != BASELINE or mvae is None or setting.variant or setting.protocol != protocol:
+        if model != BASELINE or mvae is None or not _is_evidence(setting, vae):
             continue
-        if setting.source not in ("", source) or comparisons.unlike(vae, mvae):
+        if setting.protocol != protocol or setting.source not in ("", source):
+            continue
+        if comparisons.unlike(vae, mvae):
             continue
         place = (setting.dataset, z)
         for metric, values in comparisons.paired(vae, mvae):
@@ -336,9 +339,14 @@ def audit(evidence: Evidence) -> list[Verdict]:
 
 
 def settings(runs: Runs) -> list[Setting]:
-    """Returns the settings whose runs are evidence: those without tags and swept scalars."""
-    found = (cell.setting for cell in runs.cells)
-    return list(dict.fromkeys(setting for setting in found if not setting.variant))
+    """Returns the settings of the runs that are evidence."""
+    cells = runs.cells.items()
+    return list(dict.fromkeys(c.setting for c, scores in cells if _is_evidence(c.setting, scores)))
+
+
+def _is_evidence(setting: Setting, scores: Scores) -> bool:
+    """Whether a run is as the paper's: without tags and swept scalars, and trained as long."""
+    return not setting.variant and not is_short(scores.config)
 
 
 def ours(runs: Runs) -> Iterator[Evidence]:

@@ -10,6 +10,7 @@ from mvae_jax.report.cells import Cell, Scores, Setting
 from mvae_jax.report.claims import CELLS
 from mvae_jax.report.formats import Grid
 from mvae_jax.report.metrics import CONDITIONS, METRICS, describe
+from mvae_jax.report.reproduction import is_short
 from mvae_jax.report.runs import BASELINE, MODEL, Problem, Runs
 from mvae_jax.report.statistics import ALPHA, Comparison, compare, holm, sign_test
 
@@ -57,8 +58,8 @@ class Comparisons(NamedTuple):
 def compare_all(runs: Runs) -> Comparisons:
     """Compares every pair of cells in every metric that both have.
 
-    Holm's correction runs over one metric's cells: all of the paper's in one protocol. Other data
-    sets and latent sizes are a family each.
+    Holm's correction runs over one metric's cells: all of the paper's in one protocol, those of
+    fewer epochs than the paper's apart. Other data sets and latent sizes are a family each.
     """
     raw: dict[Place, Comparison] = {}
     missing: dict[Setting, list[str]] = defaultdict(list)
@@ -80,7 +81,8 @@ def compare_all(runs: Runs) -> Comparisons:
         if comparison.p_t is not None:
             metric, setting, z = place
             ours = "" if (setting.dataset, z) in CELLS else setting.dataset
-            families[metric, setting.protocol, setting.variant, ours].append(place)
+            short = is_short(runs.cells[Cell(setting, z, MODEL)].config)
+            families[metric, setting.protocol, setting.variant, ours, short].append(place)
     found = {place: Compared(comparison, None, 0) for place, comparison in raw.items()}
     for places in families.values():
         adjusted = holm(np.array([raw[place].p_t for place in places], float))
@@ -187,7 +189,7 @@ def overview(comparisons: Comparisons) -> Grid:
             "a summary and no proof.",
             "Significant: paired t-test over seeds, Holm's correction over the metric's cells of "
             f"the paper's tables that were run, at {ALPHA:.2g}. Cells of other data sets and "
-            "sizes are corrected among themselves.",
+            "sizes are corrected among themselves, and so are those of fewer epochs.",
             "The last column is what a sign-flip permutation test over the seeds can reach at "
             "best; above the level, it can never confirm a cell by itself.",
         ],

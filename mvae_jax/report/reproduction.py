@@ -5,7 +5,7 @@ one new seed; a cell where it does not is flagged.
 """
 
 import statistics
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from mvae_jax.report import reference
@@ -101,14 +101,19 @@ def noted(runs: Runs, grid: Grid) -> Grid:
     """Returns a table that says which of the runs it shows had fewer epochs than the paper's."""
     fewer: dict[str, None] = {}
     for cell, scores in runs.cells.items():
-        dataset, epochs = cell.setting.dataset, scores.config.get("num_epochs")
-        shown = cell.setting in grid.settings and dataset in DATA_SETS
-        if shown and isinstance(epochs, int) and epochs < EPOCHS:
-            fewer[f"{dataset}, {cell.setting.protocol} protocol: {epochs}"] = None
+        dataset, protocol = cell.setting.dataset, cell.setting.protocol
+        if cell.setting in grid.settings and dataset in DATA_SETS and is_short(scores.config):
+            fewer[f"{dataset}, {protocol} protocol: {scores.config['num_epochs']}"] = None
     if not fewer:
         return grid
     note = f"Epochs, where fewer than the paper's {EPOCHS}: {'; '.join(fewer)}."
     return grid._replace(notes=[*grid.notes, note])
+
+
+def is_short(config: Mapping[str, Any]) -> bool:
+    """Whether a run is known to have trained for fewer epochs than the paper's."""
+    epochs = config.get("num_epochs")
+    return isinstance(epochs, int) and epochs < EPOCHS
 
 
 def frey_face(runs: Runs) -> Grid | None:

@@ -7,12 +7,12 @@ import numpy as np
 
 from mvae_jax.report import reproduction
 from mvae_jax.report.audit import UNDECIDED, Finding
-from mvae_jax.report.cells import likelihood
+from mvae_jax.report.cells import Cell, likelihood
 from mvae_jax.report.claims import CELLS
 from mvae_jax.report.comparisons import Comparisons
 from mvae_jax.report.formats import Grid
 from mvae_jax.report.metrics import HEADLINES, METRICS, describe
-from mvae_jax.report.reproduction import SCORED_SEEDS, Figure
+from mvae_jax.report.reproduction import EPOCHS, SCORED_SEEDS, Figure, is_short
 from mvae_jax.report.runs import BASELINE, MODEL, Runs
 from mvae_jax.report.statistics import ALPHA, holm
 
@@ -23,7 +23,7 @@ def sentences(found: Runs, compared: Comparisons, claims: Sequence[Finding]) -> 
     """Returns what a reader takes away: coverage, agreement, differences, claims."""
     figures = reproduction.figures(found)
     parts = (_coverage(found, figures), _agreement(figures))
-    return [*filter(None, parts), *_differences(compared), *_verdicts(claims)]
+    return [*filter(None, parts), *_differences(found, compared), *_verdicts(claims)]
 
 
 def _coverage(found: Runs, figures: list[Figure]) -> str:
@@ -65,9 +65,12 @@ def _inside(figures: Sequence[Figure], what: str = "") -> str:
     return f"{inside} of {len(figures)}{what} ({inside / len(figures):.0%})"
 
 
-def _differences(compared: Comparisons) -> Iterator[str]:
+def _differences(found: Runs, compared: Comparisons) -> Iterator[str]:
     """Yields what stands in the metrics of the page, then in the others."""
     headlines = [c for (metric, *_), c in compared.found.items() if metric in HEADLINES]
+    places = ((setting, z) for metric, setting, z in compared.found if metric in HEADLINES)
+    short = sum(is_short(found.cells[Cell(*place, MODEL)].config) for place in places)
+    of_short = f", {short} of them after fewer than {EPOCHS} epochs" if short else ""
     better = _significant(compared, HEADLINES)
     if headlines:
         # One test of its family is found as often as the family is large.
@@ -77,10 +80,11 @@ def _differences(compared: Comparisons) -> Iterator[str]:
         together = int((holm(p) < ALPHA).sum())
         yield (
             f"MVAE and VAE were compared in {len(headlines)} figures (ELBO and the paper's seven "
-            "metrics), paired by seed. After Holm's correction within each metric and protocol, "
-            f"{len(better[MODEL])} differences favour MVAE and {len(better[BASELINE])} VAE. These "
-            f"are {number} corrections, {families[1]} of them over one cell alone; after one over "
-            f"all {len(p)} figures, {together} stand. The others are not shown to differ."
+            f"metrics), paired by seed{of_short}. After Holm's correction within each metric and "
+            f"protocol, {len(better[MODEL])} differences favour MVAE and {len(better[BASELINE])} "
+            f"VAE. These are {number} corrections, {families[1]} of them over one cell alone; "
+            f"after one over all {len(p)} figures, {together} stand. The others are not shown to "
+            "differ."
         )
     # Not what restates one of them, such as the Brier score halved.
     printed = tuple(describe(metric).title for metric in HEADLINES)
