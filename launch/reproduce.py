@@ -32,13 +32,16 @@ import sweep
 from tabulate import tabulate
 
 from mvae_jax import config as config_lib
-from mvae_jax import environment, files, run_folder, status
+from mvae_jax import datasets, environment, files, run_folder, status
+from mvae_jax.datasets.catalogue import CATALOGUE
 from mvae_jax.report import reference, reproduction
 from mvae_jax.report.claims import LATENT_SIZES
 
 MIN_SEEDS = 3  # two give no more than a hint of the spread
 STEPS = 20  # timed per shape
 FREY_FACE = ("frey_face", 32)  # of Figures 3 and 4
+OWN = ("--config.num_seeds=", "--config.num_epochs=")  # which the plan is made of
+INPUTS = ("--data_dir=", "--config.source=", "--config.photographs=")  # of a data set
 HERE = Path(__file__).parent
 
 
@@ -54,9 +57,8 @@ Row = tuple[str, int]  # data set, latent size; of both models
 
 
 class Plan(NamedTuple):
-    """What is run: a grid of data sets, both models and latent sizes, and perhaps FreyFace."""
+    """What is run: the tables at these latent sizes, and perhaps FreyFace; both models."""
 
-    data_sets: list[str]
     latent_sizes: list[int]
     num_seeds: int
     minutes: dict[Row, float]
@@ -65,20 +67,22 @@ class Plan(NamedTuple):
 def main() -> None:
     """Prints the plan, runs it and writes the report."""
     args = parse()
-    args.root.mkdir(parents=True, exist_ok=True)
     try:
+        args.root.mkdir(parents=True, exist_ok=True)
         plan = choose(args, read_costs(args))
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         config_lib.exit_with(error)
     print(describe(plan, args), flush=True)
     if args.dry_run:
         return
-    statuses = []
-    for command in [to_prepare(plan, args), *to_train(plan, args)]:
-        statuses.append(call(*command))
-        if statuses[-1] not in (0, 1):
-            sys.exit(statuses[-1])
-    worst = max(statuses[1:])  # without data a run that is complete needs none
+    worst = 0
+    for commands in (to_prepare(plan, args), to_train(plan, args)):
+        statuses = []
+        for command in commands:
+            statuses.append(call(*command))
+            if statuses[-1] not in (0, 1):
+                sys.exit(statuses[-1])
+        worst = max(statuses)  # of training: without data a run that is complete needs none
     page = args.root / "REPRODUCTION.md"
     sys.exit(call("-m", "mvae_jax.report", str(args.root), f"--document={page}") or worst)
 
@@ -98,10 +102,11 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--data_dir", type=Path, help="as of every run")
     parser.add_argument("--dry_run", action="store_true", help="time the shapes, print the plan")
     args, passed = parser.parse_known_args()
-    args.passed = passed
-    for flag in args.passed:
+    for flag in passed:
         if not flag.startswith("--config."):
             parser.error(f"got {flag!r}; allowed beside those above: --config.FIELD=VALUE")
+        if flag.startswith(OWN):
+            parser.error(f"got {flag!r}; give it as --{flag.removeprefix('--config.')}")
     args.data_sets = []
     for numeral in args.tables.split(","):
         if numeral not in numerals or numerals[numeral] in args.data_sets:
@@ -112,9 +117,22 @@ def parse() -> argparse.Namespace:
     if args.root.exists() and not args.root.is_dir():
         parser.error(f"--root: got '{args.root}', which is no folder")
     args.figures = len(args.data_sets) == len(numerals)
-    args.passed += [f"--data_dir={args.data_dir}"] if args.data_dir else []
-    args.passed += [f"--jobs={args.jobs}"] if args.jobs else []
+    passed += [f"--data_dir={args.data_dir}"] if args.data_dir else []
+    everything = [*args.data_sets, *([FREY_FACE[0]] if args.figures else [])]
+    args.passed = {dataset: _of_data_set(dataset, passed) for dataset in everything}
+    for dataset, flags in args.passed.items():
+        try:
+            grid.resolve([f"--config=configs/{dataset}.py:{config_lib.MODELS[0]},2", *flags])
+        except (config_lib.ConfigError, datasets.DataError) as error:
+            parser.error(str(error))
     return args
+
+
+def _of_data_set(dataset: str, flags: list[str]) -> tuple[str, ...]:
+    """Returns the flags that a data set's runs are given: of its inputs those that it has."""
+    unused = [] if len(CATALOGUE[dataset].sources) > 1 else ["--config.source="]
+    unused += [] if dataset == "mnist_background_images" else ["--config.photographs="]
+    return tuple(flag for flag in flags if not flag.startswith(tuple(unused)))
 
 
 def _minutes(text: str) -> float:
@@ -134,13 +152,15 @@ def read_costs(args: argparse.Namespace) -> Costs:
     ValueError where costs.json is damaged.
     """
     path = args.root / "costs.json"
-    machine = f"{environment.processor()}, {len(sweep.find_gpus())} GPUs"
-    measured = _read_costs(path, machine)
+    gpus = sweep.find_gpus()
+    machine = f"{environment.processor()}, {len(gpus)} GPUs"
+    # On a CPU with a seed per core, as busy as the sweep keeps it; on a GPU they share a step.
+    seeds = args.num_seeds if gpus else joblib.cpu_count()
+    measured = [row for row in _read_costs(path, machine) if row["num_seeds"] == seeds]
     needed = {reference.pixels(dataset) for dataset in args.data_sets}
     shapes = {(p, z, m) for p in needed for z in LATENT_SIZES for m in config_lib.MODELS}
     missing = sorted({pixels for pixels, *_ in shapes - {_shape(row) for row in measured}})
     if missing:
-        seeds = args.num_seeds if sweep.find_gpus() else min(args.num_seeds, joblib.cpu_count())
         print(f"timing a few steps of {len(missing) * len(LATENT_SIZES) * 2} shapes...", flush=True)
         new = args.root / "costs.new.json"
         sizes, pixels = (",".join(map(str, values)) for values in (LATENT_SIZES, missing))
@@ -161,7 +181,7 @@ def _read_costs(path: Path, machine: str) -> list[dict[str, Any]]:
         rows = json.loads(path.read_text()) if path.is_file() else []
         of_this = [row for row in rows if row["machine"] == machine]
         for row in of_this:
-            _measured(row)  # raises where it is damaged
+            _shape(row), _measured(row)  # raise where it is damaged
         return of_this
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: damaged ({error}); remove it") from error
@@ -178,9 +198,9 @@ def _measured(row: dict[str, Any]) -> Measured:
 def minutes(costs: Costs, dataset: str, z: int, num_seeds: int, num_epochs: int) -> float:
     """Returns what both models of one row train.
 
-    Cores have seeds of their own, so that the time is in proportion to them. On a GPU they share a
-    step, and fewer than were timed are not taken to be faster. FreyFace is taken to cost what
-    images of 784 pixels do: a little more than it does.
+    Cores have runs of their own, so that the time is in proportion to the seeds. On a GPU they
+    share a step, and fewer than were timed are not taken to be faster. FreyFace is taken to cost
+    what images of 784 pixels do: a little more than it does.
     """
     gpus = len(sweep.find_gpus())
     if dataset == FREY_FACE[0]:
@@ -211,31 +231,36 @@ def choose(args: argparse.Namespace, costs: Costs) -> Plan:
             planned = {row: minutes(costs, *row, num_seeds, args.num_epochs) for row in rows}
             predicted = sum(planned.values())
             if predicted <= args.budget_minutes:
-                return Plan(args.data_sets, sizes[:number], num_seeds, planned)
+                return Plan(sizes[:number], num_seeds, planned)
     raise ValueError(
         f"--budget_minutes: got {args.budget_minutes:g}; the least, z={sizes[0]} with {least} "
         f"seeds, takes {predicted:.1f}; name fewer --tables or more minutes"
     )
 
 
-def to_prepare(plan: Plan, args: argparse.Namespace) -> list[str]:
-    """Returns the arguments that fetch the data, so that what cannot be had is said at once."""
-    names = dict.fromkeys(dataset for dataset, _ in plan.minutes)
-    flags = [f"--prepare={name}" for name in names]
-    inputs = ("--data_dir=", "--config.source=", "--config.photographs=")
-    flags += [flag.replace("--config.", "--", 1) for flag in args.passed if flag.startswith(inputs)]
-    return ["-m", "mvae_jax.datasets", *flags]
+def to_prepare(plan: Plan, args: argparse.Namespace) -> Iterator[list[str]]:
+    """Yields the arguments that fetch the data, so that what cannot be had is said at once."""
+    by_flags: dict[tuple[str, ...], list[str]] = {}
+    for dataset in dict.fromkeys(dataset for dataset, _ in plan.minutes):
+        inputs = [flag for flag in args.passed[dataset] if flag.startswith(INPUTS)]
+        flags = tuple(flag.replace("--config.", "--", 1) for flag in inputs)
+        by_flags.setdefault(flags, []).append(f"--prepare={dataset}")
+    for flags, names in by_flags.items():
+        yield ["-m", "mvae_jax.datasets", *names, *flags]
 
 
 def to_train(plan: Plan, args: argparse.Namespace) -> Iterator[list[str]]:
     """Yields the sweeps' arguments."""
-    grids = [(plan.data_sets, plan.latent_sizes)]
-    if FREY_FACE in plan.minutes:
-        grids.append(([FREY_FACE[0]], [FREY_FACE[1]]))
-    for data_sets, sizes in grids:
-        flags = [f"--dataset={','.join(data_sets)}", f"--latent={','.join(map(str, sizes))}"]
-        flags += [f"--num_seeds={plan.num_seeds}", f"--config.num_epochs={args.num_epochs}"]
-        yield [str(HERE / "sweep.py"), *flags, f"--root={args.root}", *args.passed]
+    by_flags: dict[tuple[str, ...], list[str]] = {}
+    for dataset in dict.fromkeys(dataset for dataset, _ in plan.minutes):
+        sizes = [str(z) for of, z in plan.minutes if of == dataset]
+        flags = (f"--latent={','.join(sizes)}", *args.passed[dataset])
+        by_flags.setdefault(flags, []).append(dataset)
+    for flags, names in by_flags.items():
+        trained = [f"--num_seeds={plan.num_seeds}", f"--config.num_epochs={args.num_epochs}"]
+        trained += [f"--jobs={args.jobs}"] if args.jobs else []
+        own = [f"--dataset={','.join(names)}", *trained, f"--root={args.root}"]
+        yield [str(HERE / "sweep.py"), *own, *flags]
 
 
 def describe(plan: Plan, args: argparse.Namespace) -> str:
@@ -248,7 +273,8 @@ def describe(plan: Plan, args: argparse.Namespace) -> str:
         rows.append((dataset, *("-" if m is None else f"{m:.1f}" for m in of_row), f"{total:.1f}"))
     headers = ("minutes of training", *(f"z={z}" for z in sizes), "all")
     lines = [tabulate(rows, headers, disable_numparse=True, stralign="right")]
-    left = sum(m * (1 - share_done(args.root, *row)) for row, m in plan.minutes.items())
+    asked = (plan.num_seeds, args.num_epochs)
+    left = sum(m * (1 - share_done(args.root, *row, *asked)) for row, m in plan.minutes.items())
     lines.append(
         f"{plan.num_seeds} seeds, {args.num_epochs} epochs, VAE and MVAE: about "
         f"{sum(plan.minutes.values()):.0f} minutes on this machine, {left:.0f} of them to go; "
@@ -264,12 +290,13 @@ def describe(plan: Plan, args: argparse.Namespace) -> str:
     return "\n".join(lines)
 
 
-def share_done(root: Path, dataset: str, z: int) -> float:
-    """Returns how much of a row's training the root holds, about: models and epochs."""
+def share_done(root: Path, dataset: str, z: int, num_seeds: int, num_epochs: int) -> float:
+    """Returns how much of a row's training the root holds, about: models, seeds and epochs."""
     shares = []
     for model in config_lib.MODELS:
         folders = [root / name / "release" / f"{model}-z{z}" for name in _folders(root, dataset)]
-        shares.append(max((_share(folder) for folder in folders), default=0.0))
+        trained = max(map(_seed_epochs, folders), default=0)
+        shares.append(min(1.0, trained / (num_seeds * num_epochs)))
     return sum(shares) / len(shares)
 
 
@@ -279,14 +306,13 @@ def _folders(root: Path, dataset: str) -> list[str]:
     return [name for name in names if name == dataset or name.startswith(f"{dataset}-")]
 
 
-def _share(folder: Path) -> float:
+def _seed_epochs(folder: Path) -> int:
+    """Returns the epochs that a run's seeds are trained for, added up."""
     try:
         found = status.of(folder)
     except run_folder.RunFolderError:  # the sweep says what is wrong
-        return 0.0
-    if found.planned and found.done >= found.planned:
-        return 1.0
-    return found.epoch / found.num_epochs if found.num_epochs else 0.0
+        return 0
+    return found.done * found.num_epochs + max(0, found.planned - found.done) * found.epoch
 
 
 def call(*arguments: str) -> int:

@@ -6,8 +6,7 @@ import execute
 import joblib
 import nbformat
 import pytest
-
-nbclient = pytest.importorskip("nbclient", reason="needs `.[notebooks]`")
+from nbclient.exceptions import DeadKernelError
 
 SMALL = {"NUM_EPOCHS": 2, "NUM_SEEDS": 2, "LATENT_SIZE": 4}
 SETTINGS = {
@@ -23,7 +22,7 @@ def test_what_fails_keeps_its_outputs_and_keeps_no_other_from_running(
 ):
     def run(path, settings):
         if path.stem == "a":
-            raise nbclient.exceptions.DeadKernelError("Kernel died")
+            raise DeadKernelError("Kernel died")
         return nbformat.v4.new_notebook()
 
     paths = [tmp_path / f"{name}.ipynb" for name in ("a", "b")]

@@ -133,6 +133,30 @@ def test_the_report_links_to_it_and_a_model_of_another_kind_has_none(tmp_path, w
     assert 'href="explorer-digits-release.html"' in (tmp_path / "report/index.html").read_text()
 
 
+@pytest.mark.parametrize(
+    ("name", "damaged", "said"),
+    [
+        ("config.json", b"null", "config.json: image_shape is None; allowed: [height, width"),
+        ("config.json", b"[6]", "config.json: image_shape is [6]; allowed: [height, width"),
+        ("kernel", np.zeros(()), "params/pixels/Dense_0/kernel has shape (); allowed: two axes"),
+    ],
+)
+def test_a_model_of_wrong_shapes_is_a_problem_of_the_report(
+    tmp_path, write_models, capsys, name, damaged, said
+):
+    write_models()
+    run = tmp_path / "runs/digits/release/vae-z4"
+    if name == "kernel":
+        path = run / "model/seed_777.npz"
+        with np.load(path) as arrays:
+            np.savez(path, **{**arrays, "params/pixels/Dense_0/kernel": damaged})
+    else:
+        config = json.loads((run / name).read_text()) | {"image_shape": json.loads(damaged)}
+        (run / name).write_text(json.dumps(config))
+    assert not render([tmp_path / "runs"], tmp_path / "report")
+    assert said in capsys.readouterr().err
+
+
 def test_a_model_that_lacks_an_array_is_a_problem_of_the_report(tmp_path, write_models, capsys):
     write_models()
     path = tmp_path / "runs/digits/release/vae-z4/model/seed_777.npz"

@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import joblib
 import predict
 import pytest
 import reproduce
@@ -15,9 +16,10 @@ import reproduce
 from mvae_jax import environment
 from mvae_jax.report.claims import LATENT_SIZES
 
-# Of three seeds at once. Of one: 1 s to compile, and 60 epochs of 100 images a step take z seconds.
+SEEDS = joblib.cpu_count()  # that are timed at once
+# Of one of them: 1 s to compile, and a step of z / 60 ms.
 COSTS = {
-    (pixels, z, model): reproduce.Measured(predict.Cost(1.0, 0.0, 3 * z / 60_000), 3)
+    (pixels, z, model): reproduce.Measured(predict.Cost(1.0, 0.0, SEEDS * z / 60_000), SEEDS)
     for pixels in (784, 3072)
     for z in LATENT_SIZES
     for model in ("vae", "mvae")
@@ -26,7 +28,7 @@ COSTS = {
 
 @pytest.fixture
 def root(tmp_path):
-    """A root whose costs were measured by an earlier call, three seeds at a time."""
+    """A root whose costs were measured by an earlier call."""
     tmp_path /= "config.root"
     tmp_path.mkdir()
     rows = [
@@ -71,12 +73,11 @@ def test_minutes_are_those_of_both_models():
 
 
 def test_the_plan_is_printed_before_the_sweep_and_the_report(call, root):
-    flags = (f"--data_dir={root}", "--jobs=2", "--config.source=regenerated")
+    flags = (f"--data_dir={root}", "--jobs=2", "--config.beta=2")
     returned, out, started = call("--tables=I,IV", "--num_seeds=5", *flags)
     assert returned == 0
     data, sweep, report = started
-    prepare = ("--prepare=cifar10", "--prepare=mnist_basic")
-    assert set(data[2:]) == {*prepare, f"--data_dir={root}", "--source=regenerated"}
+    assert set(data[2:]) == {"--prepare=cifar10", "--prepare=mnist_basic", f"--data_dir={root}"}
     assert sweep[0].endswith("sweep.py")
     assert "--dataset=cifar10,mnist_basic" in sweep
     assert "--latent=2,4,16,32,256,512" in sweep
@@ -91,6 +92,19 @@ def test_the_plan_is_printed_before_the_sweep_and_the_report(call, root):
     )
     assert f"about {total:.0f} minutes on this machine, {total:.0f} of them to go" in out
     assert "left out" not in out
+
+
+def test_a_source_is_that_of_the_data_sets_that_have_it(call):
+    returned, _, started = call("--tables=I,IV", "--config.source=icml2007")
+    assert returned == 0
+    *data, cifar10, mnist_basic, _ = started
+    assert data == [
+        ("-m", "mvae_jax.datasets", "--prepare=cifar10"),
+        ("-m", "mvae_jax.datasets", "--prepare=mnist_basic", "--source=icml2007"),
+    ]
+    assert "--dataset=cifar10" in cifar10
+    assert "--config.source=icml2007" not in cifar10
+    assert {"--dataset=mnist_basic", "--config.source=icml2007"} < set(mnist_basic)
 
 
 def test_a_budget_takes_fewer_seeds_then_fewer_latent_sizes(call):
@@ -128,6 +142,9 @@ def test_what_is_done_is_not_to_go(call, root):
     whole = reproduce.minutes(COSTS, "mnist_basic", 2, 3, 200)
     _, out, _ = call("--tables=IV", "--num_seeds=3", f"--budget_minutes={whole + 0.01}")
     assert f"about {whole:.0f} minutes on this machine, {whole / 2:.0f} of them to go" in out
+    # Of six seeds for 400 epochs it is a quarter of one model's.
+    share = reproduce.share_done(root, "mnist_basic", 2, num_seeds=6, num_epochs=400)
+    assert share == 1 / 8
 
 
 def test_the_seven_tables_bring_the_figures(call):
@@ -141,18 +158,20 @@ def test_the_seven_tables_bring_the_figures(call):
 
 
 def test_seeds_that_share_a_gpu_are_not_cheaper(monkeypatch):
-    few, many = (reproduce.minutes(COSTS, "cifar10", 16, n, 200) for n in (1, 6))
-    assert many > 5 * few
+    few, many = (reproduce.minutes(COSTS, "cifar10", 16, n, 200) for n in (1, 2 * SEEDS))
+    assert many > (2 * SEEDS - 1) * few
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
-    of_gpu = [reproduce.minutes(COSTS, "cifar10", 16, n, 200) for n in (1, 3, 6)]
+    of_gpu = [reproduce.minutes(COSTS, "cifar10", 16, n, 200) for n in (1, SEEDS, 2 * SEEDS)]
     assert of_gpu[0] == of_gpu[1]
     assert of_gpu[2] == pytest.approx(many)
 
 
 def test_costs_are_those_of_this_machine(root, monkeypatch):
-    """Of another they are timed anew, here with the real script."""
+    """Of another, or of other numbers of seeds, they are timed anew; here with the real script."""
     rows = json.loads((root / "costs.json").read_text())
-    (root / "costs.json").write_text(json.dumps([row | {"machine": "other"} for row in rows]))
+    other = [{"machine": "other"}, {"num_seeds": 99}]
+    rows = [row | other[i % 2] for i, row in enumerate(rows)]
+    (root / "costs.json").write_text(json.dumps(rows))
     monkeypatch.setattr(reproduce, "LATENT_SIZES", (2,))
     monkeypatch.setattr(reproduce, "STEPS", 4)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
@@ -204,6 +223,16 @@ def test_what_goes_wrong_is_handed_on(call, returns, expected):
     assert (returned, len(started)) == (expected, len(returns))
 
 
+@pytest.mark.parametrize("damage", ['[{"pixels": 784}]', "{MACHINE}"])
+def test_damaged_costs_are_named(call, root, damage):
+    machine = f"{environment.processor()}, 0 GPUs"
+    row = {"machine": machine, "num_seeds": SEEDS, "cost": predict.Cost(1.0, 0.0, 1.0)._asdict()}
+    (root / "costs.json").write_text(damage.replace("{MACHINE}", json.dumps([row])))
+    returned, out, _ = call("--tables=IV")
+    assert returned == 2
+    assert f"error: {root / 'costs.json'}: damaged" in out
+
+
 @pytest.mark.parametrize(
     ("flag", "said"),
     [
@@ -211,6 +240,10 @@ def test_what_goes_wrong_is_handed_on(call, returns, expected):
         ("--budget_minutes=nan", "--budget_minutes: got 'nan'; allowed: a number above 0"),
         ("--data_dir=/nowhere", "--data_dir: got '/nowhere', which is no folder"),
         ("--tables=IV,IV", "--tables: got 'IV'; allowed, once each: I, II"),
+        ("--config.nope=5", "config.nope: no such field"),
+        ("--config.num_epochs=5", "got '--config.num_epochs=5'; give it as --num_epochs=5"),
+        ("--config.source=x", "source: got 'x' for mnist_basic; allowed: regenerated, icml2007"),
+        ("--root=/dev/null/x", "Not a directory: '/dev/null/x'"),
         ("--seeds=3", "got '--seeds=3'; allowed beside those above: --config.FIELD=VALUE"),
     ],
 )
@@ -219,13 +252,6 @@ def test_bad_input_is_refused_before_anything_is_timed(call, root, flag, said):
     returned, out, started = call(flag)
     assert (returned, started) == (2, [])
     assert said in out
-
-
-def test_damaged_costs_are_named(call, root):
-    (root / "costs.json").write_text('[{"pixels": 784}]')
-    returned, out, _ = call("--tables=IV")
-    assert returned == 2
-    assert f"error: {root / 'costs.json'}: damaged" in out
 
 
 def test_an_unknown_table_is_named(call):

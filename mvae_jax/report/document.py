@@ -23,7 +23,7 @@ from mvae_jax.report.comparisons import Comparisons
 from mvae_jax.report.figures import Drawn
 from mvae_jax.report.formats import Grid, to_markdown
 from mvae_jax.report.metrics import HEADLINES, describe
-from mvae_jax.report.reproduction import ORIGINAL, Figure
+from mvae_jax.report.reproduction import ORIGINAL, UNCONVERGED_PROBE, Figure
 from mvae_jax.report.runs import Runs
 from mvae_jax.report.statistics import ALPHA
 
@@ -74,7 +74,7 @@ def by_setting(drawn: Sequence[Drawn]) -> dict[str, list[tuple[str, Drawn]]]:
     grouped: dict[str, list[tuple[str, Drawn]]] = {}
     for figure in drawn:
         setting, _, name = figure.title.rpartition(": ")
-        grouped.setdefault(setting, []).append((name, figure))
+        grouped.setdefault(setting or name, []).append((name, figure))
     return grouped
 
 
@@ -89,6 +89,8 @@ def misses(figures: Sequence[Figure]) -> Grid:
         release = f"{float(figure.release):.{shown.decimals}f}"
         ours = f"{figure.mean:.{shown.decimals}f}"
         reason = "open, or chance" if group == ORIGINAL else group
+        if figure.unconverged and group != UNCONVERGED_PROBE:
+            reason += f", {UNCONVERGED_PROBE}"
         where = (dataset, str(z), model, shown.title)
         rows.append((*where, release, ours, f"{_distance(figure):+.1f}", reason))
     headers = (

@@ -56,11 +56,18 @@ def _model(name: str, scores: Scores, path: Path) -> dict[str, Any] | None:
     if not hidden or PIXELS not in arrays or "image_shape" not in scores.config:
         return None
     kernels = [*hidden, PIXELS]
+    shape = scores.config["image_shape"]
+    if not (isinstance(shape, list) and len(shape) == 3 and all(isinstance(n, int) for n in shape)):
+        raise ValueError(
+            f"config.json: image_shape is {shape!r}; allowed: [height, width, channels]"
+        )
+    if flat := [kernel for kernel in kernels if arrays[kernel].ndim != 2]:
+        raise ValueError(f"{path}: {flat[0]} has shape {arrays[flat[0]].shape}; allowed: two axes")
     found = {
         "name": name,
         "seed": path.stem.removeprefix("seed_"),
         "latent_size": len(arrays[hidden[0]]),
-        "image_shape": scores.config["image_shape"],
+        "image_shape": shape,
         "activation": scores.config["activation"],
         "layers": [
             [_base64(arrays[k]), _base64(arrays[k[: -len("kernel")] + "bias"])] for k in kernels

@@ -20,6 +20,7 @@ from mvae_jax.report.statistics import prediction_interval, summarise
 EPOCHS = 200  # of the release
 SCORED_SEEDS = 10  # with fewer, the intervals are too wide for their share to mean much
 ORIGINAL = "the release's images"  # and probe, and number of epochs
+UNCONVERGED_PROBE = "released probe unconverged"
 OUTSIDE, UNCONVERGED = "‡", "†"
 
 
@@ -261,7 +262,7 @@ def group(figure: Figure) -> str:
         return "images made anew"
     if figure.epochs != EPOCHS:
         return f"not {EPOCHS} epochs"
-    return "released probe unconverged" if figure.unconverged else ORIGINAL
+    return UNCONVERGED_PROBE if figure.unconverged else ORIGINAL
 
 
 def comparable(found: Iterable[Figure]) -> list[Figure]:

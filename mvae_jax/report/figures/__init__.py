@@ -107,8 +107,9 @@ def draw(
 
 def exported(runs: Runs, paths: Iterable[Path]) -> list[Drawn]:
     """Returns the runs' figures that an export left beside them."""
+    partly = " Of the runs exported last, which may be a part of the table's."
     return [
-        Drawn(f"{setting}: {name}", caption, path)
+        Drawn(f"{setting}: {name}", caption + ("" if name in OF_SCORES else partly), path)
         for root in paths
         for setting in runs.tables()
         for name, (_, caption) in FIGURES.items()
