@@ -40,7 +40,10 @@ from mvae_jax.report.claims import LATENT_SIZES
 MIN_SEEDS = 3  # two give no more than a hint of the spread
 STEPS = 20  # timed per shape
 FREY_FACE = ("frey_face", 32)  # of Figures 3 and 4
-OWN = ("--config.num_seeds=", "--config.num_epochs=")  # which the plan is made of
+OWN = tuple(  # which the plan is made of
+    f"--config.{field}="
+    for field in ("dataset", "model", "latent_size", "protocol", "num_seeds", "num_epochs")
+)
 INPUTS = ("--data_dir=", "--config.source=", "--config.photographs=")  # of a data set
 HERE = Path(__file__).parent
 
@@ -68,9 +71,8 @@ def main() -> None:
     """Prints the plan, runs it and writes the report."""
     args = parse()
     try:
-        args.root.mkdir(parents=True, exist_ok=True)
         plan = choose(args, read_costs(args))
-    except (OSError, ValueError) as error:
+    except ValueError as error:
         config_lib.exit_with(error)
     print(describe(plan, args), flush=True)
     if args.dry_run:
@@ -106,7 +108,9 @@ def parse() -> argparse.Namespace:
         if not flag.startswith("--config."):
             parser.error(f"got {flag!r}; allowed beside those above: --config.FIELD=VALUE")
         if flag.startswith(OWN):
-            parser.error(f"got {flag!r}; give it as --{flag.removeprefix('--config.')}")
+            parser.error(
+                f"got {flag!r}; the plan has --tables, --num_seeds and --num_epochs for it"
+            )
     args.data_sets = []
     for numeral in args.tables.split(","):
         if numeral not in numerals or numerals[numeral] in args.data_sets:
@@ -114,8 +118,10 @@ def parse() -> argparse.Namespace:
         args.data_sets.append(numerals[numeral])
     if args.data_dir is not None and not args.data_dir.is_dir():
         parser.error(f"--data_dir: got '{args.data_dir}', which is no folder")
-    if args.root.exists() and not args.root.is_dir():
-        parser.error(f"--root: got '{args.root}', which is no folder")
+    try:
+        args.root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        parser.error(f"--root: got '{args.root}', which cannot be a folder ({error.strerror})")
     args.figures = len(args.data_sets) == len(numerals)
     passed += [f"--data_dir={args.data_dir}"] if args.data_dir else []
     everything = [*args.data_sets, *([FREY_FACE[0]] if args.figures else [])]

@@ -95,6 +95,14 @@ def test_without_the_files_only_the_scores_are_drawn(tmp_path):
     assert [d.path.stem.rpartition("-")[2] for d in drawn] == ["metrics", "differences"]
 
 
+def test_one_epoch_is_no_curve(tmp_path):
+    run = write_full(tmp_path, "mvae", 2)
+    lines = (run / "metrics.jsonl").read_text().splitlines(keepends=True)
+    (run / "metrics.jsonl").write_text("".join(x for x in lines if json.loads(x)["epoch"] == 1))
+    found = runs.read([tmp_path])
+    assert scores.training_curves(found.cells, comparisons.compare_all(found)) is None
+
+
 def test_a_damaged_file_costs_its_figure_and_nothing_else(tmp_path):
     run = write_full(tmp_path, "mvae", 2)
     (run / "embeddings/seed_777.npz").write_bytes(b"PK\x03\x04 torn")

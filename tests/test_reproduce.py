@@ -241,9 +241,10 @@ def test_damaged_costs_are_named(call, root, damage):
         ("--data_dir=/nowhere", "--data_dir: got '/nowhere', which is no folder"),
         ("--tables=IV,IV", "--tables: got 'IV'; allowed, once each: I, II"),
         ("--config.nope=5", "config.nope: no such field"),
-        ("--config.num_epochs=5", "got '--config.num_epochs=5'; give it as --num_epochs=5"),
+        ("--config.num_epochs=5", "got '--config.num_epochs=5'; the plan has --tables"),
         ("--config.source=x", "source: got 'x' for mnist_basic; allowed: regenerated, icml2007"),
-        ("--root=/dev/null/x", "Not a directory: '/dev/null/x'"),
+        ("--config.latent_size=3", "got '--config.latent_size=3'; the plan has --tables"),
+        ("--root=/dev/null/x", "'/dev/null/x', which cannot be a folder (Not a directory)"),
         ("--seeds=3", "got '--seeds=3'; allowed beside those above: --config.FIELD=VALUE"),
     ],
 )

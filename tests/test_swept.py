@@ -67,6 +67,9 @@ def test_the_values_are_in_logs_manifest_and_tables(swept):
     assert "learning_rate=0.0001, beta=0.5" in variants
     assert len(variants) == 4
     assert all(len(scores.replicates) == 2 and not scores.missing for scores in cells.values())
+    for cell, scores in cells.items():
+        values = {field: scores.config[field] for field in GRID}
+        assert cell.setting.variant == ", ".join(f"{k}={v}" for k, v in values.items())
 
 
 def test_a_small_beta_lets_the_kl_grow(swept):

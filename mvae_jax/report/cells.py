@@ -125,6 +125,8 @@ def _scores(run: Path, config: dict[str, Any], entries: list[dict[str, Any]]) ->
     failed: dict[int, str] = {}
     per_run: dict[str, float] = {}
     manifest = run_folder.read_manifest(run)
+    # What the cell was trained with, where the configuration has several values.
+    config = config | manifest["replicates"].get(entries[0]["replicate"], {}).get("swept", {})
     unscored = [f"{e['replicate']} has no scores: {e['failed']}" for e in entries if e not in known]
     for entry in known:
         seed, name = entry["seed"], entry["replicate"]

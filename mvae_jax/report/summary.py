@@ -17,6 +17,11 @@ from mvae_jax.report.runs import BASELINE, MODEL, Runs
 from mvae_jax.report.statistics import ALPHA, holm
 
 NUM_CELLS = 2 * len(CELLS)
+# What says again what another metric says, and what C's mixing alone raises.
+RESTATED = (
+    *("elbo_release", "brier_halved", "brier_halved_standardised", "ece_fixed"),
+    *("ece_fixed_standardised", "active_units"),
+)
 
 
 def sentences(found: Runs, compared: Comparisons, claims: Sequence[Finding]) -> list[str]:
@@ -86,18 +91,16 @@ def _differences(compared: Comparisons, short: Comparisons) -> Iterator[str]:
         number = sum(count // family for family, count in families.items())
         p = np.array([c.comparison.p_t for c in headlines if c.comparison.p_t is not None], float)
         together = int((holm(p) < ALPHA).sum())
+        data_sets = {of.dataset for metric, of, _ in compared.found if metric in HEADLINES}
         yield (
             f"MVAE and VAE were compared in {len(headlines)} figures (ELBO and the paper's seven "
-            f"metrics), paired by seed. After Holm's correction within each metric and "
-            f"protocol, {len(better[MODEL])} differences favour MVAE and {len(better[BASELINE])} "
-            f"VAE. These are {number} corrections, {families[1]} of them over one cell alone; "
-            f"after one over all {len(p)} figures, {together} stand. The others are not shown to "
-            "differ."
+            f"metrics, on {_joined(sorted(data_sets))}), paired by seed. After Holm's correction "
+            f"within each metric and protocol, {len(better[MODEL])} differences favour MVAE and "
+            f"{len(better[BASELINE])} VAE. These are {number} corrections, {families[1]} of them "
+            f"over one cell alone; after one over all {len(p)} figures, {together} stand. The "
+            "others are not shown to differ."
         )
-    # Not what restates one of them, such as the Brier score halved, nor active units, which C's
-    # mixing alone raises.
-    printed = (*(describe(m).title for m in HEADLINES), describe("active_units").title)
-    unprinted = [name for name, metric in METRICS.items() if not metric.title.startswith(printed)]
+    unprinted = METRICS.keys() - {*HEADLINES, *RESTATED}
     others = _significant(compared, unprinted)
     if any(others.values()):
         said = " and ".join(
@@ -116,7 +119,9 @@ def _significant(compared: Comparisons, metrics: Collection[str]) -> dict[str, l
     for (metric, *_), c in compared.found.items():
         gain = c.comparison.difference.mean * describe(metric).better
         if c.significant and gain and metric in metrics:
-            better[MODEL if gain > 0 else BASELINE].append(describe(metric).title)
+            shown = describe(metric)
+            title = f"{shown.title} ({shown.unit})" if shown.unit else shown.title
+            better[MODEL if gain > 0 else BASELINE].append(title)
     return better
 
 
@@ -144,7 +149,7 @@ def what_was_run(found: Runs) -> Grid:
             *(str(config.get("num_epochs", "-")), likelihood(config)),
             mean if "couple_mean" in config and model == MODEL else "-",
             *(", ".join(sorted(set(environment.get("devices", ["-"])))),),
-            *(environment.get("processor", "-"), str(environment.get("git_revision"))[:10]),
+            *(environment.get("processor", "-"), (environment.get("git_revision") or "-")[:10]),
         )
         rows.setdefault(row, []).append(z)
         versions.add(_joined(f"{k} {v}" for k, v in environment.get("versions", {}).items()))

@@ -110,7 +110,12 @@ def paired_differences(cells: Cells, comparisons: Comparisons) -> Figure | None:
 def training_curves(cells: Cells, _comparisons: Comparisons) -> Figure | None:
     """Draws the training ELBO by epoch, one panel per z, a band over the seeds."""
     curves = {cell: read_curves(scores) for cell, scores in cells.items()}
-    curves = {cell: by_seed for cell, by_seed in curves.items() if by_seed}
+    # Of one epoch there is no curve.
+    curves = {
+        cell: by_seed
+        for cell, by_seed in curves.items()
+        if max(map(len, by_seed.values()), default=0) > 1
+    }
     sizes = sorted({cell.latent_size for cell in curves})
     if not sizes:
         return None
