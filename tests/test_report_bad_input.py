@@ -422,6 +422,7 @@ def test_exit_status(tmp_path, monkeypatch, capsys, what, status):
         pair(tmp_path / what)
     assert run_main(monkeypatch, "--no-figures", tmp_path / what) == status
     assert capsys.readouterr().err.count("\n") == (status > 0)
+    assert (tmp_path / what / "report").exists() == (what == "good")
 
 
 def test_an_out_that_cannot_be_written(tmp_path, monkeypatch, capsys):

@@ -58,6 +58,7 @@ def main() -> None:
     out = args.out or args.path[0] / "report"
     if out.resolve() in [path.resolve() for path in args.path]:
         parser.exit(2, f"error: --out: got '{out}', which holds the runs; choose another folder\n")
+    is_new = not out.exists()
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -65,6 +66,8 @@ def main() -> None:
     try:
         draw = not args.no_figures
         complete = render(args.path, out, draw=draw, samples=args.samples, page=args.document)
+        if is_new and not any(out.iterdir()):  # of no run there is no report
+            out.rmdir()
         sys.stdout.flush()
     except BrokenPipeError:  # as with `| head`: everything is written, and nobody reads on
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

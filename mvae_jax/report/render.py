@@ -33,9 +33,12 @@ def render(
     page: where to write all of it as one Markdown page.
 
     One run gives one table of its metrics; several give the paper's tables. Returns whether
-    nothing is missing: every run scored, every seed there, every pair of models comparable.
+    nothing is missing: every run scored, every seed there, every pair of models comparable. Where
+    there is no run at all and no page is asked for, nothing is written.
     """
     found = runs.read(paths)
+    if not found.cells and page is None:
+        return _tell(found.problems)
     compared = comparisons.compare_all(found)
     folder = out / figures.FOLDER
     drawn, undrawn = figures.draw(found, compared, folder) if draw else ([], [])
@@ -90,6 +93,11 @@ def render(
         document.write(page, found, compared, drawn, findings)
 
     print("\n".join([text, *map(formats.to_text, overview), f"wrote {out / 'index.html'}"]))
+    return _tell(problems)
+
+
+def _tell(problems: Sequence[runs.Problem]) -> bool:
+    """Prints what is missing; returns whether nothing is."""
     for problem in problems:
         print(f"error: {problem.where}: {problem.reason}", file=sys.stderr)
     return not problems
