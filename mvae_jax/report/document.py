@@ -51,6 +51,11 @@ def write(
         not_run=summary.not_run(found) if reproduced else {},
         num_cells=summary.NUM_CELLS,
         figures=by_setting(drawn),
+        short={
+            str(cell.setting): scores.config["num_epochs"]
+            for cell, scores in found.cells.items()
+            if reproduction.is_short(scores.config)
+        },
         link=lambda figure: _relative(figure.path, path.parent),
         tables=list(tables.tables(found, compared)),
         reproduced=reproduced,
