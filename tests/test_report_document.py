@@ -132,6 +132,11 @@ def test_what_was_trained_for_less_is_said(tmp_path, epochs):
     assert ("were compared in 7 figures" in text) == is_whole
     assert ("7 figures after fewer than 200 epochs" in text) != is_whole
     assert ("evidence of our runs" in text) == is_whole
+    drawn = [figures.Drawn("cifar10, release protocol: plot", "a caption", tmp_path / "plot.png")]
+    page = tmp_path / "page.md"
+    document.write(page, found, comparisons.compare_all(found), drawn, audit.findings(found))
+    told = ", 5 epochs" if epochs == 5 else ""
+    assert f"<summary>cifar10, release protocol{told}</summary>" in page.read_text()
 
 
 def test_a_figure_of_no_table_has_a_heading(tmp_path):
