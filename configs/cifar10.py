@@ -2,7 +2,7 @@
 
 python -m mvae_jax.main --config=configs/cifar10.py:mvae,256
 
-Costs 200 epochs of 480 batches for each seed.
+Costs 40 s per epoch for three seeds on one CPU core at z=16.
 Scores in the author's release (one seed): MSE 0.0146, probe accuracy 0.419, NMI 0.111.
 """
 

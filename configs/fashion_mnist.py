@@ -2,7 +2,7 @@
 
 python -m mvae_jax.main --config=configs/fashion_mnist.py:mvae,16
 
-Costs 200 epochs of 560 batches for each seed.
+Costs 10 s per epoch for three seeds on one CPU core.
 Scores in the author's release (one seed): MSE 0.0146, probe accuracy 0.797, NMI 0.535.
 """
 
