@@ -6,9 +6,12 @@ import zipfile
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.ndimage import affine_transform
 
 from mvae_jax.datasets import DataError, catalogue, files, icml2007, load, photographs, regenerated
 from mvae_jax.datasets.files import Inputs
+from mvae_jax.report import reference, runs
+from tests.conftest import ROOT, SHARED_DATA
 
 VARIANTS = tuple(icml2007.ARCHIVES)
 
@@ -93,6 +96,37 @@ def test_rotation_agrees_with_pillows(degrees):
     (ours,) = regenerated.rotate(digit[None], Angle(np.radians(degrees)))
     theirs = Image.fromarray(digit).rotate(degrees, Image.Resampling.BILINEAR)
     assert np.abs(ours.astype(int) - np.asarray(theirs)).max() <= 2
+
+
+def test_cubic_splines_would_be_about_as_hard_as_the_releases_rotations(tmp_path, monkeypatch):
+    """What principal components leave of digits so turned, over what they leave of ours, is what
+    the released errors are over ours; without interpolation they would leave far more."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip(f"no real data in {SHARED_DATA}")
+    monkeypatch.setenv("MVAE_JAX_CACHE", str(tmp_path))
+    digits = load("mnist_basic", data_dir=SHARED_DATA).images[:2000, ..., 0]
+
+    def left_over(order):
+        def turn(digit, *arguments, **options):
+            return affine_transform(digit, *arguments, **options | {"order": order}).clip(0, 255)
+
+        with monkeypatch.context() as patch:
+            patch.setattr("scipy.ndimage.affine_transform", turn)
+            turned = regenerated.rotate(digits, np.random.default_rng(0)).reshape(len(digits), -1)
+        variances = np.linalg.eigvalsh(np.cov(turned.T))[::-1]
+        return np.array([variances[z:].sum() for z in sizes])
+
+    sizes, found = (2, 4, 16, 32), runs.read([ROOT / "launch/results/mnist_rotated-regenerated"])
+    errors = {
+        cell.latent_size: np.mean(list(scores.values["mse"].values()))
+        for cell, scores in found.cells.items()
+        if cell.model == "vae"
+    }
+    released = [float(reference.release()["mse", "mnist_rotated", z, "vae"]) for z in sizes]
+    harder = np.array(released) / [errors[z] for z in sizes]
+    nearest, bilinear, cubic = map(left_over, (0, 1, 3))
+    np.testing.assert_allclose(cubic / bilinear, harder, atol=0.07)
+    assert (nearest / bilinear > harder + 0.07).all()
 
 
 def test_the_angles_are_uniform_over_a_full_turn(monkeypatch):
