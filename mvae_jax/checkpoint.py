@@ -6,6 +6,8 @@ it does not notice a flipped bit, so the checksum stands in the checkpoint's met
 
 import contextlib
 import hashlib
+import re
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeVar
@@ -86,9 +88,26 @@ def _manager(folder: Path, create: bool = False) -> Iterator[orbax.CheckpointMan
     with (
         mock.patch.object(jax, "process_index", return_value=0),
         mock.patch.object(jax, "process_count", return_value=1),
-        orbax.CheckpointManager(folder.absolute(), options=options) as manager,
+        _plain_path(folder.absolute()) as path,
+        orbax.CheckpointManager(path, options=options) as manager,
     ):
         yield manager
+
+
+@contextlib.contextmanager
+def _plain_path(folder: Path) -> Iterator[Path]:
+    """Yield a path of the folder that Orbax and TensorStore take as it is written.
+
+    They read `[1]` as a pattern, `\\` as a separator and `gs:/` as a scheme, and they cannot encode
+    a name that is not UTF-8. Such a folder gets a symbolic link with a plain name.
+    """
+    if re.fullmatch(r"[\w/. +=,@-]*", str(folder)):
+        yield folder
+        return
+    with tempfile.TemporaryDirectory(prefix="mvae_jax-") as links:
+        link = Path(links) / "checkpoints"
+        link.symlink_to(folder)
+        yield link
 
 
 def _first_line(error: Exception) -> str:

@@ -390,6 +390,18 @@ def test_all_seeds_failed(tmp_path, monkeypatch):
         run.run(small(), tmp_path / "run")
 
 
+@pytest.mark.parametrize("name", ["a[1]", "a*?", "a\\b", "gs:", "caf\udce9"])
+def test_a_checkpoint_below_a_folder_of_any_name(tmp_path, name):
+    folder = tmp_path / name / "seed_1-2"
+    state = {"values": np.arange(6.0)}
+    for epoch in (3, 4):
+        checkpoint.save(folder, epoch, state)
+        assert checkpoint.latest(folder) == epoch
+    restored = checkpoint.restore(folder, 4, {"values": np.zeros(6)})
+    np.testing.assert_array_equal(restored["values"], state["values"])
+    assert [path.name for path in folder.iterdir()] == ["4"]
+
+
 def test_a_flipped_bit_in_a_checkpoint_is_noticed(tmp_path):
     states = replicas.init(small_resolved(), range(2))
     checkpoint.save(tmp_path, 3, states)
