@@ -162,7 +162,8 @@ def read_costs(args: argparse.Namespace) -> Costs:
     machine = f"{environment.processor()}, {len(gpus)} GPUs"
     # On a CPU with a seed per core, as busy as the sweep keeps it; on a GPU they share a step.
     seeds = args.num_seeds if gpus else joblib.cpu_count()
-    measured = [row for row in _read_costs(path, machine) if row["num_seeds"] == seeds]
+    there = _read_costs(path)
+    measured = [r for r in there if r["machine"] == machine and r["num_seeds"] == seeds]
     needed = {reference.pixels(dataset) for dataset in args.data_sets}
     shapes = {(p, z, m) for p in needed for z in LATENT_SIZES for m in config_lib.MODELS}
     missing = sorted({pixels for pixels, *_ in shapes - {_shape(row) for row in measured}})
@@ -175,20 +176,20 @@ def read_costs(args: argparse.Namespace) -> Costs:
         if returned := call(str(HERE / "predict.py"), *flags, *steps, f"--out={new}"):
             sys.exit(returned)
         fresh = [row | {"machine": machine} for row in json.loads(new.read_text())]
+        others = [row for row in there if row not in measured]  # of other machines or seeds
         measured = [row for row in measured if row["pixels"] not in missing] + fresh
-        files.write_text(path, json.dumps(measured, indent=1) + "\n")
+        files.write_text(path, json.dumps(others + measured, indent=1) + "\n")
         new.unlink()
     return {_shape(row): _measured(row) for row in measured}
 
 
-def _read_costs(path: Path, machine: str) -> list[dict[str, Any]]:
-    """Returns what was measured on this machine."""
+def _read_costs(path: Path) -> list[dict[str, Any]]:
+    """Return what was measured, on any machine."""
     try:
-        rows = json.loads(path.read_text()) if path.is_file() else []
-        of_this = [row for row in rows if row["machine"] == machine]
-        for row in of_this:
-            _shape(row), _measured(row)  # raise where it is damaged
-        return of_this
+        rows: list[dict[str, Any]] = json.loads(path.read_text()) if path.is_file() else []
+        for row in rows:
+            row["machine"], _shape(row), _measured(row)  # raise where it is damaged
+        return rows
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: damaged ({error}); remove it") from error
 

@@ -1,8 +1,10 @@
 """Files that are whole or absent: written beside their place, then renamed into it."""
 
+import fcntl
 import hashlib
 import os
-from collections.abc import Callable, Collection, Container, Iterable, Mapping
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -58,17 +60,59 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+@contextmanager
+def hold(folder: Path) -> Iterator[None]:
+    """Keep other processes that hold the folder waiting, from a file's reading to its rewriting."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def move_aside(path: Path) -> Path:
+    """Rename a file to the first free <name>.old-<n>; return its new path."""
+    names = (path.with_name(f"{path.name}.old-{n}") for n in range(1, 1_000_000))
+    aside = next(name for name in names if not name.exists())
+    path.rename(aside)
+    return aside
+
+
+PathLike = str | os.PathLike[str]
+
+
+def as_paths(paths: PathLike | Iterable[PathLike]) -> list[Path]:
+    """Return the paths, of which there may be one alone.
+
+    Raises:
+      ValueError: a path is empty, or the root of the file system, which nobody means to search.
+    """
+    listed = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
+    found = []
+    for path in listed:
+        if not os.fspath(path):
+            raise ValueError("path: got ''; allowed: a run folder, or a folder that holds runs")
+        if Path(path).resolve() == Path(Path(path).resolve().anchor):
+            raise ValueError(f"path: got '{path}', the file system's root; name a folder below it")
+        found.append(Path(path))
+    return found
+
+
 # A run whose seeds all failed has no embeddings, but a manifest.
 RUN_MARKS = frozenset({"embeddings", "manifest.json"})
 
 
-def find_runs(paths: Iterable[Path], holding: Collection[str] = RUN_MARKS) -> list[Path]:
-    """Returns the run folders at or below the paths: those that hold any of these names.
+def find_runs(
+    paths: PathLike | Iterable[PathLike], holding: Collection[str] = RUN_MARKS
+) -> list[Path]:
+    """Return the run folders at or below the paths: those that hold any of these names.
 
-    Folders whose name begins with a dot (runs moved aside) are not entered.
+    Folders whose name begins with a dot (runs moved aside) are not entered. Raises ValueError
+    as `as_paths` does.
     """
     runs = set()
-    for path in paths:
+    for path in as_paths(paths):
         for folder, subfolders, names in os.walk(path):
             if not {*subfolders, *names}.isdisjoint(holding):
                 runs.add(Path(folder))

@@ -6,6 +6,7 @@
     replicates  one entry each:
       replicate   its name, `seed_<n>[__<swept scalars>]`; seed
       failed      why there are no values; then nothing below is there
+      stale       why the values no longer describe the run; absent where they do
       sha256      of the embeddings that were scored; sha256_model of the model, where there is one
       num_test    test examples; sha256_index_test: of their indices as int64, null where unknown
       values      [{metric, value, seed, split, n, settings}]: a finite number each, over n examples
@@ -72,10 +73,33 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def write(path: Path, content: dict[str, Any]) -> None:
-    """Writes what `read` reads, after the same check; the file is whole or as it was."""
+    """Write what `read` reads, after the same check; the file is whole or as it was."""
     content = {"version": VERSION, **content}
     check(content)
-    files.write_text(path, _dumps(content) + "\n")
+    text = _dumps(content) + "\n"
+    if not path.is_file() or path.read_bytes() != text.encode():
+        files.write_text(path, text)
+
+
+def carry(older: dict[str, Any], newer: dict[str, Any]) -> None:
+    """Give an entry what an older one of the same embeddings holds and it cannot have itself.
+
+    That is what another version, an export or a user has measured, and what needed a model file
+    that is gone.
+    """
+    if older.get("sha256") != newer["sha256"]:
+        return
+    model_gone = "sha256_model" in older and "sha256_model" not in newer
+    absent = [] if model_gone else [row["metric"] for row in newer["absent"]]
+    decided = {*(row["metric"] for row in newer["values"]), *absent}
+    carried = [row for row in older["values"] if row["metric"] not in decided]
+    names = {row["metric"] for row in carried}
+    newer["values"] = [*newer["values"], *carried]
+    newer["absent"] = [row for row in newer["absent"] if row["metric"] not in names]
+    if curves := older.get("curves", {}) | newer.get("curves", {}):
+        newer["curves"] = curves
+    if model_gone:
+        newer["sha256_model"] = older["sha256_model"]
 
 
 def check(content: Any) -> None:
@@ -92,8 +116,9 @@ def check(content: Any) -> None:
         if "seed" in entry:  # that of a badly named file is not known
             _check_fields(entry, {"seed": int}, where)
         names.append(entry["replicate"])
-        if not failed and not isinstance(entry.get("sha256_index_test"), str | None):
-            raise MetricsError(f"{where}sha256_index_test is no text")
+        for field in ("sha256_index_test", "stale"):
+            if not failed and not isinstance(entry.get(field), str | None):
+                raise MetricsError(f"{where}{field} is no text")
         if not failed:
             _check_scored(entry, content["settings"], where)
     _check_unique(names, "replicates")

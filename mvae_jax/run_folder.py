@@ -102,7 +102,7 @@ def unscored(folder: Path, config: dict[str, Any], trained: dict[str, Any]) -> l
     failed = {name for name, replicate in trained.items() if "failed" in replicate}
     try:
         entries = read_json(folder / "metrics.json").get("replicates", [])
-        scored = {entry["replicate"] for entry in entries if "failed" not in entry}
+        scored = {e["replicate"] for e in entries if "failed" not in e and "stale" not in e}
     except (RunFolderError, TypeError, KeyError):
         scored = set()
     planned = (replicate.name for replicate in planned_replicates(config))

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from mvae_jax import config
-from mvae_jax.datasets import files, load
+from mvae_jax.datasets import DataError, files, load
+from mvae_jax.datasets import samples as samples_lib
 from mvae_jax.datasets.__main__ import main
 from mvae_jax.datasets.catalogue import CATALOGUE
 from mvae_jax.datasets.files import File
@@ -100,6 +101,38 @@ def test_samples_without_some_data_sets_hold_the_others_and_exit_1(
     with np.load(path, allow_pickle=False) as samples:
         assert samples["names"].tolist() == ["digits", "frey_face"]
         assert "images_cifar10" not in samples
+
+
+def test_samples_that_cannot_be_had_now_are_kept(ready, monkeypatch, tmp_path, capsys):
+    path = tmp_path / "samples.npz"
+    assert main([f"--samples={path}"]) == 0
+    with np.load(path) as samples:
+        before = dict(samples)
+    load = samples_lib.load
+
+    def fails(name, **flags):
+        if name == "cifar10":
+            raise DataError("cifar10: no connection")
+        return load(name, **flags)
+
+    monkeypatch.setattr(samples_lib, "load", fails)
+    assert main([f"--samples={path}"]) == 0
+    with np.load(path) as samples:
+        assert samples.keys() == before.keys()
+        assert all(np.array_equal(samples[name], before[name]) for name in before)
+
+
+@pytest.mark.parametrize("content", [b"no npz", None])
+def test_samples_do_not_overwrite_another_file(tmp_path, capsys, content):
+    path = tmp_path / "mine.npz"
+    if content is None:
+        np.savez(path, images=np.zeros(3))
+    else:
+        path.write_bytes(content)
+    before = path.read_bytes()
+    assert main([f"--samples={path}"]) == 1
+    assert "choose another name" in capsys.readouterr().err
+    assert path.read_bytes() == before
 
 
 # --- the configurations ------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -220,11 +221,18 @@ def test_a_rerun_scores_what_changed(run, calls, room):
     assert values(after["seed_1"])[name] != values(before["seed_1"])[name]
 
 
-def test_a_model_file_that_goes_is_a_change(run, calls):
+@pytest.mark.parametrize("changed", [True, False])
+def test_a_model_file_that_goes_takes_no_score_along(run, calls, changed):
+    before = entries(run)["seed_0"]
+    if changed:  # so that it has to be scored again
+        files.write_text(run / "config.json", json.dumps(CONFIG | {"batch_size": 7}))
     (run / "model" / "seed_0.npz").unlink()
     assert score([run], jobs=1)
-    assert calls == ["seed_0"]
-    assert "no coupling matrix C" in reasons(entries(run)["seed_0"])["redundancy_index"]
+    assert calls == (["seed_0", "seed_1"] if changed else [])
+    after = entries(run)["seed_0"]
+    assert set(values(after)) == set(values(before))
+    assert reasons(after) == reasons(before)
+    assert values(after)["redundancy_index"] == values(before)["redundancy_index"]
 
 
 def test_a_rerun_scores_all_under_other_settings(run, calls):
@@ -385,8 +393,9 @@ def test_a_bad_file_fails_its_replicate_and_no_other(run, capsys, message):
     assert not score([run], jobs=1)
     found = entries(run)
     assert "values" in found["seed_1"]
-    failed = found["seed_0"]["failed"]
+    failed = found["seed_0"]["stale"]
     assert "seed_0.npz" in failed
+    assert "values" in found["seed_0"]
     with pytest.raises(FormatError, match=message):
         embeddings.read(run / "embeddings/seed_0.npz", run / "model/seed_0.npz", LATENT_SIZE)
     assert failed in capsys.readouterr().err
@@ -402,7 +411,7 @@ def test_an_unreadable_file_fails_its_replicate(run, content):
     else:
         path.write_bytes(content)
     assert not score([run], jobs=1)
-    assert "not a readable .npz of plain arrays" in entries(run)["seed_0"]["failed"]
+    assert "not a readable .npz of plain arrays" in entries(run)["seed_0"]["stale"]
 
 
 @pytest.mark.parametrize(
@@ -429,8 +438,8 @@ def test_duplicates_of_a_seed_are_no_replicates(run, calls):
     found = entries(run)
     assert "values" in found["seed_0"]
     assert "has the bytes of seed_0.npz" in found["seed_2"]["failed"]
-    for name in ("seed_1", "seed_01"):
-        assert found[name]["failed"] == "seed_01 and seed_1 are of one seed; remove all but one"
+    for name, kind in {"seed_1": "stale", "seed_01": "failed"}.items():
+        assert found[name][kind] == "seed_01 and seed_1 are of one seed; remove all but one"
     assert calls == []
     assert "the name is not seed_<n>.npz" in found["last"]["failed"]
 
@@ -463,7 +472,7 @@ def test_a_file_that_training_did_not_write_is_failed(run):
     assert score([run], jobs=1)
     change(run, 1, kl_test=np.ones(NUM_TEST))
     assert not score([run], jobs=1)
-    assert "not the file that training wrote" in entries(run)["seed_1"]["failed"]
+    assert "not the file that training wrote" in entries(run)["seed_1"]["stale"]
 
 
 def test_a_run_whose_seeds_all_failed_is_found(tmp_path):
@@ -488,13 +497,16 @@ def test_embeddings_go_once_all_are_scored_and_the_scores_stay(run, calls):
     assert plan.embedding_files(run) == []
     assert score([run], jobs=1)
     assert entries(run) == before
-    assert calls == ["seed_1", "seed_1"]
+    assert calls == ["seed_1"]  # the file that was scored is back, and its scores are kept
 
 
+@pytest.mark.parametrize("kept", [True, False])
 @pytest.mark.parametrize("damage", ["settings", "version"])
-def test_scores_are_never_lost_with_the_embeddings(run, capsys, damage):
-    files.write_text(run / "config.json", json.dumps(CONFIG | {"keep_embeddings": False}))
+def test_scores_are_never_lost_with_the_embeddings(run, capsys, damage, kept):
+    files.write_text(run / "config.json", json.dumps(CONFIG | {"keep_embeddings": kept}))
     assert score([run], jobs=1)
+    shutil.rmtree(run / "embeddings")
+    (run / "embeddings").mkdir()
     path = run / "metrics.json"
     content = json.loads(path.read_text())
     content |= {"version": 0} if damage == "version" else {"settings": {}}
@@ -502,6 +514,103 @@ def test_scores_are_never_lost_with_the_embeddings(run, capsys, damage):
     assert not score([run], jobs=1)
     assert json.loads(path.read_text()) == content
     assert "the embeddings are gone" in capsys.readouterr().err
+
+
+# --- scores are never destroyed ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("one", [str, Path, lambda path: [path]])
+def test_an_exported_run_keeps_its_scores(tmp_path, capsys, one):
+    source = ROOT / "launch/results/frey_face/release/vae-z32"
+    copy = shutil.copytree(source, tmp_path / "run")
+    before = (copy / "metrics.json").read_bytes()
+    assert score(one(copy))
+    assert (copy / "metrics.json").read_bytes() == before
+    assert "kept as they were, because their embeddings are gone" in capsys.readouterr().err
+
+
+def test_scores_of_other_settings_are_kept_under_their_own(run, calls):
+    (run / "embeddings" / "seed_0.npz").unlink()
+    before = entries(run)["seed_0"]
+    for batch_size in (7, 8, 7):
+        files.write_text(run / "config.json", json.dumps(CONFIG | {"batch_size": batch_size}))
+        assert score([run], jobs=1)
+        found = metrics_file.read(run / "metrics.json")
+        kept, rescored = found["replicates"]
+        assert values(kept) == values(before)
+        of_elbo = {
+            entry["replicate"]: found["settings"][row["settings"][0]]["batch_size"]
+            for entry in (kept, rescored)
+            for row in entry["values"]
+            if row["metric"] == "elbo_release"
+        }
+        assert of_elbo == {"seed_0": 100, "seed_1": batch_size}
+    assert calls == ["seed_1"] * 3
+    assert len(found["settings"]) == 1 + len(replicate.settings(1))
+
+
+@pytest.mark.parametrize("change", ["failed", "trained on"])
+def test_scores_that_training_has_left_behind_are_stale(run, capsys, change):
+    write_manifest(run, {"seed_0": {"seed": 0, "epoch": 9}, "seed_1": {"seed": 1, "epoch": 9}})
+    (run / "embeddings" / "seed_0.npz").unlink()
+    manifest = json.loads((run / "manifest.json").read_text())
+    manifest["sha256"]["embeddings/seed_0.npz"] = "0" * 64
+    if change == "failed":
+        manifest["replicates"]["seed_0"]["failed"] = "kl was nan"
+    files.write_text(run / "manifest.json", json.dumps(manifest))
+    before = entries(run)["seed_0"]
+    assert not score([run], jobs=1)
+    after = entries(run)["seed_0"]
+    assert ("kl was nan" if change == "failed" else "train again") in after.pop("stale")
+    assert after == before
+    assert "stale" in capsys.readouterr().err
+    write_manifest(run, {})
+    assert score([run], jobs=1)
+    assert entries(run)["seed_0"] == before
+
+
+def test_a_metric_of_the_users_own_survives_new_scores(run, calls):
+    content = metrics_file.read(run / "metrics.json")
+    own = content["replicates"][0]["values"][0] | {"metric": "their_own", "value": 7.0}
+    content["replicates"][0]["values"].append(own)
+    metrics_file.write(run / "metrics.json", content)
+    (run / "model" / "seed_0.npz").unlink()
+    files.write_npz(run / "model" / "seed_0.npz", coupling(7))
+    assert score([run], jobs=1)
+    assert calls == ["seed_0"]
+    assert values(entries(run)["seed_0"])["their_own"] == 7.0
+
+
+def test_what_another_process_scores_meanwhile_is_kept(run):
+    (run / "metrics.json").rename(run / "elsewhere")
+    planned = plan.plan(run)
+    (run / "elsewhere").rename(run / "metrics.json")
+    before = (run / "metrics.json").read_bytes()
+    plan.write(planned)
+    assert (run / "metrics.json").read_bytes() == before
+
+
+def test_an_unreadable_metrics_file_is_moved_aside(run, capsys):
+    (run / "metrics.json").write_text("{")
+    assert score([run], jobs=1)
+    assert (run / "metrics.json.old-1").read_text() == "{"
+    assert "moved to" in capsys.readouterr().err
+
+
+def test_scores_of_another_model_are_not_relabelled(run, capsys):
+    before = (run / "metrics.json").read_bytes()
+    files.write_text(run / "config.json", json.dumps(CONFIG | {"model": "vae"}))
+    assert not score([run], jobs=1)
+    assert "model is 'pca', in config.json 'vae'" in capsys.readouterr().err
+    assert (run / "metrics.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("path", ["", "/", "/tmp/..", ["/"], Path("/")])
+def test_nobody_searches_the_root_by_accident(path):
+    with pytest.raises(ValueError, match="path: got"):
+        score(path)
+    with pytest.raises(ValueError, match="path: got"):
+        files.find_runs(path)
 
 
 # --- config.json, metrics.json and the command -------------------------------------------------

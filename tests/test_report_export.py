@@ -55,6 +55,14 @@ def test_an_export_reports_as_the_runs_do(tmp_path, monkeypatch, capsys):
         pages.append((tmp_path / "page.md").read_text())
         pages.append((tmp_path / "out" / "tables.csv").read_text())
     assert pages[:2] == pages[2:4] == pages[4:]
+    # What was measured of files that are gone since is kept.
+    for path in [*runs.rglob("timing.jsonl"), *runs.rglob("pictures/*")]:
+        path.unlink()
+    before = {path: path.read_bytes() for path in exported.rglob("metrics.json")}
+    export.export(runs, exported)
+    assert {path: len(path.read_bytes()) for path in before} == {
+        path: len(content) for path, content in before.items()
+    }
     capsys.readouterr()
     assert "num_parameters,14.0" in pages[1]
     assert all(name in pages[1] for name in ("epoch_seconds", "mse_first_48", "sweep_roughness"))
@@ -157,7 +165,9 @@ def test_an_export_does_not_take_the_place_of_what_it_lacks(tmp_path, changes, l
     export.export([tmp_path / "more"], tmp_path / "out")
     (folder,) = (tmp_path / "out").rglob("vae-z2")
     (folder / "metrics.json").write_text("damaged")
-    export.export([tmp_path / "runs"], tmp_path / "out")
+    with pytest.raises(ValueError, match="cannot be read, so it is kept"):
+        export.export([tmp_path / "runs"], tmp_path / "out")
+    assert (folder / "metrics.json").read_text() == "damaged"
 
 
 def test_stale_scores_stay_stale(tmp_path):

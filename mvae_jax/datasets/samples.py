@@ -16,7 +16,7 @@ import numpy as np
 
 from mvae_jax.datasets import DataError, Dataset, load
 from mvae_jax.datasets.catalogue import CATALOGUE
-from mvae_jax.files import write_npz
+from mvae_jax.files import read_npz, write_npz
 
 NUM_IMAGES = 10
 
@@ -27,15 +27,18 @@ def write(
     data_dir: Path | None = None,
     photographs: Path | None = None,
 ) -> dict[str, DataError]:
-    """Writes the file; returns why a data set is not in it, by name.
+    """Write the file; return why a data set is not in it, by name.
+
+    A data set that an earlier file holds and that cannot be had now is kept.
 
     Args:
       path: the .npz file.
       source: the MNIST variants'; the other arguments are `load`'s, as far as a data set has them.
 
     Raises:
-      DataError: the file cannot be written.
+      DataError: the file cannot be written, or what is there is no file of samples.
     """
+    earlier = _read(path)
     arrays: dict[str, np.ndarray] = {}
     missing: dict[str, DataError] = {}
     names = []
@@ -48,7 +51,11 @@ def write(
                 photographs=photographs if name == "mnist_background_images" else None,
             )
         except DataError as error:
-            missing[name] = error
+            if name in earlier["names"]:
+                names.append(name)
+                arrays |= {k: v for k, v in earlier.items() if k.endswith(f"_{name}")}
+            else:
+                missing[name] = error
             continue
         names.append(name)
         chosen = choose(dataset)
@@ -62,6 +69,19 @@ def write(
     except OSError as error:
         raise DataError(f"{path}: cannot be written ({error.strerror})") from error
     return missing
+
+
+def _read(path: Path) -> dict[str, np.ndarray]:
+    """Read an earlier file of samples; without one there are no `names` in it."""
+    if not path.exists():
+        return {"names": np.array([])}
+    try:
+        arrays = read_npz(path)
+    except ValueError as error:
+        raise DataError(f"{error}; choose another name") from error
+    if "names" not in arrays:
+        raise DataError(f"{path}: holds no samples, and is kept; choose another name")
+    return arrays
 
 
 def choose(dataset: Dataset) -> np.ndarray:

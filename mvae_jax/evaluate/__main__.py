@@ -4,6 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from mvae_jax import files
 from mvae_jax.evaluate.scoring import score
 
 
@@ -16,6 +17,10 @@ def main() -> None:
     for path in args.path:
         if not path.is_dir():
             parser.exit(2, f"error: path: got '{path}', which is no folder\n")
+    try:
+        files.as_paths(args.path)
+    except ValueError as error:
+        parser.exit(2, f"error: {error}\n")
     if args.jobs is not None and args.jobs < 1:
         parser.exit(2, f"error: --jobs: got {args.jobs}; allowed: an integer of at least 1\n")
     try:

@@ -17,6 +17,7 @@ from mvae_jax import files
 from mvae_jax.evaluate import embeddings, plan, progress, replicate
 from mvae_jax.evaluate.embeddings import FormatError
 from mvae_jax.evaluate.plan import Entry, Run
+from mvae_jax.files import PathLike
 
 VERSIONS = {
     "mvae_jax": mvae_jax.__version__,
@@ -26,13 +27,19 @@ VERSIONS = {
 }
 
 
-def score(paths: Iterable[Path], jobs: int | None = None) -> bool:
-    """Scores every run folder at or below the paths; returns whether every replicate has values.
+def score(paths: PathLike | Iterable[PathLike], jobs: int | None = None) -> bool:
+    """Score every run folder at or below the paths; return whether every replicate has values.
 
+    Scores whose embeddings are gone are kept.
+
+    paths: one path, or several
     jobs: processes, which share the cores' threads between them; by default one per core, and
       never more than there is to score. One alone runs in this process.
+
+    Raises:
+      ValueError: a path is empty, or the root of the file system.
     """
-    paths = list(paths)
+    paths = files.as_paths(paths)
     empty = [path for path in paths if not files.find_runs([path])]
     for path in empty:
         print(f"error: path: no folder with embeddings/ at or below {path}", file=sys.stderr)
@@ -101,9 +108,7 @@ def _score_pending(runs: list[Run], jobs: int) -> None:
     with progress.replicates(len(tasks)) as report:
         for position, entry, seconds in _in_parallel(tasks, jobs):
             run, name = tasks[position]
-            if "failed" not in entry:
-                entry |= run.pending[name]
-            run.entries[name] = entry
+            plan.take(run, name, entry)
             plan.write(run)
             outcome = f"failed: {entry['failed']}" if "failed" in entry else "scored"
             report(f"{run.folder} {name}: {outcome}, {seconds:.1f} s")
@@ -131,11 +136,18 @@ def _timed(position: int, *task: Any) -> tuple[int, Entry, float]:
 
 
 def _finish(run: Run) -> bool:
-    """Returns whether the run is complete, which ends embeddings that are not to be kept."""
-    failed = [entry for entry in run.entries.values() if "failed" in entry]
-    for entry in failed:
-        if entry["replicate"] not in run.pending:  # those were reported as they finished
-            print(f"{run.folder} {entry['replicate']}: {entry['failed']}", file=sys.stderr)
+    """Return whether the run is complete, which ends embeddings that are not to be kept."""
+    if run.kept:
+        print(
+            f"{run.folder}: {len(run.kept)} scored replicates are kept as they were, because their "
+            "embeddings are gone",
+            file=sys.stderr,
+        )
+    failed = {n: e for n, e in run.entries.items() if "failed" in e or "stale" in e}
+    for name, entry in failed.items():
+        if name not in run.pending:  # those were reported as they finished
+            reason = entry.get("failed") or f"its scores are stale: {entry['stale']}"
+            print(f"{run.folder} {name}: {reason}", file=sys.stderr)
     if not failed and not run.config.get("keep_embeddings", True):
         for path in plan.embedding_files(run.folder):
             path.unlink()

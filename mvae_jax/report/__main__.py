@@ -12,6 +12,7 @@ import os
 import sys
 from pathlib import Path
 
+from mvae_jax import files
 from mvae_jax.report import tensorboard
 from mvae_jax.report.export import export
 from mvae_jax.report.render import render
@@ -39,6 +40,10 @@ def main() -> None:
     for path in args.path:
         if not path.is_dir():
             parser.exit(2, f"error: path: got '{path}', which is no folder\n")
+    try:
+        files.as_paths(args.path)
+    except ValueError as error:
+        parser.exit(2, f"error: {error}\n")
     if args.watch or args.tensorboard:
         _follow(parser, args)
         return

@@ -136,6 +136,8 @@ def _scores(run: Path, config: dict[str, Any], entries: list[dict[str, Any]]) ->
         if "failed" in entry:
             unscored.append(f"seed {seed} has no scores: {entry['failed']}")
             continue
+        if "stale" in entry:
+            unscored.append(f"the scores of seed {seed} are stale: {entry['stale']}")
         planned = config.get("num_epochs", 0)
         trained = manifest["replicates"].get(name, {}).get("epoch", planned)
         if trained < planned:

@@ -5,11 +5,12 @@ The figures, most of which cannot be drawn without the arrays, go along as pictu
 
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from mvae_jax import files, metrics_file, run_folder
+from mvae_jax.files import PathLike
 from mvae_jax.report import cells, comparisons, figures, measures, runs
 from mvae_jax.report.runs import Problem
 
@@ -18,8 +19,8 @@ AS_IT_IS = ("config.json", "environment.json")
 DIGESTS = ("embeddings/", "model/")  # of the files that were scored
 
 
-def export(paths: Sequence[Path], out: Path) -> tuple[list[Path], list[Problem]]:
-    """Writes the runs below the paths into the same tree below `out`, and their figures.
+def export(paths: PathLike | Iterable[PathLike], out: PathLike) -> tuple[list[Path], list[Problem]]:
+    """Write the runs below the paths into the same tree below `out`, and their figures.
 
     What was exported there before stays, and stands in the figures of scores.
 
@@ -28,6 +29,7 @@ def export(paths: Sequence[Path], out: Path) -> tuple[list[Path], list[Problem]]
     among the runs, two runs would be written to one place, or one that was exported there has
     seeds that the new one lacks or has trained for less.
     """
+    paths, out = files.as_paths(paths), Path(out)
     for path in paths:
         if (inner := out.resolve()) == (outer := path.resolve()) or outer in inner.parents:
             raise ValueError(f"--export: got '{out}', which is or lies in '{path}'; choose another")
@@ -57,10 +59,12 @@ def export(paths: Sequence[Path], out: Path) -> tuple[list[Path], list[Problem]]
 
 def _check_nothing_lost(run: Path, folder: Path) -> None:
     """Raises ValueError where the folder holds a seed that the run lacks, or trained longer."""
+    if not (folder / "metrics.json").exists():
+        return
     try:
         there = _scored(folder)
-    except ValueError:  # not there, or damaged: nothing to lose
-        return
+    except ValueError as error:
+        raise ValueError(f"--export: {folder} cannot be read, so it is kept: {error}") from error
     new = _scored(run)
     for name, epochs in there.items():
         if new.get(name, -1) < epochs:
@@ -75,7 +79,7 @@ def _scored(run: Path) -> dict[str, int]:
     num_epochs = run_folder.read_config(run).get("num_epochs", 0)
     trained = run_folder.read_manifest(run)["replicates"]
     entries = metrics_file.read(run / "metrics.json")["replicates"]
-    names = [entry["replicate"] for entry in entries if "failed" not in entry]
+    names = [e["replicate"] for e in entries if "failed" not in e and "stale" not in e]
     return {name: trained.get(name, {}).get("epoch", num_epochs) for name in names}
 
 
@@ -87,17 +91,25 @@ def _export_run(run: Path, folder: Path) -> None:
     config = run_folder.read_config(run)
     metrics = cells.read_metrics(run, config)
     of_run = measures.measure_run(run, config)
+    path = folder / "metrics.json"
+    there = metrics_file.read(path) if path.exists() else {"replicates": [], "settings": {}}
+    exported = {entry["replicate"]: entry for entry in there["replicates"]}
     for entry in metrics["replicates"]:
         if "failed" in entry:
             continue
         of_seed = measures.measure_pictures(run / "pictures" / f"{entry['replicate']}.npz")
         measured = {"run": (1, of_run), "pictures": (NUM_PICTURES, of_seed)}
-        entry["values"] += [
-            {"metric": name, "value": value, "seed": entry["seed"], "split": split}
-            | {"n": n, "settings": []}
-            for split, (n, values) in measured.items()
-            for name, value in values.items()
+        entry["values"] = [
+            *(row for row in entry["values"] if row["metric"] not in of_run | of_seed),
+            *(
+                {"metric": name, "value": value, "seed": entry["seed"], "split": split}
+                | {"n": n, "settings": []}
+                for split, (n, values) in measured.items()
+                for name, value in values.items()
+            ),
         ]
+        metrics_file.carry(exported.get(entry["replicate"], {}), entry)
+    metrics["settings"] = there["settings"] | metrics["settings"]
     for name in AS_IT_IS:
         if (run / name).is_file():
             files.copy(run / name, folder / name)
@@ -105,4 +117,4 @@ def _export_run(run: Path, folder: Path) -> None:
     digests = {k: v for k, v in manifest["sha256"].items() if k.startswith(DIGESTS)}
     kept: dict[str, Any] = {"version": 1, "replicates": manifest["replicates"], "sha256": digests}
     files.write_text(folder / "manifest.json", json.dumps(kept, indent=2) + "\n")
-    metrics_file.write(folder / "metrics.json", metrics)
+    metrics_file.write(path, metrics)

@@ -1,9 +1,11 @@
 """The room's door: from run folders to every table, figure and page of the report."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from mvae_jax import files
+from mvae_jax.files import PathLike
 from mvae_jax.report import (
     audit,
     comparisons,
@@ -20,15 +22,16 @@ from mvae_jax.report.claims import DATA_SETS
 
 
 def render(
-    paths: Sequence[Path],
-    out: Path,
+    paths: PathLike | Iterable[PathLike],
+    out: PathLike,
     *,
     draw: bool = True,
     samples: Path | None = None,
     page: Path | None = None,
 ) -> bool:
-    """Prints the tables and writes the report to `out`, with its figures where `draw` is set.
+    """Print the tables and write the report to `out`, with its figures where `draw` is set.
 
+    paths: run folders or roots of them; one path, or several
     samples: a file of `python -m mvae_jax.datasets --samples`, for the paper's Figure 1.
     page: where to write all of it as one Markdown page.
 
@@ -36,6 +39,7 @@ def render(
     nothing is missing: every run scored, every seed there, every pair of models comparable. Where
     there is no run at all and no page is asked for, nothing is written.
     """
+    paths, out = files.as_paths(paths), Path(out)
     found = runs.read(paths)
     if not found.cells and page is None:
         return _tell(found.problems)

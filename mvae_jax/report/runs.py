@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mvae_jax import files, run_folder
+from mvae_jax.files import PathLike
 from mvae_jax.report.cells import Cell, Cells, Scores, Setting, empty, listed, read_run
 from mvae_jax.report.metrics import PAPER
 
@@ -39,11 +40,11 @@ class Runs(NamedTuple):
         return grouped
 
 
-def read(paths: Iterable[Path]) -> Runs:
-    """Reads every run folder at or below the paths."""
+def read(paths: PathLike | Iterable[PathLike]) -> Runs:
+    """Read every run folder at or below the paths; raise ValueError as `files.as_paths` does."""
     cells: Cells = {}
     problems: list[Problem] = []
-    paths = list(paths)
+    paths = files.as_paths(paths)
     for path in paths:
         if not files.find_runs([path], holding=MARKS):
             reason = "no folder with embeddings/, metrics.json or manifest.json at or below it"

@@ -14,6 +14,7 @@ from rich.live import Live
 from rich.table import Table
 
 from mvae_jax import files, run_folder, status
+from mvae_jax.files import PathLike
 from mvae_jax.status import Status
 
 SHOWN = ("running", "failed", "stopped", "unscored")  # with a line each; of the others, how many
@@ -29,12 +30,12 @@ class Seen(NamedTuple):
     cost: float
 
 
-def watch(paths: list[Path], every: float, also: Callable[[], None]) -> None:
+def watch(paths: PathLike | Iterable[PathLike], every: float, also: Callable[[], None]) -> None:
     """Shows the runs below the paths until none is waiting or running; once, if no terminal.
 
     every: seconds between two looks; also: what is done after each
     """
-    console = Console()
+    paths, console = files.as_paths(paths), Console()
     if not console.is_terminal:
         Console(width=PLAIN_WIDTH).print(picture(list(look(paths))))
         return
