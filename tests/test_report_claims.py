@@ -11,6 +11,7 @@ from mvae_jax import model as network
 from mvae_jax.report import audit, claims, reference, runs
 from mvae_jax.report.audit import NOT_SUPPORTED, SUPPORTED, UNDECIDED, Evidence, Pair
 from mvae_jax.report.claims import CLAIMS, Claim, Unit
+from mvae_jax.report.formats import markdown
 from tests.fake_runs import SEEDS, write_run
 
 PRINTED = audit.published(corrected=False)
@@ -170,7 +171,8 @@ def test_the_interval_is_that_of_the_mean_over_cells_within_seeds():
 
 def test_one_seed_decides_nothing():
     verdict = audit.judge(EACH, evidence({2: [0.5], 4: [0.5]}))
-    assert str(verdict) == "**undecided at 1 seed**: 2 better, 0 tied, 0 worse"
+    assert verdict.text == "undecided at 1 seed: 2 better, 0 tied, 0 worse"
+    assert markdown(verdict.text) == "**undecided at 1 seed**: 2 better, 0 tied, 0 worse"
 
 
 def test_a_part_of_the_cells_supports_nothing_but_may_contradict():

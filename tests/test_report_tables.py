@@ -165,7 +165,9 @@ def test_unconverged_probes_are_flagged(tmp_path):
 
 
 def test_every_format_escapes_what_it_must():
-    grid = formats.Grid("50% of a_b", ("z", "x|y"), [["2", "**1 ± 2**"]], notes=["p < 0.05 & so"])
+    grid = formats.Grid(
+        "50% of a_b", ("z", "x|y"), [["2", formats.Bold("1 ± 2")]], notes=["p < 0.05 & so"]
+    )
     assert r"x|y" in formats.to_text(grid)
     assert r"**1 ± 2**" in formats.to_markdown(grid)
     latex = formats.to_latex(grid)

@@ -11,11 +11,12 @@ import argparse
 import os
 import sys
 from pathlib import Path
+from typing import NoReturn
 
-from mvae_jax import files
+from mvae_jax import escape, files
 from mvae_jax.report import tensorboard
 from mvae_jax.report.export import export
-from mvae_jax.report.render import render
+from mvae_jax.report.render import render, tell
 from mvae_jax.report.watch import watch
 
 WATCH_SECONDS = 5
@@ -39,35 +40,34 @@ def main() -> None:
     args = parser.parse_args()
     for path in args.path:
         if not path.is_dir():
-            parser.exit(2, f"error: path: got '{path}', which is no folder\n")
+            _exit(2, f"path: got '{path}', which is no folder")
     try:
         files.as_paths(args.path)
     except ValueError as error:
-        parser.exit(2, f"error: {error}\n")
+        _exit(2, error)
     if args.watch or args.tensorboard:
-        _follow(parser, args)
+        _follow(args)
         return
     if args.export:
         if args.out or args.document or args.samples or args.no_figures:
-            parser.exit(2, "error: --export: writes no report; give it alone\n")
+            _exit(2, "--export: writes no report; give it alone")
         try:
             exported, problems = export(args.path, args.export)
         except (OSError, ValueError) as error:
-            parser.exit(1, f"error: {error}\n")
-        print(f"{args.export}: {len(exported)} runs")
-        for problem in problems:
-            print(f"error: {problem.where}: {problem.reason}", file=sys.stderr)
+            _exit(1, error)
+        print(escape.plain(f"{args.export}: {len(exported)} runs"))
+        tell(problems)
         sys.exit(int(bool(problems)))
     if args.out is None and len(args.path) > 1:
-        parser.exit(2, "error: --out: needed where there is more than one PATH\n")
+        _exit(2, "--out: needed where there is more than one PATH")
     out = args.out or args.path[0] / "report"
     if out.resolve() in [path.resolve() for path in args.path]:
-        parser.exit(2, f"error: --out: got '{out}', which holds the runs; choose another folder\n")
+        _exit(2, f"--out: got '{out}', which holds the runs; choose another folder")
     is_new = not out.exists()
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        parser.exit(1, f"error: --out: {error}\n")
+        _exit(1, f"--out: {error}")
     try:
         draw = not args.no_figures
         complete = render(args.path, out, draw=draw, samples=args.samples, page=args.document)
@@ -78,11 +78,17 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OSError as error:  # what is read is checked: this is of what is written
-        parser.exit(1, f"error: {error}\n")
+        _exit(1, error)
     sys.exit(0 if complete else 1)
 
 
-def _follow(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+def _exit(status: int, error: object) -> NoReturn:
+    """End with one line of what is wrong."""
+    print(escape.plain(f"error: {error}"), file=sys.stderr)
+    sys.exit(status)
+
+
+def _follow(args: argparse.Namespace) -> None:
     """Does what --watch and --tensorboard ask for."""
 
     def nothing() -> None:
@@ -91,18 +97,19 @@ def _follow(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     try:
         events = tensorboard.EventFiles(args.path, args.tensorboard) if args.tensorboard else None
     except ImportError:
-        parser.exit(2, "error: --tensorboard: there is no tensorboardX; pip install tensorboardX\n")
+        _exit(2, "--tensorboard: there is no tensorboardX; pip install tensorboardX")
     update = events.update if events else nothing
     try:
         update()
         if args.tensorboard:
-            print(f"wrote {args.tensorboard}; tensorboard --logdir {args.tensorboard}")
+            said = f"wrote {args.tensorboard}; tensorboard --logdir {args.tensorboard}"
+            print(escape.plain(said))
         if args.watch:
             watch(args.path, WATCH_SECONDS, also=update)
     except KeyboardInterrupt:
         return
     except OSError as error:
-        parser.exit(1, f"error: --tensorboard: {error}\n")
+        _exit(1, f"--tensorboard: {error}")
 
 
 if __name__ == "__main__":

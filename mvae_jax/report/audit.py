@@ -14,7 +14,7 @@ import scipy.stats
 from mvae_jax.report import comparisons, reference
 from mvae_jax.report.cells import Cell, Scores, Setting
 from mvae_jax.report.claims import CELLS, CLAIMS, COST, LINEAR, Claim, Growth, Place
-from mvae_jax.report.formats import Grid
+from mvae_jax.report.formats import Bold, Grid
 from mvae_jax.report.metrics import PAPER, describe
 from mvae_jax.report.reproduction import EPOCHS, is_short
 from mvae_jax.report.runs import BASELINE, MODEL, Runs
@@ -51,12 +51,14 @@ class Verdict(NamedTuple):
     detail: str
     lacking: str = ""
 
-    def __str__(self) -> str:
+    @property
+    def text(self) -> Bold:
+        """The verdict, and what it rests on."""
         at = ""
         if self.verdict == UNDECIDED and self.seeds:
             at = f" at {self.seeds} seed" + "s" * (self.seeds > 1)
         behind = f"{self.detail} ({self.lacking})" if self.lacking else self.detail
-        return f"**{self.verdict}{at}**: {behind if self.detail else self.lacking}"
+        return Bold(f"{self.verdict}{at}", f": {behind if self.detail else self.lacking}")
 
 
 class Pair(NamedTuple):
@@ -381,7 +383,7 @@ def findings(runs: Runs) -> list[Finding]:
 def table(found: list[Finding]) -> Grid:
     """Returns one row per claim, one column per body of evidence."""
     rows = [
-        (f.claim.where, f.claim.says, f.claim.tested_by, *map(str, f.verdicts.values()))
+        (f.claim.where, f.claim.says, f.claim.tested_by, *(v.text for v in f.verdicts.values()))
         for f in found
     ]
     titles = list(found[0].verdicts)

@@ -8,7 +8,7 @@ import numpy as np
 
 from mvae_jax.report.cells import Cell, Scores, Setting
 from mvae_jax.report.claims import CELLS
-from mvae_jax.report.formats import Grid
+from mvae_jax.report.formats import Bold, Grid
 from mvae_jax.report.metrics import CONDITIONS, METRICS, describe
 from mvae_jax.report.reproduction import is_short
 from mvae_jax.report.runs import BASELINE, MODEL, Problem, Runs
@@ -212,9 +212,10 @@ def details(comparisons: Comparisons) -> Iterator[Grid]:
                 )
             effect = "-" if c.effect_size is None else f"{c.effect_size:+.2f}"
             mean = f"{c.difference.mean:+.{shown.decimals}f}"
-            bold = "**" if p_holm is not None and p_holm < ALPHA else ""
+            if p_holm is not None and p_holm < ALPHA:
+                mean = Bold(mean)
             data = setting.dataset + (f" ({setting.source})" if setting.source else "")
-            start = (data, str(z), str(c.difference.n), f"{bold}{mean}{bold}", interval, effect)
+            start = (data, str(z), str(c.difference.n), mean, interval, effect)
             of_t = (format_p(c.p_t), format_p(p_holm), str(family or "-"))
             rows.append((*start, *of_t, format_p(c.p_flip), format_p(c.smallest_p)))
         title = f"{shown.label}: mvae - vae, {protocol} protocol"

@@ -5,7 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote
 
-from mvae_jax import files
+from markupsafe import Markup
+
+from mvae_jax import escape, files
 from mvae_jax.report import (
     audit,
     comparisons,
@@ -21,7 +23,7 @@ from mvae_jax.report import (
 from mvae_jax.report.audit import NO_RUNS, NOT_PUBLISHED, Finding
 from mvae_jax.report.comparisons import Comparisons
 from mvae_jax.report.figures import Drawn
-from mvae_jax.report.formats import Grid, to_markdown
+from mvae_jax.report.formats import Bold, Grid, markdown, to_markdown
 from mvae_jax.report.metrics import HEADLINES, describe
 from mvae_jax.report.reproduction import ORIGINAL, UNCONVERGED_PROBE, Figure
 from mvae_jax.report.runs import Runs
@@ -43,8 +45,11 @@ def write(
     headlines = compared._replace(
         found={place: c for place, c in compared.found.items() if place[0] in HEADLINES}
     )
-    environment = templates.environment(keep_trailing_newline=True)
-    environment.filters["grid"] = lambda grid: to_markdown(reproduction.noted(found, grid))
+    environment = templates.environment(markdown, keep_trailing_newline=True)
+    environment.filters |= {
+        "grid": lambda grid: Markup(to_markdown(reproduction.noted(found, grid))),
+        "html": escape.html,
+    }
     text = environment.get_template("reproduction.md").render(
         summary=summary.sentences(found, compared, findings),
         what_was_run=summary.what_was_run(found),
@@ -128,21 +133,21 @@ def verdicts(findings: Sequence[Finding]) -> Grid:
     return Grid("Verdicts", ("claim", *findings[0].verdicts), rows)
 
 
-def figures_behind(finding: Finding) -> dict[str, str]:
+def figures_behind(finding: Finding) -> dict[str, Bold]:
     """Returns a claim's verdicts with their figures, by the bodies of evidence that share them.
 
     Those that have nothing to say are left out.
     """
-    bodies: dict[str, list[str]] = {}
+    bodies: dict[Bold, list[str]] = {}
     for body, verdict in finding.verdicts.items():
         if verdict.lacking not in (NO_RUNS, NOT_PUBLISHED):
-            bodies.setdefault(str(verdict), []).append(body)
+            bodies.setdefault(verdict.text, []).append(body)
     return {" and ".join(titles): text for text, titles in bodies.items()}
 
 
-def _relative(path: Path, folder: Path) -> str:
-    """Returns the path as a link from a page in the folder."""
-    return quote(Path(os.path.relpath(path, folder)).as_posix())
+def _relative(path: Path, folder: Path) -> Markup:
+    """Return the path as a link from a page in the folder."""
+    return Markup(quote(os.fsencode(os.path.relpath(path, folder))))
 
 
 def _distance(figure: Figure) -> float:

@@ -137,9 +137,7 @@ def _text() -> Grid:
         for claim in CLAIMS
         if claim.where in AGAINST_THE_TEXT or claim.says.startswith(AGAINST_THE_TEXT)
     ]
-    rows = [
-        (c.where, c.says, *(str(audit.judge(c, evidence)) for evidence in bodies)) for c in chosen
-    ]
+    rows = [(c.where, c.says, *(audit.judge(c, body).text for body in bodies)) for c in chosen]
     return Grid(
         "The text against its own tables",
         ("section", "claim", *(body.title for body in bodies)),

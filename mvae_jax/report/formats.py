@@ -1,36 +1,44 @@
 """One table, four ways: text, Markdown and LaTeX from a Grid, CSV from records.
 
-A cell of a Grid is a string; `**...**` around it means bold, which text shows as a leading star.
+Titles, headers, cells and notes are plain text, which each format escapes; text shows what is
+bold with a leading star.
 """
 
 import csv
 import io
-import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from tabulate import tabulate
 
-from mvae_jax import files
+from mvae_jax import escape, files
 from mvae_jax.report.cells import Setting
 
-BOLD = re.compile(r"\*\*(.+?)\*\*")
-MARKDOWN = re.compile(r"[|<`\[\]]")
-LATEX = {
-    **{sign: f"\\{sign}" for sign in "&%$#_{}"},
-    **{sign: rf"\ensuremath{{{sign}}}" for sign in "<>"},
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "↑": r"$\uparrow$",
-    "↓": r"$\downarrow$",
-    "±": r"$\pm$",
-    "†": r"$\dagger$",
-    "‡": r"$\ddagger$",
-}
 LATEX_HEAD = "% \\input this in a document that loads array, booktabs, graphicx and longtable.\n\n"
 PAGE, LINES = 90, 45  # signs of \footnotesize on a line of a page, and lines on it
+
+
+class Bold(str):
+    """Text whose beginning is bold: the first `length` signs."""
+
+    length: int
+
+    def __new__(cls, bold: str, rest: str = "") -> "Bold":
+        """Return both as one text."""
+        text = super().__new__(cls, bold + rest)
+        text.length = len(bold)
+        return text
+
+
+def escaped(
+    text: str, escape_text: Callable[[str], str], bold: Callable[[str], str] = "**{}**".format
+) -> str:
+    """Return the text escaped, and its beginning as `bold` shows it where that is bold."""
+    if not isinstance(text, Bold):
+        return escape_text(text)
+    start, rest = text[: text.length], text[text.length :]
+    return bold(escape_text(start)) + escape_text(rest)
 
 
 class Grid(NamedTuple):
@@ -80,21 +88,23 @@ def to_text(grid: Grid) -> str:
     """Returns the table for a terminal."""
     headers, above = [], None
     for title, header in grid.spread:  # a group's title stands over its first column
-        headers.append(f"{title if title != above else ''}\n{header}" if grid.groups else header)
+        shown = escape.plain(header)
+        first = escape.plain(title) if title != above else ""
+        headers.append(f"{first}\n{shown}" if grid.groups else shown)
         above = title
-    rows = [[BOLD.sub(r"*\1", text) for text in row] for row in grid.rows]
+    rows = [[escaped(text, escape.plain, "*{}".format) for text in row] for row in grid.rows]
     widths = grid.widths or None
     table = _tabulate(rows, headers, "simple", grid, maxcolwidths=widths)
-    return "\n".join([grid.title, "", table, *grid.notes, ""])
+    return "\n".join([escape.plain(grid.title), "", table, *map(escape.plain, grid.notes), ""])
 
 
 def to_markdown(grid: Grid) -> str:
     """Returns the table in Markdown."""
-    headers = [f"{title} {header}".strip() for title, header in grid.spread]
-    rows = [list(map(_markdown, row)) for row in grid.rows]
+    headers = [escape.markdown(f"{title} {header}".strip()) for title, header in grid.spread]
+    rows = [list(map(markdown, row)) for row in grid.rows]
     table = _tabulate(rows, headers, "github", grid)
-    notes = [*(f"- {_markdown(note)}" for note in grid.notes), ""] if grid.notes else []
-    return "\n".join([f"### {_markdown(grid.title)}", "", table, "", *notes])
+    notes = [*(f"- {escape.markdown(note)}" for note in grid.notes), ""] if grid.notes else []
+    return "\n".join([f"### {escape.markdown(grid.title)}", "", table, "", *notes])
 
 
 def to_latex(grid: Grid) -> str:
@@ -184,7 +194,9 @@ def to_csv(records: Iterable[Mapping[str, Any]]) -> str:
     if records:
         writer = csv.DictWriter(text, list(records[0]), lineterminator="\n")
         writer.writeheader()
-        writer.writerows(records)
+        writer.writerows(
+            {name: escape.csv(value) for name, value in record.items()} for record in records
+        )
     return text.getvalue()
 
 
@@ -196,14 +208,10 @@ def _tabulate(
     return tabulate(rows, headers, style, disable_numparse=True, colalign=align, **options)
 
 
-def _markdown(text: str) -> str:
-    """Returns text whose signs are no Markdown but the bold ones: names may be anybody's."""
-    return MARKDOWN.sub(r"\\\g<0>", " ".join(text.split()))
+def markdown(text: str) -> str:
+    """Return text in Markdown, with what is bold in it."""
+    return escaped(text, escape.markdown)
 
 
 def _latex(text: str) -> str:
-    """Returns text with LaTeX's special signs escaped, and bold as a command."""
-    escaped = "".join(LATEX.get(sign, sign) for sign in text)
-    if escaped.startswith("["):  # behind a row's end that would be its option
-        escaped = "{}" + escaped
-    return BOLD.sub(r"\\textbf{\1}", escaped)
+    return escaped(text, escape.latex, r"\textbf{{{}}}".format)

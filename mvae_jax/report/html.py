@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jinja2
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
-from mvae_jax import files
+from mvae_jax import escape, files
 from mvae_jax.report import tables, templates
 from mvae_jax.report.cells import Cell, Scores
 from mvae_jax.report.figures import Drawn, style
 from mvae_jax.report.figures.scores import read_curves
-from mvae_jax.report.formats import BOLD, Grid
+from mvae_jax.report.formats import Grid, escaped
 from mvae_jax.report.metrics import describe
 from mvae_jax.report.runs import Problem, Runs
 from mvae_jax.report.statistics import summarise
@@ -93,7 +93,7 @@ def write(
 
 def page_environment() -> jinja2.Environment:
     """Returns what renders the pages: what is put in is escaped."""
-    environment = templates.environment(autoescape=True)
+    environment = templates.environment(escape.html, autoescape=True)
     environment.filters |= {"bold": _bold, "data_uri": _data_uri, "value": _value}
     return environment
 
@@ -154,8 +154,8 @@ def _chart(scores: Scores) -> Chart | None:
 
 
 def _bold(text: str) -> Markup:
-    """Escapes a cell and turns its `**` into <strong>."""
-    return Markup(BOLD.sub(r"<strong>\1</strong>", str(escape(text))))
+    """Return a cell as HTML, with what is bold in it."""
+    return Markup(escaped(text, escape.html, "<strong>{}</strong>".format))
 
 
 def _value(value: Any) -> str:

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from mvae_jax import files
+from mvae_jax import escape, files
 from mvae_jax.files import PathLike
 from mvae_jax.report import (
     audit,
@@ -42,7 +42,7 @@ def render(
     paths, out = files.as_paths(paths), Path(out)
     found = runs.read(paths)
     if not found.cells and page is None:
-        return _tell(found.problems)
+        return tell(found.problems)
     compared = comparisons.compare_all(found)
     folder = out / figures.FOLDER
     drawn, undrawn = figures.draw(found, compared, folder) if draw else ([], [])
@@ -96,12 +96,16 @@ def render(
     if page:
         document.write(page, found, compared, drawn, findings)
 
-    print("\n".join([text, *map(formats.to_text, overview), f"wrote {out / 'index.html'}"]))
-    return _tell(problems)
+    print(
+        "\n".join(
+            [text, *map(formats.to_text, overview), escape.plain(f"wrote {out / 'index.html'}")]
+        )
+    )
+    return tell(problems)
 
 
-def _tell(problems: Sequence[runs.Problem]) -> bool:
+def tell(problems: Sequence[runs.Problem]) -> bool:
     """Prints what is missing; returns whether nothing is."""
     for problem in problems:
-        print(f"error: {problem.where}: {problem.reason}", file=sys.stderr)
+        print(escape.plain(f"error: {problem.where}: {problem.reason}"), file=sys.stderr)
     return not problems

@@ -7,7 +7,7 @@ from mvae_jax.report import reference
 from mvae_jax.report.cells import Cell, Cells, Scores, Setting
 from mvae_jax.report.claims import CELLS
 from mvae_jax.report.comparisons import Comparisons
-from mvae_jax.report.formats import Grid
+from mvae_jax.report.formats import Bold, Grid
 from mvae_jax.report.metrics import BOUND, CONDITIONS, MEASURED, METRICS, PAPER, describe
 from mvae_jax.report.runs import BASELINE, MODEL, Runs, left_out, models_of, partial
 from mvae_jax.report.statistics import ALPHA, summarise
@@ -44,7 +44,7 @@ def _grid(
             for model, scores in of_row.items():
                 text = _entry(metric, scores)
                 if _is_better(metric, model, setting, z, comparisons):
-                    text = f"**{text}**"
+                    text = Bold(text)
                 row.append(text)
         rows.append(row)
     groups = [("", 1), *((describe(metric).heading, len(models)) for metric in shown)]

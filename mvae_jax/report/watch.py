@@ -12,13 +12,15 @@ from typing import Any, NamedTuple
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
-from mvae_jax import files, run_folder, status
+from mvae_jax import escape, files, run_folder, status
 from mvae_jax.files import PathLike
 from mvae_jax.status import Status
 
 SHOWN = ("running", "failed", "stopped", "unscored")  # with a line each; of the others, how many
 MOST_LINES = 40
+LONGEST = 1e10  # seconds that are shown as time left
 PLAIN_WIDTH = 200  # of what is no terminal
 
 
@@ -64,7 +66,7 @@ def look(paths: list[Path]) -> Iterator[Seen]:
                 if failed and found.state == "failed":
                     name += f" ({log} says why)"
                 yield Seen(name, found, cost)
-            except run_folder.RunFolderError as error:
+            except Exception as error:  # whatever its files hold: the other runs are shown
                 yield Seen(f"{name} ({error})", Status("failed"), cost)
 
 
@@ -118,7 +120,7 @@ def picture(runs: list[Seen]) -> RenderableType:
     shown = [run for run in runs if run.status.state in SHOWN]
     for name, run, _ in sorted(shown, key=lambda seen: SHOWN.index(seen.status.state))[:MOST_LINES]:
         lines.add_row(
-            name,
+            Text(escape.plain(name)),  # which rich would take for markup
             run.state,
             f"{run.done}/{run.planned}",
             f"{run.epoch}/{run.num_epochs}",
@@ -134,5 +136,5 @@ def picture(runs: list[Seen]) -> RenderableType:
 
 
 def duration(seconds: float) -> str:
-    """Returns a time as h:mm:ss; empty for NaN."""
-    return "" if math.isnan(seconds) else str(datetime.timedelta(seconds=round(seconds)))
+    """Return a time as h:mm:ss; empty where there is none, or none that anybody lives to see."""
+    return "" if not seconds < LONGEST else str(datetime.timedelta(seconds=round(seconds)))

@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+MOST_BYTES = 150  # of a file name, which has an ending yet to come
 WIDTH = 7.0  # two columns of a paper
 RC: Any = {
     "font.size": 8,
@@ -70,6 +71,11 @@ def legend(figure: Figure, axes: Axes) -> None:
 
 
 def file_name(text: str) -> str:
-    """Returns a text as a file name or an anchor; unlike texts have unlike names."""
-    name = re.sub(r"[^\w.=-]+", "_", text)
-    return name if name == text else f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
+    """Return a text as a file name or an anchor; unlike texts have unlike names.
+
+    It is no hidden file, no folder's `.` or `..`, and of a length that every file system takes.
+    """
+    name = re.sub(r"[^\w.=-]+|^\.+", "_", text)
+    name = name.encode()[:MOST_BYTES].decode(errors="ignore")
+    digest = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
+    return name if name == text else f"{name}-{digest[:6]}"

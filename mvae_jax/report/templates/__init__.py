@@ -1,16 +1,23 @@
 """The templates of the pages."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jinja2
+from markupsafe import Markup
 
 
-def environment(**options: Any) -> jinja2.Environment:
-    """Returns what renders them; a name that a template lacks is an error."""
+def environment(escape: Callable[[str], str], **options: Any) -> jinja2.Environment:
+    """Return what renders them: every text is escaped but Markup; a missing name is an error."""
+
+    def finalize(value: Any) -> Any:
+        return escape(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
     return jinja2.Environment(
         loader=jinja2.PackageLoader("mvae_jax.report", "templates"),
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
+        finalize=finalize,
         **options,
     )
