@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from absl import flags
-from ml_collections import config_flags
 
+from mvae_jax import command_line, datasets, files, run_folder
 from mvae_jax import config as config_lib
-from mvae_jax import datasets, files, run_folder
 from mvae_jax import workdir as workdir_lib
 from mvae_jax.config import ConfigError
 from mvae_jax.workdir import Workdir
@@ -32,7 +31,7 @@ SIZES = {
 }
 USUAL_SIZE = (49_600, 784)
 # What a run folder may say against a command.
-NOT_TO_RUN = (ConfigError, workdir_lib.RunError, run_folder.RunFolderError)
+NOT_TO_RUN = (ConfigError, datasets.DataError, workdir_lib.RunError, run_folder.RunFolderError)
 
 
 class Entry(NamedTuple):
@@ -118,9 +117,9 @@ def entry(
 def resolve(command: list[str]) -> Any:
     """Returns the configuration that a command line asks for; raises ConfigError."""
     values, argv = flags.FlagValues(), ["sweep", *command]
-    config_flags.DEFINE_config_file("config", None, flag_values=values, sys_argv=argv)
+    command_line.define_config(values, argv)
     flags.DEFINE_string("data_dir", None, "", flag_values=values)
-    config_lib.parse(argv, values)
+    command_line.parse(argv, values)
     config = config_lib.validate(values["config"].value)
     return config_lib.replace(config, source=datasets.find_source(config))
 
@@ -168,10 +167,29 @@ def sort_out(
 
 def is_complete(entry: Entry, path: Path) -> bool:
     """Returns whether a run has all its seeds and scores; raises ConfigError if it is another."""
-    config = resolve([flag for flag in entry.command[3:] if not flag.startswith("--workdir=")])
+    flags = [flag for flag in entry.command[3:] if not flag.startswith("--workdir=")]
+    config, is_run = resolve(flags), (path / "config.json").is_file()
+    if is_run:
+        config = _with_data(config, config_lib.read(path / "config.json"), flags)
     config = workdir_lib.settle(config, path)
-    if not (path / "config.json").is_file():
+    if not is_run:
         return False
     trained = workdir_lib.read_manifest(path)["replicates"]
     unscored = run_folder.unscored(path, config.to_dict(), trained)
     return not unscored and not workdir_lib.cohorts(Workdir(path), config)
+
+
+def _with_data(config: Any, stored: Any, flags: list[str]) -> Any:
+    """Return the configuration with its data's SHA-256 where their path is spelled differently.
+
+    That alone says whether the run in the folder is of the same data.
+    """
+    differing = [f for f in config_lib.PATHS if config[f] != stored.get(f, config[f])]
+    own = config.dataset.endswith(".npz") and stored.dataset.endswith(".npz")
+    if not differing or ("dataset" in differing and not own):
+        return config
+    given = [Path(flag.partition("=")[2]) for flag in flags if flag.startswith("--data_dir=")]
+    photographs = Path(config.photographs) if config.photographs else None
+    data_dir = given[0] if given else None
+    data = datasets.load(config.dataset, config.protocol, config.source, data_dir, photographs)
+    return config_lib.replace(config, data_sha256=datasets.digest(data))

@@ -32,7 +32,7 @@ import sweep
 from tabulate import tabulate
 
 from mvae_jax import config as config_lib
-from mvae_jax import datasets, environment, files, run_folder, status
+from mvae_jax import datasets, environment, files, run_folder, status, terminal
 from mvae_jax.datasets.catalogue import CATALOGUE
 from mvae_jax.report import reference, reproduction
 from mvae_jax.report.claims import LATENT_SIZES
@@ -73,7 +73,7 @@ def main() -> None:
     try:
         plan = choose(args, read_costs(args))
     except ValueError as error:
-        config_lib.exit_with(error)
+        terminal.exit_with(error)
     print(describe(plan, args), flush=True)
     if args.dry_run:
         return

@@ -24,7 +24,7 @@ from typing import Any
 import grid
 
 from mvae_jax import files, run_folder
-from mvae_jax.config import exit_with
+from mvae_jax.terminal import exit_with
 
 DEFAULT_MAX_ARRAY_SIZE = 1001  # SLURM's own
 SCRIPT = """\

@@ -32,7 +32,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from mvae_jax import config as config_lib
-from mvae_jax import datasets, run_folder, status
+from mvae_jax import datasets, paths, run_folder, status, terminal
 from mvae_jax.config import ConfigError
 from mvae_jax.report.watch import duration
 
@@ -53,7 +53,7 @@ def main() -> None:
     try:
         entries = grid.expand(args, passed)
     except (ConfigError, datasets.DataError) as error:
-        config_lib.exit_with(error)
+        terminal.exit_with(error)
     if args.dry_run:
         print(grid.to_lines(entries), end="")
         return
@@ -63,7 +63,7 @@ def main() -> None:
     try:
         number = grid.add(args, [e for e in entries if e.workdir not in dict(refused)])
     except (OSError, ValueError) as error:
-        config_lib.exit_with(error)
+        terminal.exit_with(error)
     if args.manifest_only:
         print(f"{args.root / 'sweep.jsonl'}: {number} runs")
         sys.exit(int(bool(refused)))
@@ -102,7 +102,10 @@ def parse() -> tuple[argparse.Namespace, list[str]]:
             parser.error(
                 f"--{name}: got {','.join(values)!r}; allowed: one value or more, once each"
             )
-    passed = [_absolute(flag) for flag in passed]
+    try:
+        passed = [_absolute(flag) for flag in passed]
+    except paths.PathError as error:
+        parser.error(str(error))
     if args.num_seeds is not None:
         passed.append(f"--config.num_seeds={args.num_seeds}")
     if args.jobs is not None and args.jobs < 1:
@@ -287,10 +290,12 @@ def table(sweep: Sweep) -> Table:
 
 
 def _absolute(flag: str) -> str:
-    """Returns a flag whose value is a path as it may be given in any folder."""
+    """Return a flag whose value is a path as it may be given in any folder."""
     name, _, value = flag.partition("=")
-    paths = ("--data_dir", "--config.dataset", "--config.photographs")
-    return f"{name}={Path(value).absolute()}" if name in paths and Path(value).exists() else flag
+    is_path = name in ("--data_dir", "--config.photographs") and value != ""
+    if is_path or (name == "--config.dataset" and value.endswith(".npz")):
+        return f"{name}={paths.from_user(value).absolute()}"
+    return flag
 
 
 def _list(text: str) -> list[str]:

@@ -1,33 +1,27 @@
-"""The configuration of a run: its fields, the `mvae,16` argument, validation, and the command line.
+"""The configuration of a run: fields, the `mvae,16` argument, config.json, what a resume changes.
 
 Nothing here imports jax: a mistake is answered before any device is touched.
 """
 
-import difflib
 import itertools
 import json
 import re
-import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
-from absl import flags
 from ml_collections import ConfigDict, FrozenConfigDict, config_dict
 
-MODELS = ("mvae", "vae")
-PROTOCOLS = ("release", "paper")
-LIKELIHOODS = ("bernoulli", "gaussian", "gaussian_learned")
-ACTIVATIONS = ("tanh", "relu", "gelu", "silu")
-SEED_MODES = ("auto", "vmap", "map")
-SELECTIONS = ("last", "best_valid")
-# Scalars that change no shape: many values of them train in one program.
-SWEPT = ("learning_rate", "weight_decay", "beta", "likelihood_variance")
-MATMUL_PRECISIONS = ("default", "high", "highest")
+from mvae_jax import paths
+from mvae_jax.rules import MODELS, PROTOCOLS, RULES, SWEPT, ConfigError, refusal, shown
 
-
-class ConfigError(Exception):
-    """A mistake of the user's; its message is the one line to print."""
+# Fields that change no number of a replicate. A resume may change them, and runs that differ in
+# them may be compared.
+HARMLESS = ("checkpoint_every", "keep_embeddings", "seeds_per_program", "tag")
+# Fields of which a resume may ask for more: epochs that are trained on, seeds that are added.
+GROWING = ("num_epochs", "num_seeds")
+# Paths, which may be spelled in many ways: data_sha256 says whether the data are the same.
+PATHS = ("dataset", "photographs")
 
 
 class Argument(NamedTuple):
@@ -45,14 +39,16 @@ def parse_argument(argument: str) -> Argument:
     if len(parts) not in (2, 3):
         missing = ("model and latent", "latent")[len(parts)] if len(parts) < 2 else None
         problem = f"{missing} missing" if missing else "too many parts"
-        raise ConfigError(f"config argument: got '{argument}', {problem}; {usage}")
+        raise ConfigError(f"config argument: got {shown(argument)}, {problem}; {usage}")
     model, latent, protocol = (*parts, PROTOCOLS[0])[:3]
     if model not in MODELS:
-        raise ConfigError(f"model: got '{model}'; allowed: {', '.join(MODELS)}; {usage}")
+        raise ConfigError(f"model: got {shown(model)}; allowed: {', '.join(MODELS)}; {usage}")
     if not re.fullmatch(r"[1-9][0-9]{0,5}", latent):
-        raise ConfigError(f"latent: got '{latent}'; allowed: an integer of at least 1; {usage}")
+        allowed = "an integer of at least 1"
+        raise ConfigError(f"latent: got {shown(latent)}; allowed: {allowed}; {usage}")
     if protocol not in PROTOCOLS:
-        raise ConfigError(f"protocol: got '{protocol}'; allowed: {', '.join(PROTOCOLS)}; {usage}")
+        allowed = ", ".join(PROTOCOLS)
+        raise ConfigError(f"protocol: got {shown(protocol)}; allowed: {allowed}; {usage}")
     return Argument(model, int(latent), protocol)
 
 
@@ -114,60 +110,6 @@ class Replicate(NamedTuple):
         return "__".join([f"seed_{self.seed}", *(f"{k}={v!r}" for k, v in self.swept.items())])
 
 
-class Rule(NamedTuple):
-    """What a field's value must satisfy, and how to say so."""
-
-    holds: Callable[[Any], bool]
-    allowed: str
-
-
-def _one_of(values: Sequence[str]) -> Rule:
-    return Rule(lambda value: value in values, ", ".join(values))
-
-
-_BOOL = Rule(lambda value: isinstance(value, bool), "true, false")
-_COUNT = Rule(lambda value: 1 <= value <= 1_000_000, "an integer of at least 1, at most 1000000")
-_FACT = Rule(lambda value: value is None, "nothing: the data set says it")
-_AT_LEAST_0 = Rule(lambda value: 0 <= value < float("inf"), "a finite number of at least 0")
-_POSITIVE = Rule(lambda value: 0 < value < float("inf"), "a finite number above 0")
-
-RULES = {
-    "dataset": Rule(bool, "the name of a data set or the path of an .npz file"),
-    "protocol": _one_of(PROTOCOLS),
-    "model": _one_of(MODELS),
-    "latent_size": _COUNT,
-    "hidden_size": _COUNT,
-    "num_hidden_layers": _COUNT,
-    "activation": _one_of(ACTIVATIONS),
-    "likelihood": _one_of(LIKELIHOODS),
-    "likelihood_variance": _POSITIVE,
-    "batch_size": _COUNT,
-    "num_epochs": _COUNT,
-    "learning_rate": _POSITIVE,
-    "weight_decay": _AT_LEAST_0,
-    "beta": _AT_LEAST_0,
-    "couple_mean": _BOOL,
-    "keep_embeddings": _BOOL,
-    "num_seeds": _COUNT,
-    "first_seed": Rule(lambda value: 0 <= value < 2**31, "an integer from 0 to 2147483647"),
-    "seed_mode": _one_of(SEED_MODES),
-    "seeds_per_program": Rule(
-        lambda value: re.fullmatch(r"auto|[1-9]\d*", value) is not None,
-        "auto, or an integer above 0",
-    ),
-    "matmul_precision": _one_of(MATMUL_PRECISIONS),
-    "checkpoint_every": _COUNT,
-    "select": _one_of(SELECTIONS),
-    "iwae_samples": _AT_LEAST_0,
-    "tag": Rule(
-        lambda value: re.fullmatch(r"[\w.+-]*", value) is not None, "letters, digits, . _ + -"
-    ),
-    "image_shape": _FACT,
-    "data_sha256": _FACT,
-    "pixel_scale": Rule(lambda value: value is None or 0 < value <= 1, "a number in (0, 1]"),
-}
-
-
 def validate(config: ConfigDict) -> FrozenConfigDict:
     """Returns the configuration, frozen; raises ConfigError at the first impossible value."""
     if not isinstance(config, ConfigDict):
@@ -177,30 +119,44 @@ def validate(config: ConfigDict) -> FrozenConfigDict:
         raise ConfigError(f"config.{min(missing)}: missing; start from mvae_jax.config.base_config")
     for field, rule in RULES.items():
         if not rule.holds(config[field]):
-            raise ConfigError(f"config.{field}: got {config[field]!r}; allowed: {rule.allowed}")
+            raise refusal(field, config[field])
     _validate_sweep(config)
     if config.first_seed + config.num_seeds > 2**31:
         raise ConfigError(
             f"config.num_seeds: got {config.num_seeds} from first_seed {config.first_seed}; "
             "allowed: seeds up to 2147483647"
         )
-    return FrozenConfigDict(config)
+    return replace(config, **{field: _expanded(field, config[field]) for field in PATHS})
+
+
+def _expanded(field: str, value: str) -> str:
+    """Return a field's path with `~` expanded; a data set's name stays as it is."""
+    if not value or (field == "dataset" and not value.endswith(".npz")):
+        return value
+    try:
+        return str(paths.from_user(value))
+    except paths.PathError as error:
+        raise ConfigError(f"config.{field}: {error}") from error
 
 
 def _validate_sweep(config: ConfigDict) -> None:
+    if not isinstance(config.sweep, ConfigDict):
+        raise ConfigError(f"config.sweep: got {shown(config.sweep)}; write --config.sweep.FIELD=")
     for field, values in config.sweep.items():
         name = f"config.sweep.{field}"
         if field not in SWEPT:
             raise ConfigError(f"{name}: no such field; allowed: {', '.join(SWEPT)}")
+        if not isinstance(values, tuple | list):
+            raise ConfigError(f"{name}: got {shown(values)}; allowed: values with commas between")
         for value in values:
-            if not isinstance(value, int | float) or not RULES[field].holds(value):
-                raise ConfigError(f"{name}: got {value!r}; allowed: {RULES[field].allowed}")
+            if not RULES[field].holds(value):
+                raise refusal(f"sweep.{field}", value)
         if len({float(value) for value in values}) < len(values):
-            raise ConfigError(f"{name}: got {values!r}; allowed: every value once")
+            raise ConfigError(f"{name}: got {shown(values)}; allowed: every value once")
     if config.sweep.likelihood_variance and config.likelihood != "gaussian":
         raise ConfigError(
-            f"config.sweep.likelihood_variance: got {config.sweep.likelihood_variance!r}; allowed: "
-            f"nothing, since the likelihood is {config.likelihood}, not gaussian"
+            f"config.sweep.likelihood_variance: got {shown(config.sweep.likelihood_variance)}; "
+            f"allowed: nothing, because the likelihood is {config.likelihood}, not gaussian"
         )
 
 
@@ -225,7 +181,9 @@ def replicates(
 
 def default_workdir(config: ConfigDict) -> Path:
     """Returns runs/<dataset>[-<source>]/<protocol>/<model>-z<latent>[-<tag>]."""
-    dataset = Path(config.dataset).stem if config.dataset.endswith(".npz") else config.dataset
+    dataset = config.dataset
+    if dataset.endswith(".npz"):  # no search for runs enters a folder whose name begins with a dot
+        dataset = Path(dataset).stem.lstrip(".") or "data"
     data = "-".join(filter(None, [dataset, config.source]))
     name = "-".join(filter(None, [config.model, f"z{config.latent_size}", config.tag]))
     return Path("runs") / data / config.protocol / name
@@ -255,28 +213,38 @@ def _with_tuples(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def settle(requested: ConfigDict, stored: ConfigDict) -> FrozenConfigDict:
-    """Returns `requested` with what an earlier run resolved; raises ConfigError if they differ.
+def _may_change(field: str, new: Any, old: Any) -> bool:
+    """Return whether a resume may change this field from `old` to `new`."""
+    return field in HARMLESS or (field in GROWING and old is not None and new >= old)
 
-    More epochs and more seeds are no difference, nor how many train at once; what was left open
+
+def settle(requested: ConfigDict, stored: ConfigDict) -> FrozenConfigDict:
+    """Return `requested` with what an earlier run resolved; raise ConfigError if they differ.
+
+    Harmless fields are no difference, nor are more epochs and more seeds. What was left open
     (`auto`, data facts) takes the stored value, so that a resumed run compiles the same program.
+    So does a path of the same data, so that the run keeps its name in tables.
     """
     settled = ConfigDict(requested.to_dict())
     defaults = base_config("", "vae,1")  # of fields that were not known when the run was made
+    data = requested.data_sha256
+    same_data = data is not None and data == stored.get("data_sha256")
     differing = []
     for field in sorted({*requested.keys(), *stored.keys()}):
         new, old = requested.get(field), stored.get(field, defaults.get(field))
         if new is None or (field in ("seed_mode", "seeds_per_program") and new == "auto"):
             settled[field] = old
-        elif field in ("num_epochs", "num_seeds") and old is not None and new >= old:
+        elif new == old or _may_change(field, new, old):
             continue
-        elif new != old and field == "sweep":
+        elif field in PATHS and same_data:
+            settled[field] = old
+        elif field == "sweep":
             differing += [
                 f"sweep.{k} ({old.get(k)!r} stored, {v!r} asked for)"
                 for k, v in new.items()
                 if v != old.get(k)
             ]
-        elif new != old and field != "seeds_per_program":
+        else:
             differing.append(f"{field} ({old!r} stored, {new!r} asked for)")
     if differing:
         raise ConfigError(
@@ -285,86 +253,3 @@ def settle(requested: ConfigDict, stored: ConfigDict) -> FrozenConfigDict:
             "--root, or pass --overwrite, which moves the old one aside"
         )
     return FrozenConfigDict(settled)
-
-
-# --- the command line --------------------------------------------------------------------------
-
-
-def find_config_file(name: str) -> Path:
-    """Returns the file itself or, where there is none, the shipped config of that name."""
-    if Path(name).is_file():
-        return Path(name)
-    package = Path(__file__).parent
-    shipped = next(d for d in (package / "configs", package.parent / "configs") if d.is_dir())
-    path = Path(name)
-    if path.parent == Path("configs") and (shipped / path.name).is_file():
-        return shipped / path.name
-    known = ", ".join(f"configs/{file.name}" for file in sorted(shipped.glob("[!_]*.py")))
-    raise ConfigError(f"config file: got '{name}', which does not exist; shipped: {known}")
-
-
-def _locate(argv: Sequence[str]) -> list[str]:
-    """Returns argv with the config file's path resolved; raises ConfigError where it is missing."""
-    located, expect_path = [], False
-    for position, arg in enumerate(argv):
-        match = re.fullmatch(r"(--?config=)(.*)", arg, re.DOTALL)
-        prefix, value = match.groups() if match else ("", arg)
-        if match or expect_path:
-            path, colon, argument = value.partition(":")
-            value = f"{find_config_file(path)}{colon}{argument}"
-        elif re.match(r"--?(no)?config\.", arg) and not any(
-            re.match(r"--?config(=|$)", earlier) for earlier in argv[:position]
-        ):
-            raise ConfigError(f"{arg}: write it behind --config=FILE.py:model,latent")
-        located.append(prefix + value)
-        expect_path = re.fullmatch(r"--?config", arg) is not None
-    return located
-
-
-def parse_flags(argv: Sequence[str]) -> list[str]:
-    """Parses the command line into absl's FLAGS; exits with status 2 and one line on a mistake."""
-    try:
-        return parse(argv, flags.FLAGS)
-    except ConfigError as error:
-        exit_with(error)
-
-
-def parse(argv: Sequence[str], values: flags.FlagValues) -> list[str]:
-    """Parses a command line, the program's name first; raises ConfigError."""
-    try:
-        rest: list[str] = values(_locate(argv))
-    except (AttributeError, KeyError) as error:
-        raise _unknown_field(argv) or error from error
-    except flags.Error as error:
-        said = " ".join(str(error).split())
-        match = re.match(r"flag --config\.(\w+)=(.*?): ", said)
-        if match and match[1] in RULES:
-            said = f"config.{match[1]}: got {match[2]!r}; allowed: {RULES[match[1]].allowed}"
-        raise ConfigError(said) from error
-    if len(rest) > 1:
-        raise ConfigError(f"argument: got '{rest[1]}'; allowed: flags only, as --name=value")
-    if values["config"].value is None:
-        raise ConfigError("--config: missing; write --config=configs/digits.py:mvae,16")
-    validate(values["config"].value)
-    return rest
-
-
-def exit_with(error: Exception | str, status: int = 2) -> NoReturn:
-    """Prints the error as one line and exits; status 2 is a mistake of usage."""
-    print(f"error: {error}", file=sys.stderr)
-    sys.exit(status)
-
-
-def _unknown_field(argv: Sequence[str]) -> ConfigError | None:
-    """Returns the error for the first --config.FIELD that no configuration has."""
-    fields = [field for field in base_config("", "vae,1") if field != "sweep"]
-    fields += [f"sweep.{field}" for field in SWEPT]
-    for arg in argv:
-        match = re.match(r"--?(?:no)?config\.([^=]*)", arg)
-        if match and match[1] not in fields:
-            if match[1].startswith("sweep."):
-                fields = [field for field in fields if field.startswith("sweep.")]
-            close = difflib.get_close_matches(match[1], fields, n=1)
-            hint = f"did you mean {close[0]}? " if close else ""
-            return ConfigError(f"config.{match[1]}: no such field; {hint}all: {', '.join(fields)}")
-    return None

@@ -6,19 +6,19 @@ python -m mvae_jax.main --config=configs/digits.py:mvae,16
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 from absl import app, flags, logging
-from ml_collections import config_flags
 
+from mvae_jax import command_line
 from mvae_jax import config as config_lib
-from mvae_jax.config import ConfigError, exit_with
+from mvae_jax.config import ConfigError
+from mvae_jax.terminal import exit_with
 
 START = time.perf_counter()
-CONFIG = config_flags.DEFINE_config_file("config", None, "FILE.py:model,latent[,protocol]")
-WORKDIR = flags.DEFINE_string("workdir", None, "the run folder; by default under ./runs")
-DATA_DIR = flags.DEFINE_string("data_dir", None, "data files that are there, read before others")
-PROFILE = flags.DEFINE_string("profile", None, "a folder for a trace of a few training steps")
+CONFIG = command_line.define_config(flags.FLAGS)
+WORKDIR = command_line.define_path("workdir", "the run folder; by default under ./runs")
+DATA_DIR = command_line.define_path("data_dir", "data files that are there, read before others")
+PROFILE = command_line.define_path("profile", "a folder for a trace of a few training steps")
 OVERWRITE = flags.DEFINE_bool("overwrite", False, "move an earlier run's folder aside")
 DISTRIBUTED = flags.DEFINE_bool("distributed", False, "one of several processes of this run")
 COORDINATOR = flags.DEFINE_string("coordinator", None, "host:port of process 0, if not in SLURM")
@@ -53,13 +53,11 @@ def main(_argv: Sequence[str]) -> None:
             except ValueError as error:
                 exit_with(error)
         config = config_lib.replace(config, source=datasets.find_source(config))
-        path = Path(WORKDIR.value or config_lib.default_workdir(config))
-        data_dir = Path(DATA_DIR.value) if DATA_DIR.value else None
-        profile = Path(PROFILE.value) if PROFILE.value else None
-        if profile is not None:
-            profile.mkdir(parents=True, exist_ok=True)
+        path = WORKDIR.value or config_lib.default_workdir(config)
+        if PROFILE.value:
+            PROFILE.value.mkdir(parents=True, exist_ok=True)
         process, _ = environment.processes()
-        run.run(config, path, data_dir, OVERWRITE.value, profile)
+        run.run(config, path, DATA_DIR.value, OVERWRITE.value, PROFILE.value)
         environment.disconnect()
     except (ConfigError, datasets.DataError) as error:
         exit_with(error)
@@ -86,7 +84,7 @@ def main(_argv: Sequence[str]) -> None:
 
 def entry_point() -> None:
     """Runs `main` on the command line, with mistakes answered in one line."""
-    app.run(main, flags_parser=config_lib.parse_flags)
+    app.run(main, flags_parser=command_line.parse_flags)
 
 
 if __name__ == "__main__":

@@ -103,6 +103,8 @@ def _train_missing(
     if not cohorts:
         if profile is not None:
             print(f"--profile: {workdir.path} has nothing to train, so no trace", file=sys.stderr)
+        if workdir.process == 0:
+            _record_harmless(config, workdir)
         return
     epochs = {cohort: checkpoint.latest(workdir.checkpoints(cohort)) or 0 for cohort in cohorts}
     precision = None if config.matmul_precision == "default" else config.matmul_precision
@@ -132,6 +134,20 @@ def _train_missing(
             config = config_lib.replace(config, seeds_per_program=str(len(halves[0])))
             if workdir.process == 0:
                 _describe(config, workdir, dataset)
+
+
+def _record_harmless(config: ConfigDict, workdir: Workdir) -> None:
+    """Write config.json anew where a finished run's harmless fields have other values now."""
+    stored = config_lib.read(workdir.path / "config.json")
+    changed = {
+        field: config[field]
+        for field in config_lib.HARMLESS
+        if config[field] != stored.get(field, config[field])
+    }
+    if changed:
+        text = config_lib.to_json(config_lib.replace(stored, **changed))
+        files.write_text(workdir.path / "config.json", text)
+        workdir_lib.update_manifest(workdir, {}, ["config.json"])
 
 
 def _describe(config: ConfigDict, workdir: Workdir, dataset: Dataset) -> None:

@@ -1,12 +1,15 @@
 """The command line: what is accepted, and the one line for each mistake."""
 
 import os
+import shutil
 import subprocess
 import sys
 
 import pytest
-from ml_collections import FrozenConfigDict
+from absl import flags
+from ml_collections import ConfigDict, FrozenConfigDict
 
+from mvae_jax import command_line
 from mvae_jax import config as config_lib
 from mvae_jax.config import ConfigError
 from tests.conftest import ROOT
@@ -66,10 +69,84 @@ def test_a_mistake_exits_2_with_one_line_before_any_device_is_touched(arguments,
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    ("flag", "named"),
+    [
+        ("--noconfig.couple_mean=1", "--noconfig.couple_mean=1 does not take an argument"),
+        ("--noconfig.num_seeds", "noconfig.num_seeds"),
+        ("--config.=1", "config.: no such field"),
+        ("--config.tag.x=1", "config.tag.x: no such field; did you mean tag?"),
+        ("--config.tag[0]=1", "config.'tag[0]': no such field; did you mean tag?"),
+        ("--config.keys=1", "config.keys: no such field"),
+        ("--config.sweep=1", "config.sweep: no such field; did you mean sweep."),
+        ("--config.sweep.=1", "config.sweep.: no such field"),
+        ("--config.sweep.learning_rate.x=1", "did you mean sweep.learning_rate?"),
+        ("--config.sweep.learning_rate=True", "got True; allowed: a finite number above 0"),
+        ("--config.sweep.learning_rate=" + "(" * 500, "(502 characters); allowed: a finite"),
+        ("--config.sweep.learning_rate=((1,),)", "got (1,); allowed: a finite number above 0"),
+        ("--config.tag=None", "config.tag: got 'None'; allowed: up to 100 letters"),
+        ("--config.tag=" + "a" * 5000, "config.tag: got 'aaa"),
+        ("--config.tag=a\0b", r"config.tag: got 'a\x00b'"),
+        (
+            "--config.dataset=a\0.npz",
+            r"config.dataset: got 'a\x00.npz'; allowed: a path without NUL",
+        ),
+        ("--config.dataset=~nobody_/x.npz", "got '~nobody_/x.npz', of an unknown home folder"),
+        ("--config.dataset=" + "a" * 300 + ".npz", "255 bytes for each name"),
+        ("--config.iwae_samples=1.5", "got '1.5'; allowed: an integer of at least 0"),
+        ("--config.iwae_samples=" + "9" * 30, "at most 1000000"),
+        ("--config.first_seed=1e3", "an integer of at least 0, at most 2147483647"),
+        ("--config.seeds_per_program=" + "9" * 30, "auto, or an integer from 1 to 999999"),
+        ("--config.pixel_scale=True", "a number above 0, at most 1"),
+        ("--config.num_seeds=x\ny", "config.num_seeds: got 'x y'"),
+        ("--config.image_shape=1", "allowed: nothing, because the data set determines it"),
+        ("--config=" + "a" * 5000, "config file: got 'aaa"),
+        ("--config=" + "a" * 255, "is no file; shipped: configs/cifar10.py"),
+        ("--config=\0", r"config file: got '\x00'; allowed: a path without NUL"),
+        ("--config=README.md:mvae,4", "config file: got 'README.md', no Python (invalid"),
+        ("--config=broken.py:mvae,4", "broken.py, line 2: ZeroDivisionError: division by zero"),
+        ("--config=configs/digits.py:mvae,4\n", r"latent: got '4\n'"),
+    ],
+    ids=lambda value: ascii(value)[1:40],
+)
+def test_a_strange_flag_is_answered_in_one_line(flag, named, tmp_path, monkeypatch):
+    (tmp_path / "broken.py").write_text("def get_config(argument):\n    return 1 / 0\n")
+    shutil.copy(ROOT / "README.md", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    values, argv = flags.FlagValues(), ["main", DIGITS, flag]
+    command_line.define_config(values, argv)
+    with pytest.raises(ConfigError) as error:
+        command_line.parse(argv, values)
+    assert named in str(error.value)
+    assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 700
+
+
+def test_a_rule_takes_values_of_any_type():
+    values = [None, True, 1, 1.5, -1, 10**30, float("nan"), "", "x", b"x", (), [1], {"a": 1}]
+    for field, rule in config_lib.RULES.items():
+        for value in values:
+            assert rule.holds(value) in (True, False), (field, value)
+            if not rule.holds(value):
+                fields = config_lib.base_config("digits", "mvae,4").to_dict() | {field: value}
+                with pytest.raises(ConfigError, match=rf"config\.{field}: got"):
+                    config_lib.validate(ConfigDict(fields))
+    assert {*config_lib.RULES, "sweep"} == {*config_lib.base_config("digits", "mvae,4")}
+
+
+def test_a_home_folder_in_a_path_is_expanded(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    config = config_lib.base_config("~/faces.npz", "mvae,4")
+    config.photographs = "~/photographs"
+    validated = config_lib.validate(config)
+    assert validated.dataset == "/home/me/faces.npz"
+    assert validated.photographs == "/home/me/photographs"
+
+
 def test_fields_are_overridden_in_any_absl_spelling(tmp_path):
     code = (
-        "import sys; from absl import flags; from mvae_jax import config, main\n"
-        "config.parse_flags(sys.argv); c = flags.FLAGS.config\n"
+        "import sys; from absl import flags; from mvae_jax import command_line, main\n"
+        "command_line.parse_flags(sys.argv); c = flags.FLAGS.config\n"
         "print(c.model, c.latent_size, c.num_seeds, c.num_epochs, c.couple_mean)"
     )
     spelled = ["--config", "configs/digits.py:vae,2", "--config.num_seeds", "2"]
@@ -110,9 +187,12 @@ def test_default_run_folder():
     assert str(config_lib.default_workdir(config)) == (
         "runs/mnist_basic-regenerated/release/mvae-z16"
     )
-    own = config_lib.base_config("some/where/faces.npz", "vae,2,paper")
-    own.tag = "wide"
-    assert str(config_lib.default_workdir(own)) == "runs/faces/paper/vae-z2-wide"
+    for spelling in ("some/where/faces.npz", "./faces.npz", "/some/faces.npz"):
+        own = config_lib.base_config(spelling, "vae,2,paper")
+        own.tag = "wide"
+        assert str(config_lib.default_workdir(own)) == "runs/faces/paper/vae-z2-wide"
+    hidden = config_lib.base_config(".faces.npz", "vae,2")
+    assert str(config_lib.default_workdir(hidden)) == "runs/faces/release/vae-z2"
 
 
 def test_config_json_round_trip(tmp_path):
@@ -144,6 +224,24 @@ def test_settle_takes_what_was_resolved_and_names_every_difference():
         "--overwrite",
     ):
         assert words in str(error.value)
+
+
+def test_settle_takes_other_values_of_harmless_fields_and_other_paths_of_equal_data():
+    def config(data="1" * 64, **fields):
+        made = config_lib.base_config("my.npz", "mvae,16")
+        made.update(fields | {"data_sha256": data})
+        return made
+
+    stored = config(photographs="a")
+    changed = {"checkpoint_every": 7, "keep_embeddings": False, "tag": "b"}
+    asked = config(dataset="/data/my.npz", photographs="/data/a", seeds_per_program="2", **changed)
+    settled = config_lib.settle(asked, stored)
+    assert (settled.dataset, settled.photographs) == ("my.npz", "a")
+    assert {field: settled[field] for field in changed} == changed
+    for data in (None, "2" * 64):  # not known, or other data
+        asked.data_sha256 = data
+        with pytest.raises(ConfigError, match=r"dataset \('my.npz' stored, '/data/my.npz' asked"):
+            config_lib.settle(asked, stored)
 
 
 def test_settle_of_a_run_that_is_older_than_some_fields():

@@ -162,13 +162,18 @@ def test_a_deleted_cohort_trains_again_and_a_backup_of_it_stays(folder):
     assert (checkpoints / "seed_note").is_file()
 
 
-def test_changed_data_is_refused(tmp_path):
-    """The same path, shapes and labels, another pixel."""
+def test_data_is_known_by_its_content(tmp_path, monkeypatch):
+    """Another path of the same file resumes; the same path, another pixel, is refused."""
     rng = np.random.default_rng(0)
     images, labels = rng.integers(0, 256, (600, 4, 4), np.uint8), np.arange(600) % 3
     np.savez(tmp_path / "own.npz", images=images, labels=labels)
     config = {"dataset": str(tmp_path / "own.npz"), "batch_size": 100, "num_epochs": 1}
     run.run(small(**config), tmp_path / "run")
+    before = contents(tmp_path / "run")
+    monkeypatch.chdir(tmp_path)
+    for spelling in ("own.npz", "./own.npz", "../" + tmp_path.name + "/own.npz"):
+        run.run(small(**config | {"dataset": spelling}), tmp_path / "run")
+    assert contents(tmp_path / "run") == before
     images[0, 0, 0] ^= 1
     np.savez(tmp_path / "own.npz", images=images, labels=labels)
     with pytest.raises(ConfigError, match="data_sha256"):
@@ -305,6 +310,19 @@ def test_a_changed_config_is_refused_and_nothing_changes(folder):
     with pytest.raises(ConfigError, match="num_seeds"):
         run.run(small(num_seeds=1), folder)
     assert contents(folder) == before
+
+
+def test_a_field_that_changes_no_number_refuses_no_resume(folder):
+    before = contents(folder)
+    harmless = {"checkpoint_every": 3, "keep_embeddings": False, "tag": "other"}
+    run.run(small(seeds_per_program="1", **harmless), folder)
+    stored = config_lib.read(folder / "config.json")
+    assert {field: stored[field] for field in harmless} == harmless
+    after = contents(folder)
+    assert after.pop("config.json") != before.pop("config.json")
+    assert after == before
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["sha256"]["config.json"] == files.sha256(folder / "config.json")
 
 
 def test_more_epochs_go_on_from_the_last(folder, tmp_path):

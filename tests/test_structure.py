@@ -12,7 +12,11 @@ PACKAGE = ROOT / "mvae_jax"
 
 # Room -> the rooms it may import. `files`, `escape` and `config` stand below all others.
 ALLOWED = {
-    "config": set(),
+    "rules": set(),
+    "paths": set(),
+    "terminal": set(),
+    "config": {"paths", "rules"},
+    "command_line": {"config", "paths", "rules", "terminal"},
     "files": set(),
     "escape": set(),
     "metrics_file": {"files", "run_folder"},
@@ -40,17 +44,18 @@ ALLOWED = {
     },
     "evaluate": {"files", "metrics_file", "run_folder"},
     "status": {"run_folder"},
-    "report": {"escape", "files", "metrics_file", "run_folder", "status"},
+    "report": {"config", "escape", "files", "metrics_file", "run_folder", "status"},
     "main": {
-        *("checkpoint", "config", "datasets", "environment", "evaluate", "report", "run"),
-        *("stop", "workdir"),
+        *("checkpoint", "command_line", "config", "datasets", "environment", "evaluate"),
+        *("report", "run", "stop", "terminal", "workdir"),
     },
     "__init__": {"inference"},
 }
 ONLY_HERE = {"flax": {"model"}, "orbax": {"checkpoint"}, "optax": {"train"}}
 WITHOUT_JAX = (
-    *("config", "files", "metrics_file", "run_folder", "progress", "datasets", "evaluate"),
-    *("escape", "report", "main", "status", "stop", "workdir", "__init__"),
+    *("command_line", "config", "paths", "rules", "terminal", "escape"),
+    *("files", "metrics_file", "run_folder", "progress", "datasets", "evaluate"),
+    *("report", "main", "status", "stop", "workdir", "__init__"),
 )
 
 

@@ -5,10 +5,9 @@ import json
 import numpy as np
 import pytest
 from absl import flags
-from ml_collections import config_flags
 
+from mvae_jax import command_line, evaluate, run, status
 from mvae_jax import config as config_lib
-from mvae_jax import evaluate, run, status
 from mvae_jax.config import ConfigError
 from mvae_jax.report import runs
 
@@ -103,7 +102,7 @@ def test_the_decoders_variance_is_that_of_the_replicate(tmp_path):
         ({"beta": (1.0, -1.0)}, r"config\.sweep\.beta: got -1\.0; allowed: a finite number"),
         ({"learning_rate": (0.1, 0.1)}, "every value once"),
         ({"learning_rate": ("fast",)}, "got 'fast'"),
-        ({"likelihood_variance": (0.1, 0.2)}, "since the likelihood is bernoulli"),
+        ({"likelihood_variance": (0.1, 0.2)}, "because the likelihood is bernoulli"),
     ],
 )
 def test_a_grid_that_cannot_be_is_refused(sweep, message):
@@ -114,8 +113,8 @@ def test_a_grid_that_cannot_be_is_refused(sweep, message):
 def parse(flag):
     """Returns the configuration of a command line with one flag beside --config."""
     parsed, argv = flags.FlagValues(), ["main", "--config=configs/digits.py:mvae,3", flag]
-    config_flags.DEFINE_config_file("config", None, flag_values=parsed, sys_argv=argv)
-    config_lib.parse(argv, parsed)
+    command_line.define_config(parsed, argv)
+    command_line.parse(argv, parsed)
     return parsed["config"].value
 
 

@@ -1,11 +1,13 @@
 """MVAE against VAE, cell by cell: which differences are there, and which are real."""
 
+import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from mvae_jax import config as config_lib
 from mvae_jax.report.cells import Cell, Scores, Setting
 from mvae_jax.report.claims import CELLS
 from mvae_jax.report.formats import Bold, Grid
@@ -14,12 +16,18 @@ from mvae_jax.report.reproduction import is_short
 from mvae_jax.report.runs import BASELINE, MODEL, Problem, Runs
 from mvae_jax.report.statistics import ALPHA, Comparison, compare, holm, sign_test
 
-# What a pair must share for its difference to be the model's. The coupling is the model.
-SHARED = (
-    *("num_epochs", "batch_size", "learning_rate", "weight_decay", "beta", "select"),
-    "activation",
-    *("likelihood", "likelihood_variance", "hidden_size", "num_hidden_layers", "pixel_scale"),
-    *("data_sha256", "matmul_precision"),
+# Fields in which a pair may differ besides the harmless ones: what makes the model, what the table
+# and its row say already, what pairs the seeds, how they share a program, which changes rounding
+# alone, and what `unlike_bounds` compares.
+FREE = frozenset(
+    {
+        *config_lib.HARMLESS,
+        *config_lib.PATHS,
+        *("model", "couple_mean"),
+        *("source", "protocol", "latent_size"),
+        *("num_seeds", "first_seed", "sweep", "seed_mode"),
+        "iwae_samples",
+    }
 )
 
 
@@ -92,13 +100,23 @@ def compare_all(runs: Runs) -> Comparisons:
 
 
 def unlike(vae: Scores | None, mvae: Scores | None) -> str:
-    """Returns in what the training of a pair differs beyond the model; empty where it may not."""
+    """Return in what the training of a pair differs beyond the model; empty where it may not."""
     if vae is None or mvae is None:
         return ""
-    configs = ({"beta": 1.0} | scores.config for scores in (vae, mvae))  # before it was a field
-    vaes, mvaes = configs
-    pairs = [(field, vaes.get(field), mvaes.get(field)) for field in SHARED]
+    vaes, mvaes = (_with_defaults(scores.config) for scores in (vae, mvae))
+    fields = sorted((vaes.keys() | mvaes.keys()) - FREE)
+    pairs = [(field, vaes.get(field), mvaes.get(field)) for field in fields]
     return ", ".join(f"{field} is {x!r} and {y!r}" for field, x, y in pairs if x != y)
+
+
+def _with_defaults(config: dict[str, Any]) -> dict[str, Any]:
+    """Return a run's configuration with the default of every field that is newer than the run.
+
+    A run of another tool, which has no data_sha256, is taken at its word.
+    """
+    if "data_sha256" not in config:
+        return config
+    return json.loads(config_lib.to_json(config_lib.base_config("", "vae,1"))) | config
 
 
 def unlike_bounds(vae: Scores | None, mvae: Scores | None) -> str:

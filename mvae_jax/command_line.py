@@ -1,0 +1,148 @@
+"""The command line: the configuration file, its fields as flags, and one line for each mistake.
+
+Nothing here imports jax: a mistake is answered before any device is touched.
+"""
+
+import difflib
+import os
+import re
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+from ml_collections import config_flags
+
+from mvae_jax import paths
+from mvae_jax.config import base_config, validate
+from mvae_jax.rules import RULES, SWEPT, ConfigError, refusal, shown
+from mvae_jax.terminal import exit_with
+
+
+def find_config_file(name: str) -> Path:
+    """Return the file itself or, where there is none, the shipped config of that name."""
+    try:
+        path = paths.from_user(name)
+    except paths.PathError as error:
+        raise ConfigError(f"config file: {error}") from error
+    if os.path.isfile(path):
+        try:
+            compile(path.read_bytes(), str(path), "exec")
+        except (OSError, SyntaxError, ValueError, RecursionError, MemoryError) as error:
+            raise ConfigError(f"config file: got {shown(name)}, no Python ({error})") from error
+        return path
+    package = Path(__file__).parent
+    shipped = next(d for d in (package / "configs", package.parent / "configs") if d.is_dir())
+    if path.parent == Path("configs") and (shipped / path.name).is_file():
+        return shipped / path.name
+    known = ", ".join(f"configs/{file.name}" for file in sorted(shipped.glob("[!_]*.py")))
+    raise ConfigError(f"config file: got {shown(name)}, which is no file; shipped: {known}")
+
+
+def _locate(argv: Sequence[str]) -> list[str]:
+    """Return argv with the config file's path resolved; raise ConfigError where it is missing."""
+    located, expect_path = [], False
+    for position, arg in enumerate(argv):
+        match = re.fullmatch(r"(--?config=)(.*)", arg, re.DOTALL)
+        prefix, value = match.groups() if match else ("", arg)
+        if match or expect_path:
+            path, colon, argument = value.partition(":")
+            value = f"{find_config_file(path)}{colon}{argument}"
+        elif re.match(r"--?(no)?config\.", arg) and not any(
+            re.match(r"--?config(=|$)", earlier) for earlier in argv[:position]
+        ):
+            raise ConfigError(f"{shown(arg)}: write it behind --config=FILE.py:model,latent")
+        located.append(prefix + value)
+        expect_path = re.fullmatch(r"--?config", arg) is not None
+    return located
+
+
+def define_config(values: flags.FlagValues, argv: list[str] | None = None) -> Any:
+    """Define --config, with a flag for each field, of a command line; by default the program's."""
+    try:
+        return config_flags.DEFINE_config_file(
+            "config", None, "FILE.py:model,latent[,protocol]", flag_values=values, sys_argv=argv
+        )
+    except flags.Error as error:  # of a --flagfile, into which this looks at once
+        exit_with(_one_line(error))
+
+
+class _PathParser(flags.ArgumentParser[Path]):
+    """Of a flag whose value is a path."""
+
+    syntactic_help = "a path"
+
+    def parse(self, argument: str) -> Path:
+        try:
+            return paths.from_user(argument)
+        except paths.PathError as error:
+            raise ValueError(str(error)) from error
+
+    def flag_type(self) -> str:
+        return "path"
+
+
+def define_path(name: str, what: str) -> Any:
+    """Define a flag whose value is a path, by default None; `~` is expanded."""
+    serializer: Any = flags.ArgumentSerializer()
+    return flags.DEFINE(_PathParser(), name, None, what, serializer=serializer)
+
+
+def parse_flags(argv: Sequence[str]) -> list[str]:
+    """Parse the command line into absl's FLAGS; exit with status 2 and one line on a mistake."""
+    try:
+        return parse(argv, flags.FLAGS)
+    except ConfigError as error:
+        exit_with(error)
+
+
+def parse(argv: Sequence[str], values: flags.FlagValues) -> list[str]:
+    """Parse a command line, the program's name first; raise ConfigError."""
+    try:
+        rest: list[str] = values(_locate(argv))
+    except ConfigError:
+        raise
+    except Exception as error:  # absl and ml_collections raise many kinds, a config file any
+        raise _mistake(argv, error) from error
+    if len(rest) > 1:
+        raise ConfigError(f"argument: got {shown(rest[1])}; allowed: flags only, as --name=value")
+    if values["config"].value is None:
+        raise ConfigError("--config: missing; write --config=configs/digits.py:mvae,16")
+    validate(values["config"].value)
+    return rest
+
+
+def _mistake(argv: Sequence[str], error: BaseException) -> ConfigError:
+    """Return the one line for what kept flags and configuration file from being read."""
+    said = _one_line(error)
+    match = re.match(r"flag --config\.([\w.]+)=(.*?): ", said)
+    if match and match[1].removeprefix("sweep.") in RULES:
+        return refusal(match[1], match[2])
+    while error.__context__ is not None:  # ml_collections wraps what a config file raises
+        error = error.__context__
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if any(re.match(rf"(--?config=)?{re.escape(frame.filename)}(:|$)", arg) for arg in argv):
+            where = f"{frame.filename}, line {frame.lineno}"
+            return ConfigError(f"{where}: {type(error).__name__}: {_one_line(error)}")
+    return _unknown_field(argv) or ConfigError(said)
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())
+
+
+def _unknown_field(argv: Sequence[str]) -> ConfigError | None:
+    """Return the error for the first --config.FIELD that no configuration has."""
+    fields = [field for field in base_config("", "vae,1") if field != "sweep"]
+    fields += [f"sweep.{field}" for field in SWEPT]
+    for arg in argv:
+        match = re.match(r"--?(?:no)?config\.([^=]*)", arg)
+        if match and match[1] not in fields:
+            if match[1].startswith("sweep."):
+                fields = [field for field in fields if field.startswith("sweep.")]
+            close = difflib.get_close_matches(match[1], fields, n=1)
+            hint = f"did you mean {close[0]}? " if close else ""
+            name = match[1] if re.fullmatch(r"[\w.]{,60}", match[1]) else shown(match[1])
+            return ConfigError(f"config.{name}: no such field; {hint}all: {', '.join(fields)}")
+    return None

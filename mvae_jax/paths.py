@@ -1,0 +1,35 @@
+"""Paths as people type them, on the command line, in a configuration or in the environment."""
+
+import argparse
+import os
+from pathlib import Path
+
+LONGEST_NAME, LONGEST_PATH = 255, 4095  # bytes, of the common file systems and of Linux
+SHOWN = 100  # characters of a path in a message
+
+
+class PathError(argparse.ArgumentTypeError):
+    """A text that can be no path; the message says why. As argparse prints it for a `type`."""
+
+
+def from_user(text: str) -> Path:
+    """Return the path that a text means, `~` and `~name` expanded.
+
+    A shell expands `~` in `--out ~/x`, but not in `--out=~/x`. Write `./~` for a file of that name.
+
+    Raises:
+      PathError: the text is empty, too long for any file system, or names an unknown home folder.
+    """
+    shown = repr(text) if len(text) <= SHOWN else f"{text[:SHOWN]!r}... ({len(text):,} characters)"
+    encoded = os.fsencode(text)
+    if not text:
+        raise PathError("got ''; allowed: a path")
+    if b"\0" in encoded:
+        raise PathError(f"got {shown}; allowed: a path without NUL characters")
+    if len(encoded) > LONGEST_PATH or max(map(len, encoded.split(b"/"))) > LONGEST_NAME:
+        allowed = f"{LONGEST_NAME} bytes for each name, {LONGEST_PATH} for the whole path"
+        raise PathError(f"got {shown}; allowed: at most {allowed}")
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise PathError(f"got {shown}, of an unknown home folder; write the whole path") from error

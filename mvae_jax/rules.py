@@ -1,0 +1,103 @@
+"""What the value of each field of a configuration must satisfy, and the one line where it does not.
+
+Nothing here imports jax: a mistake is answered before any device is touched.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+MODELS = ("mvae", "vae")
+PROTOCOLS = ("release", "paper")
+LIKELIHOODS = ("bernoulli", "gaussian", "gaussian_learned")
+ACTIVATIONS = ("tanh", "relu", "gelu", "silu")
+SEED_MODES = ("auto", "vmap", "map")
+SELECTIONS = ("last", "best_valid")
+# Scalars that change no shape: many values of them train in one program.
+SWEPT = ("learning_rate", "weight_decay", "beta", "likelihood_variance")
+MATMUL_PRECISIONS = ("default", "high", "highest")
+
+SHOWN = 100  # characters of a wrong value
+
+
+class ConfigError(Exception):
+    """A mistake of the user's; its message is the one line to print."""
+
+
+def shown(value: Any) -> str:
+    """Return a value as a message shows it: on one line, and not too long."""
+    text = repr(value)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}... ({len(text):,} characters)"
+
+
+class Rule(NamedTuple):
+    """What a field's value must satisfy, and how to say so; `holds` takes values of any type."""
+
+    holds: Callable[[Any], bool]
+    allowed: str
+
+
+def _one_of(values: Sequence[str]) -> Rule:
+    return Rule(lambda value: isinstance(value, str) and value in values, ", ".join(values))
+
+
+def _integer(least: int, most: int = 1_000_000) -> Rule:
+    allowed = f"an integer of at least {least}, at most {most}"
+    return Rule(lambda value: type(value) is int and least <= value <= most, allowed)
+
+
+def _number(holds: Callable[[float], bool], allowed: str) -> Rule:
+    return Rule(lambda value: type(value) in (int, float) and holds(value), allowed)
+
+
+def _text(pattern: str, allowed: str) -> Rule:
+    return Rule(lambda v: isinstance(v, str) and re.fullmatch(pattern, v) is not None, allowed)
+
+
+_BOOL = Rule(lambda value: isinstance(value, bool), "true, false")
+_FACT = Rule(lambda value: value is None, "nothing, because the data set determines it")
+_AT_LEAST_0 = _number(lambda value: 0 <= value < float("inf"), "a finite number of at least 0")
+_POSITIVE = _number(lambda value: 0 < value < float("inf"), "a finite number above 0")
+
+RULES = {
+    "dataset": _text("(?s).+", "the name of a data set or the path of an .npz file"),
+    "source": _text("(?s).*", "the name of one of the data set's sources"),
+    "photographs": _text("(?s).*", "the path of a folder"),
+    "protocol": _one_of(PROTOCOLS),
+    "model": _one_of(MODELS),
+    "latent_size": _integer(1),
+    "hidden_size": _integer(1),
+    "num_hidden_layers": _integer(1),
+    "activation": _one_of(ACTIVATIONS),
+    "couple_mean": _BOOL,
+    "likelihood": _one_of(LIKELIHOODS),
+    "likelihood_variance": _POSITIVE,
+    "batch_size": _integer(1),
+    "num_epochs": _integer(1),
+    "learning_rate": _POSITIVE,
+    "weight_decay": _AT_LEAST_0,
+    "beta": _AT_LEAST_0,
+    "num_seeds": _integer(1),
+    "first_seed": _integer(0, 2**31 - 1),
+    "seed_mode": _one_of(SEED_MODES),
+    "seeds_per_program": _text("auto|[1-9][0-9]{0,5}", "auto, or an integer from 1 to 999999"),
+    "matmul_precision": _one_of(MATMUL_PRECISIONS),
+    "checkpoint_every": _integer(1),
+    "select": _one_of(SELECTIONS),
+    "iwae_samples": _integer(0),
+    "keep_embeddings": _BOOL,
+    # None: what a shell's empty variable or a script's missing value becomes.
+    "tag": _text(r"(?!None$)[\w.+-]{0,100}", "up to 100 letters, digits, . _ + -; not None"),
+    "image_shape": _FACT,
+    "data_sha256": _FACT,
+    "pixel_scale": Rule(
+        lambda value: value is None or (type(value) in (int, float) and 0 < value <= 1),
+        "a number above 0, at most 1",
+    ),
+}
+
+
+def refusal(field: str, value: Any) -> ConfigError:
+    """Return the error that says what a field, or a swept field, may be."""
+    rule = RULES[field.removeprefix("sweep.")]
+    return ConfigError(f"config.{field}: got {shown(value)}; allowed: {rule.allowed}")
