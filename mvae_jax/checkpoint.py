@@ -8,7 +8,7 @@ import contextlib
 import hashlib
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 from unittest import mock
@@ -16,6 +16,8 @@ from unittest import mock
 import jax
 import numpy as np
 from orbax import checkpoint as orbax
+
+from mvae_jax.origins import UNKNOWN
 
 State = TypeVar("State")
 
@@ -27,14 +29,17 @@ class CheckpointError(Exception):
     """A checkpoint that cannot be used; its message says what to do."""
 
 
-def save(folder: Path, epoch: int, state: State) -> None:
-    """Saves the state after `epoch` epochs, then drops the older one."""
+def save(folder: Path, epoch: int, state: State, origins: Sequence[str] = ()) -> None:
+    """Saves the state after `epoch` epochs, then drops the older one.
+
+    origins: the identifiers of what trained it (`mvae_jax.origins`)
+    """
     with _manager(folder, create=True) as manager:
         manager.save(
             epoch,
             args=orbax.args.StandardSave(state),
             force=True,
-            custom_metadata={"sha256": _digest(state)},
+            custom_metadata={"sha256": _digest(state), "origins": list(origins)},
         )
 
 
@@ -47,6 +52,16 @@ def latest(folder: Path) -> int | None:
             return manager.latest_step()
     except (ValueError, KeyError, OSError) as error:
         raise CheckpointError(f"{folder}: unreadable ({_first_line(error)}); {WAY_OUT}") from error
+
+
+def origins(folder: Path, epoch: int) -> list[str]:
+    """Returns the identifiers that were saved with the state; `unknown` of an older version's."""
+    try:
+        with _manager(folder) as manager:
+            found = manager.metadata(epoch).custom_metadata["origins"]
+    except (ValueError, KeyError, TypeError, OSError):
+        return [UNKNOWN]
+    return list(map(str, found))
 
 
 def restore(folder: Path, epoch: int, like: State) -> State:
@@ -85,11 +100,12 @@ def _manager(folder: Path, create: bool = False) -> Iterator[orbax.CheckpointMan
         cleanup_tmp_directories=create,
         enable_async_checkpointing=False,
     )
+    handler = orbax.StandardCheckpointHandler()  # without it, reading metadata alone warns
     with (
         mock.patch.object(jax, "process_index", return_value=0),
         mock.patch.object(jax, "process_count", return_value=1),
         _plain_path(folder.absolute()) as path,
-        orbax.CheckpointManager(path, options=options) as manager,
+        orbax.CheckpointManager(path, options=options, item_handlers=handler) as manager,
     ):
         yield manager
 

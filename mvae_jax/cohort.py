@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from mvae_jax import checkpoint, embed, progress, replicas
+from mvae_jax import checkpoint, embed, environment, origins, progress, replicas
 from mvae_jax import config as config_lib
 from mvae_jax import workdir as workdir_lib
 from mvae_jax.config import Replicate
@@ -39,7 +39,7 @@ def train_and_embed(
     """Brings a cohort to the last epoch and writes the files of its seeds that are missing."""
     replicates = config_lib.replicates(cohort, config.sweep)
     images = device_images(dataset, len(replicates))
-    states, failed = _train(workdir, config, cohort, images, stop)
+    states, failed, trained_by = _train(workdir, config, cohort, images, stop)
     start = time.perf_counter()
     done = workdir_lib.read_manifest(workdir.path)["replicates"]
     for trained, state in zip(replicates, replicas.unstack(states, len(replicates)), strict=True):
@@ -47,6 +47,7 @@ def train_and_embed(
         if workdir_lib.is_done(workdir, config, name, done):
             continue
         replicate: dict[str, Any] = {"seed": seed, "epoch": config.num_epochs}
+        replicate |= {"origins": trained_by}
         if trained.swept:
             replicate["swept"] = trained.swept
         paths = [f"{folder}/{name}.npz" for folder in workdir_lib.FOLDERS]
@@ -86,7 +87,9 @@ def halve(config: ConfigDict, workdir: Workdir, cohort: range) -> list[range]:
         for part, rows in zip(halves, (slice(row), slice(row, None)), strict=True):
             taken = jax.tree.map(itemgetter(rows), states)
             shutil.rmtree(workdir.checkpoints(part), ignore_errors=True)  # of a killed halving
-            checkpoint.save(workdir.checkpoints(part), epoch, taken)
+            checkpoint.save(
+                workdir.checkpoints(part), epoch, taken, checkpoint.origins(folder, epoch)
+            )
         shutil.rmtree(folder)
     return halves
 
@@ -103,13 +106,16 @@ def device_images(dataset: Dataset, num_seeds: int) -> Images:
 
 def _train(
     workdir: Workdir, config: ConfigDict, cohort: range, images: Images, stop: Stop
-) -> tuple[replicas.TrainState, dict[str, str]]:
+) -> tuple[replicas.TrainState, dict[str, str], list[str]]:
     """Trains a cohort from its checkpoint, or from the start, to the last epoch.
 
-    Returns the states, with a leading axis [S], and the reason for each failed replicate.
+    Returns the states, with a leading axis [S], the reason for each failed replicate, and the
+    identifiers of the origins that trained them.
     """
     folder, replicates = workdir.checkpoints(cohort), config_lib.replicates(cohort, config.sweep)
     done = checkpoint.latest(folder) or 0
+    trained_by = checkpoint.origins(folder, done) if done else []
+    trained_by = list(dict.fromkeys([*trained_by, origins.identify(environment.origin())]))
     if done:
         on_host = checkpoint.restore(folder, done, replicas.empty(config, cohort))
         states = replicas.to_devices(on_host)
@@ -150,10 +156,10 @@ def _train(
             stopped = stop.asked  # once: a signal behind this line waits for the next epoch
             last = epoch == config.num_epochs or len(failed) == number
             if last or stopped or epoch % config.checkpoint_every == 0:
-                checkpoint.save(folder, epoch, replicas.to_host(states, number))
+                checkpoint.save(folder, epoch, replicas.to_host(states, number), trained_by)
             if stopped:
                 raise Interrupted(f"stopped after epoch {epoch}; the same command resumes there")
-    return states, failed
+    return states, failed, trained_by
 
 
 def _likelihood(config: ConfigDict, replicate: Replicate) -> ConfigDict:

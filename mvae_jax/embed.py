@@ -35,7 +35,7 @@ def write(
 ) -> None:
     """Writes one seed's three files; `state` has no replicate axis."""
     params = state.params if state.best is None else state.best.params
-    key = jax.random.key(seed)
+    key = train.seed_key(jnp.asarray(seed))
     contents = {
         "model": inference.flatten_params(params),
         "pictures": pictures(config, params, key, dataset.images),

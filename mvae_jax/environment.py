@@ -15,8 +15,9 @@ import joblib
 from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
-from mvae_jax import __version__, datasets, replicas
+from mvae_jax import __version__, datasets, numerics, replicas, sources
 from mvae_jax.datasets import Dataset
+from mvae_jax.origins import Origin
 
 HEARTBEAT_SECONDS = 30  # after which the processes of a dead one's run give up
 
@@ -122,6 +123,17 @@ def describe(config: ConfigDict, dataset: Dataset) -> dict[str, Any]:
         "devices": [device.device_kind for device in jax.local_devices()],
         "matmul_precision": config.matmul_precision,
         "data": dataset.provenance,
+    }
+
+
+def origin() -> Origin:
+    """Returns what decides the numbers of what this process trains (`mvae_jax.origins`)."""
+    libraries = ("jax", "jaxlib", "flax", "optax")
+    return {
+        "sources": sources.hashes(),
+        "settings": numerics.settings(),
+        "device": jax.local_devices()[0].device_kind,
+        "versions": {name: importlib.metadata.version(name) for name in libraries},
     }
 
 

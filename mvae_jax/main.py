@@ -20,6 +20,7 @@ WORKDIR = command_line.define_path("workdir", "the run folder; by default under 
 DATA_DIR = command_line.define_path("data_dir", "data files that are there, read before others")
 PROFILE = command_line.define_path("profile", "a folder for a trace of a few training steps")
 OVERWRITE = flags.DEFINE_bool("overwrite", False, "move an earlier run's folder aside")
+ACCEPT = flags.DEFINE_bool("accept_changes", False, "go on with a run of other code or settings")
 DISTRIBUTED = flags.DEFINE_bool("distributed", False, "one of several processes of this run")
 COORDINATOR = flags.DEFINE_string("coordinator", None, "host:port of process 0, if not in SLURM")
 NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "how many, if not in SLURM")
@@ -57,7 +58,7 @@ def main(_argv: Sequence[str]) -> None:
         if PROFILE.value:
             PROFILE.value.mkdir(parents=True, exist_ok=True)
         process, _ = environment.processes()
-        run.run(config, path, DATA_DIR.value, OVERWRITE.value, PROFILE.value)
+        run.run(config, path, DATA_DIR.value, OVERWRITE.value, PROFILE.value, ACCEPT.value)
         environment.disconnect()
     except (ConfigError, datasets.DataError) as error:
         exit_with(error)

@@ -14,7 +14,7 @@ from pathlib import Path
 import jax
 from ml_collections import ConfigDict, FrozenConfigDict
 
-from mvae_jax import checkpoint, datasets, environment, files, replicas
+from mvae_jax import checkpoint, datasets, environment, files, numerics, origins, replicas, sources
 from mvae_jax import cohort as cohort_lib
 from mvae_jax import config as config_lib
 from mvae_jax import workdir as workdir_lib
@@ -23,16 +23,21 @@ from mvae_jax.datasets import Dataset
 from mvae_jax.stop import Interrupted, Stop, on_signal
 from mvae_jax.workdir import RunError, Workdir
 
+sources.hashes()  # as they are loaded: an edit of a file from here on changes nothing that runs
 
+
+@numerics.fixed()
 def run(
     config: FrozenConfigDict,
     path: Path,
     data_dir: Path | None = None,
     overwrite: bool = False,
     profile: Path | None = None,
+    accept_changes: bool = False,
 ) -> None:
     """Trains what the run folder lacks and writes its files; does nothing where all is there.
 
+    accept_changes: goes on with a run that other code or settings trained, and marks it
     profile: a folder for a jax.profiler trace of a few steps, taken before the training starts.
 
     Raises:
@@ -63,6 +68,7 @@ def run(
             held.enter_context(workdir_lib.lock(workdir))
         interrupted = None
         try:
+            _check_origin(config, workdir, num_processes, accept_changes)
             _train_missing(config, workdir, num_processes, dataset, data_seconds, stop, profile)
         except Interrupted as error:
             interrupted = error
@@ -84,6 +90,19 @@ def run(
     if all("failed" in replicate for replicate in replicates.values()):
         reasons = "; ".join(f"{name}: {r['failed']}" for name, r in replicates.items())
         raise RunError(f"{path}: every seed has failed ({reasons}); lower the learning rate?")
+
+
+def _check_origin(
+    config: FrozenConfigDict, workdir: Workdir, num_processes: int, accepted: bool
+) -> None:
+    """Raises ConfigError where other code or settings trained what is in the folder."""
+    cohorts = workdir_lib.cohorts(workdir, config, num_processes)
+    earlier = origins.of_replicates(workdir_lib.read_manifest(workdir.path)["replicates"])
+    for folder in map(workdir.checkpoints, cohorts):
+        if epoch := checkpoint.latest(folder):
+            earlier |= set(checkpoint.origins(folder, epoch))
+    if earlier:
+        origins.check(workdir.path, earlier, environment.origin(), bool(cohorts), accepted)
 
 
 def _train_missing(
@@ -151,10 +170,14 @@ def _record_harmless(config: ConfigDict, workdir: Workdir) -> None:
 
 
 def _describe(config: ConfigDict, workdir: Workdir, dataset: Dataset) -> None:
-    """Writes config.json and environment.json."""
+    """Writes config.json and environment.json, which keeps the origins of earlier starts."""
+    origin = environment.origin()
+    known = {**origins.read(workdir.path), origins.identify(origin): origin}
     described = {
         "config.json": config_lib.to_json(config),
-        "environment.json": workdir_lib.to_json(environment.describe(config, dataset)),
+        "environment.json": workdir_lib.to_json(
+            environment.describe(config, dataset) | {"origins": known}
+        ),
     }
     for name, text in described.items():
         files.write_text(workdir.path / name, text)

@@ -73,7 +73,16 @@ def init(
 
 def key(seed: Int[Array, ""], purpose: int) -> Key[Array, ""]:
     """Returns the seed's key for one purpose, of the constants above."""
-    return jax.random.fold_in(jax.random.key(seed), purpose)
+    return jax.random.fold_in(seed_key(seed), purpose)
+
+
+def seed_key(seed: Int[Array, ""]) -> Key[Array, ""]:
+    """Returns `jax.random.key(seed)` as JAX makes it by default, whatever a user has set.
+
+    That is a Threefry key of the 64-bit seed's halves, without jax_random_seed_offset.
+    """
+    halves = jnp.stack([jnp.zeros_like(seed), seed]).astype(jnp.uint32)
+    return jax.random.wrap_key_data(halves, impl="threefry2x32")
 
 
 def optimizer(config: ConfigDict) -> optax.GradientTransformation:

@@ -23,24 +23,28 @@ ALLOWED = {
     "run_folder": {"config"},
     "progress": set(),
     "inverse": set(),
+    "sources": set(),
+    "numerics": set(),
+    "origins": {"config", "run_folder"},
     "posterior": {"inverse"},
     "datasets": {"files"},
     "model": {"inverse", "posterior"},
     "elbo": {"inverse", "model", "posterior"},
     "train": {"config", "elbo", "inverse", "model"},
     "replicas": {"config", "train"},
-    "checkpoint": set(),
+    "checkpoint": {"origins"},
     "inference": {"config", "files", "model", "posterior"},
     "embed": {"datasets", "elbo", "files", "inference", "model", "posterior", "train"},
     "workdir": {"config", "files", "run_folder"},
-    "environment": {"datasets", "replicas"},
+    "environment": {"datasets", "numerics", "origins", "replicas", "sources"},
     "stop": set(),
     "cohort": {
-        *("checkpoint", "config", "datasets", "embed", "progress", "replicas", "stop", "workdir"),
+        *("checkpoint", "config", "datasets", "embed", "environment", "origins", "progress"),
+        *("replicas", "stop", "workdir"),
     },
     "run": {
-        *("checkpoint", "cohort", "config", "datasets", "environment", "files", "replicas"),
-        *("stop", "workdir"),
+        *("checkpoint", "cohort", "config", "datasets", "environment", "files", "numerics"),
+        *("origins", "replicas", "sources", "stop", "workdir"),
     },
     "evaluate": {"files", "metrics_file", "run_folder"},
     "status": {"run_folder"},
@@ -55,7 +59,7 @@ ONLY_HERE = {"flax": {"model"}, "orbax": {"checkpoint"}, "optax": {"train"}}
 WITHOUT_JAX = (
     *("command_line", "config", "paths", "rules", "terminal", "escape"),
     *("files", "metrics_file", "run_folder", "progress", "datasets", "evaluate"),
-    *("report", "main", "status", "stop", "workdir", "__init__"),
+    *("report", "main", "origins", "sources", "status", "stop", "workdir", "__init__"),
 )
 
 

@@ -1,0 +1,113 @@
+"""What decides a replicate's numbers besides its configuration: its origin.
+
+    sources    file -> hash of the code in it that decides numbers
+    settings   name -> value of JAX's and XLA's settings that change numbers
+    device     its kind, as "cpu"
+    versions   of jax, jaxlib, flax and optax
+
+environment.json holds every origin of a run under `origins`, by its identifier. The manifest has,
+for each replicate, the identifiers of all that trained it; a checkpoint has them for its own.
+"""
+
+import hashlib
+import json
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mvae_jax import run_folder
+from mvae_jax.config import ConfigError
+
+Origin = dict[str, Any]
+UNKNOWN = "unknown"  # of a checkpoint that an older version wrote
+
+
+class Difference(NamedTuple):
+    """In what two origins differ: the files, and settings and machine with both values."""
+
+    sources: list[str]
+    settings: list[str]
+    machine: list[str]
+
+
+def identify(origin: Origin) -> str:
+    """Returns the identifier of an origin: 12 hex digits."""
+    return hashlib.sha256(json.dumps(origin, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def read(folder: Path) -> dict[str, Origin]:
+    """Returns the origins of a run folder by identifier; none where it does not hold them."""
+    try:
+        return in_environment(run_folder.read_json(folder / "environment.json"))
+    except run_folder.RunFolderError:
+        return {}
+
+
+def in_environment(environment: Mapping[str, Any]) -> dict[str, Origin]:
+    """Returns the origins that an environment.json holds; none of an older or a foreign run."""
+    found = environment.get("origins")
+    return {k: v for k, v in found.items() if _is_origin(v)} if isinstance(found, dict) else {}
+
+
+def _is_origin(found: Any) -> bool:
+    fields = {"sources": dict, "settings": dict, "device": str, "versions": dict}
+    return isinstance(found, dict) and all(isinstance(found.get(f), t) for f, t in fields.items())
+
+
+def of_replicates(replicates: Mapping[str, Mapping[str, Any]]) -> set[str]:
+    """Returns the identifiers of all origins of the manifest's replicates."""
+    return {origin for replicate in replicates.values() for origin in replicate.get("origins", ())}
+
+
+def differ(one: Origin, other: Origin) -> Difference:
+    """Returns in what two origins differ."""
+    old, new = one["sources"], other["sources"]
+    files = [file for file in sorted(old.keys() | new.keys()) if old.get(file) != new.get(file)]
+    # A setting that one version of JAX lacks is the other's default or a matter of the version.
+    machines = ({"device": origin["device"], **origin["versions"]} for origin in (one, other))
+    return Difference(files, _unequal(one["settings"], other["settings"]), _unequal(*machines))
+
+
+def _unequal(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    names = sorted(one.keys() & other.keys())
+    return [f"{n} ({one[n]!r} and {other[n]!r})" for n in names if one[n] != other[n]]
+
+
+def check(folder: Path, earlier: Iterable[str], now: Origin, trains: bool, accepted: bool) -> None:
+    """Raises ConfigError where a run would go on with other code than it was trained by.
+
+    Says it on stderr where that is accepted, where nothing is trained, and where the machine is
+    another one.
+
+    earlier: the identifiers of the origins of what is there
+    trains:  whether something is to be trained or embedded
+    """
+    known = read(folder)
+    code: dict[str, None] = {}
+    machine: dict[str, None] = {}
+    for origin in sorted(set(earlier) - {identify(now), UNKNOWN}):
+        if origin in known:
+            found = differ(known[origin], now)
+            code |= dict.fromkeys(found.sources + found.settings)
+            machine |= dict.fromkeys(found.machine)
+        else:
+            code[f"{origin}, which its environment.json does not hold"] = None
+    if code:
+        said = f"{folder}: was trained with other code or settings ({', '.join(code)})"
+        if not trains:
+            _note(f"{said}; its results stay, because nothing is left to train; --overwrite trains")
+        elif not accepted:
+            raise ConfigError(
+                f"{said}; restore them, choose another folder by --config.tag or --workdir, pass "
+                "--overwrite, which moves the old one aside, or --accept_changes, which goes on "
+                "and marks the run in every report"
+            )
+        else:
+            _note(f"{said}; it goes on, and reports mark it")
+    if machine and trains:
+        _note(f"{folder}: goes on with another {', another '.join(machine)}: other rounding")
+
+
+def _note(text: str) -> None:
+    print(f"note: {text}", file=sys.stderr)
