@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from mvae_jax import inference, model
-from mvae_jax.report import render
+from mvae_jax.report import explorer, render
 from tests.fake_runs import draw, write_run
 from tests.test_report_html import BROWSER
 
@@ -18,7 +18,7 @@ SHAPES = [
     ((6, 5, 1), "tanh", 1),
     ((4, 3, 3), "gelu", 2),
     ((4, 3, 1), "relu", 1),
-    ((4, 3, 1), "silu", 2),
+    ((4, 3, 5), "silu", 2),
 ]
 PLACE = (1.3, -0.7)
 
@@ -94,6 +94,8 @@ def browse(path, tmp_path):
 def shown(config, params, z):
     """Returns the decoder's image as a canvas holds it: red, green, blue and 255, in bytes."""
     mean = np.asarray(inference.decode(config, params, jnp.asarray(z, jnp.float32)[None])[0])
+    if mean.shape[2] == 5:
+        mean = mean.mean(axis=2, keepdims=True)
     coloured = np.broadcast_to(mean, (*mean.shape[:2], 3)) * 255
     return np.concatenate([coloured, np.full((*mean.shape[:2], 1), 255.0)], axis=2).ravel()
 
@@ -104,7 +106,9 @@ def test_the_pages_decoders_are_the_python_ones(
     tmp_path, write_models, image_shape, activation, layers
 ):
     written = write_models(image_shape, activation, layers)
-    found = browse(page(tmp_path), tmp_path)
+    path = page(tmp_path)
+    assert ("seed 777, mean of 5 channels<span" in path.read_text()) == (image_shape[2] == 5)
+    found = browse(path, tmp_path)
     assert list(found["dragged"].values()) == pytest.approx(PLACE, abs=0.02)
     assert found["moved"]["y"] - found["dragged"]["y"] == pytest.approx(0.1)
     assert found["notes"] == [" (has no C: along z)", ""]
@@ -137,6 +141,9 @@ def test_the_report_links_to_it_and_a_model_of_another_kind_has_none(tmp_path, w
     ("name", "damaged", "said"),
     [
         ("config.json", b"null", "config.json: image_shape is None; allowed: [height, width"),
+        ("config.json", b"[6, 6, 1]", "image_shape is [6, 6, 1]; the decoder has 30 pixels"),
+        ("config.json", b"[-6, -5, 1]", "image_shape is [-6, -5, 1]; the decoder has 30 pixels"),
+        ("activation", b"", "config.json: activation is None; allowed: tanh, relu, silu, gelu"),
         ("config.json", b"[6]", "config.json: image_shape is [6]; allowed: [height, width"),
         ("kernel", np.zeros(()), "params/pixels/Dense_0/kernel has shape (); allowed: two axes"),
     ],
@@ -151,8 +158,11 @@ def test_a_model_of_wrong_shapes_is_a_problem_of_the_report(
         with np.load(path) as arrays:
             np.savez(path, **{**arrays, "params/pixels/Dense_0/kernel": damaged})
     else:
-        config = json.loads((run / name).read_text()) | {"image_shape": json.loads(damaged)}
-        (run / name).write_text(json.dumps(config))
+        config = json.loads((run / "config.json").read_text())
+        change = (
+            {"activation": None} if name == "activation" else {"image_shape": json.loads(damaged)}
+        )
+        (run / "config.json").write_text(json.dumps(config | change))
     assert not render([tmp_path / "runs"], tmp_path / "report")
     assert said in capsys.readouterr().err
 
@@ -167,3 +177,10 @@ def test_a_model_that_lacks_an_array_is_a_problem_of_the_report(tmp_path, write_
         "latent explorer: the run's files lack 'params/pixels/Dense_0/bias'"
         in capsys.readouterr().err
     )
+
+
+def test_a_decoder_too_large_for_a_page_has_none(tmp_path, write_models, monkeypatch):
+    write_models()
+    monkeypatch.setattr(explorer, "MOST_NUMBERS", 16 * (4 + 30) - 1)
+    assert render([tmp_path / "runs"], tmp_path / "report")
+    assert not (tmp_path / "report" / "explorer-digits-release.html").exists()

@@ -200,3 +200,105 @@ def test_of_many_coordinates_the_covariance_shows_those_that_vary_most(tmp_path,
     shown = np.diag(figure.axes[0].images[0].get_array())
     assert len(shown) == 32
     np.testing.assert_allclose(shown[shown > 0.5], [1, 2, 3, 4, 5], rtol=0.01)
+
+
+# What a matplotlibrc may say; the first three are those that made a report useless.
+HOSTILE = {
+    **{"savefig.format": "pdf", "image.origin": "lower", "text.usetex": True},
+    **{"font.size": 40, "font.family": "cursive", "savefig.dpi": 30, "figure.dpi": 30},
+    **{"savefig.bbox": "tight", "savefig.transparent": True, "image.cmap": "jet"},
+    **{"axes.grid": True, "axes.facecolor": "black", "lines.linestyle": "--"},
+    **{"path.sketch": (2, 100, 2), "image.interpolation": "bicubic", "xtick.major.size": 30},
+    **{"axes.unicode_minus": False, "figure.figsize": (1, 1), "axes.formatter.limits": (0, 0)},
+}
+
+
+def test_the_users_settings_of_matplotlib_change_no_byte(found, compared, tmp_path):
+    names = ("metrics", "covariance", "reconstructions")
+    images = np.random.default_rng(0).integers(0, 256, (3, 5, 4, 1), dtype=np.uint8)
+    samples = {"names": np.array(["digits"]), "images_digits": images, "source_digits": ""}
+    np.savez(tmp_path / "samples.npz", **samples)
+
+    def bytes_of(folder):
+        drawn, problems = figures.draw(found, compared, folder, names)
+        assert not problems
+        drawn.append(figures.draw_data_sets(tmp_path / "samples.npz", folder))
+        return [figure.path.read_bytes() for figure in drawn]
+
+    with matplotlib.rc_context(HOSTILE):
+        hostile = bytes_of(tmp_path / "hostile")
+        assert matplotlib.rcParams["savefig.format"] == "pdf"  # outside the figures the user's
+    assert hostile == bytes_of(tmp_path / "usual")
+    assert all(picture.startswith(b"\x89PNG") for picture in hostile)
+
+
+def write_images(root, *shape):
+    """Returns runs of both models whose pictures have this shape."""
+    rng = np.random.default_rng(0)
+    for model in ("vae", "mvae"):
+        for path in (write_full(root, model, 2) / "pictures").glob("*.npz"):
+            arrays = dict(np.load(path))
+            images = {name: a for name, a in arrays.items() if a.ndim > 3}
+            new = {name: rng.uniform(size=(*a.shape[:-3], *shape)) for name, a in images.items()}
+            np.savez(path, **arrays | new)
+    return runs.read([root])
+
+
+@pytest.mark.parametrize("channels", [2, 5])
+def test_images_of_any_number_of_channels_are_drawn(tmp_path, compared, channels):
+    found = write_images(tmp_path, 4, 3, channels)
+    drawn, problems = figures.draw(found, compared, tmp_path / "out", ("reconstructions", "sweeps"))
+    assert (len(drawn), problems) == (2, [])
+    for function in (pictures.reconstructions, pictures.sweeps):
+        axes = function(found.cells, compared).axes[0]
+        assert axes.get_title().endswith(f"\nmean of {channels} channels")
+    image = pictures.reconstructions(found.cells, compared).axes[0].images[0].get_array()[:4, :3]
+    expected = pictures._pictures(found.cells)[1]["mvae"]["input"][0].mean(axis=-1)
+    np.testing.assert_allclose(image, expected)
+
+
+@pytest.mark.parametrize("shape", [(700, 1, 1), (1, 3000, 1)])
+def test_no_picture_is_larger_than_the_limit(tmp_path, compared, shape):
+    found = write_images(tmp_path, *shape)
+    drawn, problems = figures.draw(found, compared, tmp_path / "out", ("reconstructions", "sweeps"))
+    assert (len(drawn), problems) == (2, [])
+    for figure in drawn:
+        assert max(matplotlib.image.imread(figure.path).shape) <= style.MOST_PIXELS
+    title = pictures.sweeps(found.cells, compared).axes[0].get_title()
+    assert title.endswith(f"\none pixel in {-(-10 * max(shape) // style.MOST_PIXELS)} each way")
+
+
+def test_neither_panels_nor_names_make_a_picture_larger(tmp_path):
+    with style.context():
+        figure, _ = style.panels(1, 1, 90.0)
+        style.save(figure, tmp_path / "high.png")
+    assert max(matplotlib.image.imread(tmp_path / "high.png").shape) == style.MOST_PIXELS
+    name, images = "W" * 1000, np.zeros((2, 9000, 9, 7), np.uint8)
+    samples = {"names": np.array([name]), f"images_{name}": images, f"source_{name}": name}
+    np.savez(tmp_path / "samples.npz", **samples)
+    drawn = figures.draw_data_sets(tmp_path / "samples.npz", tmp_path)
+    assert max(matplotlib.image.imread(drawn.path).shape) <= style.MOST_PIXELS
+    assert style.label("\x1b[2J\n") == "\\x1b[2J "
+
+
+def test_of_many_models_and_sizes_a_figure_shows_some(tmp_path):
+    seed = {"nmi": {777: 0.5}}
+    for z in range(1, 61):
+        write_run(tmp_path, "vae", z, seed)
+    for number in range(20):
+        write_run(tmp_path, f"x{number:02}", 32, seed)
+    (of_table,) = runs.read([tmp_path]).tables().values()
+    cells, note = figures._shown(of_table)
+    sizes = {cell.latent_size for cell in cells}
+    assert {1, 2, 32, 60} < sizes
+    assert len(sizes) <= figures.MOST_SIZES + len(figures.OF_FIGURES)
+    assert note == f"12 of 21 models; {len(sizes)} of 60 latent sizes"
+
+
+def test_of_a_large_coupling_the_heat_map_shows_a_part(tmp_path, compared):
+    run = write_full(tmp_path, "mvae", 2)
+    for path in (run / "model").glob("*.npz"):
+        np.savez(path, **{"params/coupling": np.ones((5000, 2))})
+    figure = latents.coupling(runs.read([tmp_path]).cells, compared)
+    assert figure.axes[0].get_title() == "C, z=2, one entry in 5"
+    assert figure.axes[0].images[0].get_array().shape == (1000, 1)

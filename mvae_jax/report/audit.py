@@ -5,7 +5,7 @@ corrected, and our runs. Gains are signed so that positive favours MVAE.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -380,7 +380,7 @@ def findings(runs: Runs) -> list[Finding]:
     ]
 
 
-def table(found: list[Finding]) -> Grid:
+def table(found: Sequence[Finding]) -> Grid:
     """Returns one row per claim, one column per body of evidence."""
     rows = [
         (f.claim.where, f.claim.says, f.claim.tested_by, *(v.text for v in f.verdicts.values()))

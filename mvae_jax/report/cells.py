@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from mvae_jax import metrics_file, run_folder
 from mvae_jax.report import measures
 from mvae_jax.report.metrics import describe
+from mvae_jax.report.problems import reason_of
 
 SCORE_AGAIN = metrics_file.WAY_OUT
 # What is reported: the test split, what C itself gives, what an exported run has measured before.
@@ -98,8 +99,8 @@ def read_run(run: Path) -> Iterator[tuple[Cell, Scores]]:
             _, _, swept = entry["replicate"].partition("__")
             by_sweep.setdefault(swept.replace("__", ", "), []).append(entry)
         cells = [(_cell(config, s), _scores(run, config, of)) for s, of in by_sweep.items()]
-    except ValueError as error:
-        cells = [(_cell(config, ""), empty(run, config, str(error)))]
+    except Exception as error:  # whatever its files hold: this cell alone is without values
+        cells = [(_cell(config, ""), empty(run, config, reason_of(error)))]
     yield from cells
 
 

@@ -12,8 +12,9 @@ from mvae_jax.report.cells import Cell, Scores, Setting
 from mvae_jax.report.claims import CELLS
 from mvae_jax.report.formats import Bold, Grid
 from mvae_jax.report.metrics import CONDITIONS, METRICS, describe
+from mvae_jax.report.problems import Problem
 from mvae_jax.report.reproduction import is_short
-from mvae_jax.report.runs import BASELINE, MODEL, Problem, Runs
+from mvae_jax.report.runs import BASELINE, MODEL, Runs
 from mvae_jax.report.statistics import ALPHA, Comparison, compare, holm, sign_test
 
 # Fields in which a pair may differ besides the harmless ones: what makes the model, what the table

@@ -6,6 +6,8 @@ It holds the decoders' weights and needs no other file, no server and no network
 import base64
 import itertools
 import json
+import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,36 +17,39 @@ from markupsafe import Markup
 from mvae_jax import files
 from mvae_jax.report.cells import Scores
 from mvae_jax.report.figures import name_of
+from mvae_jax.report.figures.pictures import AS_THEY_ARE
 from mvae_jax.report.html import page_environment
-from mvae_jax.report.runs import Problem, Runs, models_of, side_by_side
+from mvae_jax.report.problems import Problem, isolated
+from mvae_jax.report.runs import Runs, models_of, side_by_side
 
 PIXELS = "params/pixels/Dense_0/kernel"
+ACTIVATIONS = ("tanh", "relu", "silu", "gelu")  # which the page's script has
+MOST_NUMBERS = 1 << 24  # of a decoder's weights: 90 MB of the page
 
 
 def write(out: Path, runs: Runs) -> tuple[dict[str, Path], list[Problem]]:
     """Writes a page per table whose runs hold their models: the first seed of each, at one z.
 
-    Returns the pages by title, and the tables that a damaged file kept from having one.
+    Returns the pages by title, and why other tables have none. Models whose decoder has more than
+    MOST_NUMBERS weights are left out.
     """
     template = page_environment().get_template("explorer.html")
-    pages, problems = {}, []
+    pages: dict[str, Path] = {}
+    problems: list[Problem] = []
     for setting, cells in runs.tables().items():
         path = out / f"explorer-{name_of(setting)}.html"
         path.unlink(missing_ok=True)  # an earlier report's
-        try:
+        with isolated(problems, f"{setting}, latent explorer"):
             z, found = side_by_side(cells, "model")
             ordered = [(name, *found[name]) for name in models_of(cells) if name in found]
             models = [m for of in ordered if (m := _model(*of)) is not None]
-        except (KeyError, ValueError) as error:
-            lacks = "the run's files lack " if isinstance(error, KeyError) else ""
-            problems.append(Problem(f"{setting}, latent explorer", f"{lacks}{error}"))
-            continue
-        if models:
+            if not models:
+                continue
             title = f"Latent explorer: {setting}, z={z}"
             text = json.dumps(models).replace("<", "\\u003c")  # cannot end the script's element
             page = template.render(title=title, models=models, models_json=Markup(text))
-            pages[title] = path
             files.write_text(path, page)
+            pages[title] = path
     return pages, problems
 
 
@@ -56,21 +61,25 @@ def _model(name: str, scores: Scores, path: Path) -> dict[str, Any] | None:
     if not hidden or PIXELS not in arrays or "image_shape" not in scores.config:
         return None
     kernels = [*hidden, PIXELS]
-    shape = scores.config["image_shape"]
-    if not (isinstance(shape, list) and len(shape) == 3 and all(isinstance(n, int) for n in shape)):
-        raise ValueError(
-            f"config.json: image_shape is {shape!r}; allowed: [height, width, channels]"
-        )
+    biases = [kernel[: -len("kernel")] + "bias" for kernel in kernels]
     if flat := [kernel for kernel in kernels if arrays[kernel].ndim != 2]:
         raise ValueError(f"{path}: {flat[0]} has shape {arrays[flat[0]].shape}; allowed: two axes")
+    if lacking := [bias for bias in biases if bias not in arrays]:
+        raise ValueError(f"the run's files lack '{lacking[0]}'")
+    _check(scores.config, arrays[PIXELS].shape[1])
+    if sum(arrays[kernel].size for kernel in kernels) > MOST_NUMBERS:
+        return None
+    shape = scores.config["image_shape"]
     found = {
         "name": name,
         "seed": path.stem.removeprefix("seed_"),
         "latent_size": len(arrays[hidden[0]]),
         "image_shape": shape,
+        "note": "" if shape[2] in AS_THEY_ARE else f", mean of {shape[2]} channels",
         "activation": scores.config["activation"],
         "layers": [
-            [_base64(arrays[k]), _base64(arrays[k[: -len("kernel")] + "bias"])] for k in kernels
+            [_base64(arrays[kernel]), _base64(arrays[bias])]
+            for kernel, bias in zip(kernels, biases, strict=True)
         ],
         "singular": None,
     }
@@ -78,6 +87,20 @@ def _model(name: str, scores: Scores, path: Path) -> dict[str, Any] | None:
         directions, _, _ = np.linalg.svd(arrays["params/coupling"].astype(np.float64))
         found["singular"] = _base64(directions)
     return found
+
+
+def _check(config: Mapping[str, Any], pixels: int) -> None:
+    """Raise ValueError where the configuration is not that of a decoder of so many pixels."""
+    shape, activation = config["image_shape"], config.get("activation")
+    if not (isinstance(shape, list) and len(shape) == 3 and all(type(n) is int for n in shape)):
+        raise ValueError(
+            f"config.json: image_shape is {shape!r}; allowed: [height, width, channels]"
+        )
+    if min(shape) < 1 or math.prod(shape) != pixels:
+        raise ValueError(f"config.json: image_shape is {shape!r}; the decoder has {pixels} pixels")
+    if activation not in ACTIVATIONS:
+        allowed = ", ".join(ACTIVATIONS)
+        raise ValueError(f"config.json: activation is {activation!r}; allowed: {allowed}")
 
 
 def _base64(array: np.ndarray) -> str:

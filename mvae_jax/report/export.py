@@ -12,7 +12,7 @@ from typing import Any
 from mvae_jax import files, metrics_file, run_folder
 from mvae_jax.files import PathLike
 from mvae_jax.report import cells, comparisons, figures, measures, runs
-from mvae_jax.report.runs import Problem
+from mvae_jax.report.problems import Problem, isolated
 
 NUM_PICTURES = 48  # of pictures/, whose error is measured
 AS_IT_IS = ("config.json", "environment.json")
@@ -25,9 +25,9 @@ def export(paths: PathLike | Iterable[PathLike], out: PathLike) -> tuple[list[Pa
     What was exported there before stays, and stands in the figures of scores.
 
     Returns the folders written, and what a report on the paths would say is missing. A run of
-    which nothing is scored is left out. Raises ValueError where a file is damaged, `out` lies
-    among the runs, two runs would be written to one place, or one that was exported there has
-    seeds that the new one lacks or has trained for less.
+    which nothing is scored, or of which a file is damaged, is left out. Raises ValueError where
+    `out` lies among the runs, two runs would be written to one place, or one that was exported
+    there has seeds that the new one lacks or has trained for less.
     """
     paths, out = files.as_paths(paths), Path(out)
     for path in paths:
@@ -41,11 +41,21 @@ def export(paths: PathLike | Iterable[PathLike], out: PathLike) -> tuple[list[Pa
             if folder in targets:
                 raise ValueError(f"{targets[folder]} and {run}: would both be {folder}")
             targets[folder] = run
+    problems: list[Problem] = []
+    scored: dict[Path, dict[str, int]] = {}
     for folder, run in targets.items():
-        _check_nothing_lost(run, folder)
-    for folder, run in targets.items():
-        _export_run(run, folder)
+        with isolated(problems, str(run)):
+            scored[folder] = _scored(run)
+    for folder, epochs in scored.items():
+        _check_nothing_lost(targets[folder], epochs, folder)
+    written = []
+    for folder in scored:
+        with isolated(problems, str(targets[folder])):
+            _export_run(targets[folder], folder)
+            written.append(folder)
     found = runs.read(paths)
+    reasons = {problem.reason for problem in problems}
+    problems += [problem for problem in found.problems if problem.reason not in reasons]
     pictures = out / figures.FOLDER
     of_files = [name for name in figures.FIGURES if name not in figures.OF_SCORES]
     with tempfile.TemporaryDirectory() as new:  # what cannot be drawn stays as it is there
@@ -53,21 +63,24 @@ def export(paths: PathLike | Iterable[PathLike], out: PathLike) -> tuple[list[Pa
         for figure in [*figures.exported(found, paths), *drawn]:
             files.copy(figure.path, pictures / figure.path.name)
     together = runs.read([out])
-    figures.draw(together, comparisons.compare_all(together), pictures, figures.OF_SCORES)
-    return list(targets), [*found.problems, *undrawn]
+    of_both = comparisons.compare_all(together)
+    _, of_scores = figures.draw(together, of_both, pictures, figures.OF_SCORES)
+    return written, [*problems, *undrawn, *of_scores]
 
 
-def _check_nothing_lost(run: Path, folder: Path) -> None:
-    """Raises ValueError where the folder holds a seed that the run lacks, or trained longer."""
+def _check_nothing_lost(run: Path, scored: dict[str, int], folder: Path) -> None:
+    """Raise ValueError where the folder holds a seed that the run lacks, or trained longer.
+
+    scored: the run's seeds that have scores, and their epochs
+    """
     if not (folder / "metrics.json").exists():
         return
     try:
         there = _scored(folder)
     except ValueError as error:
         raise ValueError(f"--export: {folder} cannot be read, so it is kept: {error}") from error
-    new = _scored(run)
     for name, epochs in there.items():
-        if new.get(name, -1) < epochs:
+        if scored.get(name, -1) < epochs:
             raise ValueError(
                 f"--export: {folder} has {name}, trained for {epochs} epochs, {run} has not; "
                 "remove the former, or choose another folder"

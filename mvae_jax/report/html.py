@@ -19,7 +19,8 @@ from mvae_jax.report.figures import Drawn, style
 from mvae_jax.report.figures.scores import read_curves
 from mvae_jax.report.formats import Grid, escaped
 from mvae_jax.report.metrics import describe
-from mvae_jax.report.runs import Problem, Runs
+from mvae_jax.report.problems import Problem, isolated
+from mvae_jax.report.runs import Runs
 from mvae_jax.report.statistics import summarise
 
 PAGES = "pages"
@@ -51,29 +52,32 @@ class Page(NamedTuple):
     name: str
     title: str
     grid: Grid
-    config: dict[str, Any]
-    environment: dict[str, Any]
+    config: dict[str, str]
+    environment: dict[str, str]
     chart: Chart | None
 
 
 def write(
     out: Path,
     runs: Runs,
-    problems: Sequence[Problem],
+    problems: list[Problem],
     sections: Sequence[Section],
     figures: Sequence[Drawn],
     explorers: Mapping[str, Path],
 ) -> None:
-    """Writes index.html, and the runs' pages beside it where there are many.
+    """Write index.html, and the runs' pages beside it where there are many.
 
+    problems: what the page lists, and to which it adds why a run has no page
     explorers: pages beside it, by title
     """
     environment = page_environment()
-    pages = [_page(cell, scores) for cell, scores in runs.cells.items()]
+    by_run = [_page(cell, scores, problems) for cell, scores in runs.cells.items()]
+    pages = [page for page in by_run if page]
     inline = len(pages) <= MAX_INLINE
+    address = "#{}" if inline else PAGES + "/{}.html"
     context = {
         "overview": _overview(runs),
-        "links": [f"#{p.name}" if inline else f"{PAGES}/{p.name}.html" for p in pages],
+        "links": [page and address.format(page.name) for page in by_run],
         "problems": problems,
         "sections": sections,
         "figures": figures,
@@ -94,7 +98,7 @@ def write(
 def page_environment() -> jinja2.Environment:
     """Returns what renders the pages: what is put in is escaped."""
     environment = templates.environment(escape.html, autoescape=True)
-    environment.filters |= {"bold": _bold, "data_uri": _data_uri, "value": _value}
+    environment.filters |= {"bold": _bold, "data_uri": _data_uri}
     return environment
 
 
@@ -119,17 +123,23 @@ def _overview(runs: Runs) -> Grid:
     return Grid("Runs", (*columns, *titles, "state"), rows)
 
 
-def _page(cell: Cell, scores: Scores) -> Page:
+def _page(cell: Cell, scores: Scores, problems: list[Problem]) -> Page | None:
+    """Return a run's page; what is not on it, or that there is none, is added to the problems."""
     name = "-".join(map(str, (*filter(None, cell.setting), cell.model, f"z{cell.latent_size}")))
-    grid = tables.run_table(cell, scores)
-    return Page(
-        style.file_name(f"run-{name}"),
-        f"{cell.model} z={cell.latent_size} on {cell.setting}",
-        grid,
-        scores.config,
-        scores.environment,
-        _chart(scores),
-    )
+    title = f"{cell.model} z={cell.latent_size} on {cell.setting}"
+    chart, page = None, None
+    with isolated(problems, f"{title}, training curves"):
+        chart = _chart(scores)
+    with isolated(problems, f"{title}, its page"):
+        page = Page(
+            style.file_name(f"run-{name}"),
+            title,
+            tables.run_table(cell, scores),
+            {name: _value(value) for name, value in scores.config.items()},
+            {name: _value(value) for name, value in scores.environment.items()},
+            chart,
+        )
+    return page
 
 
 def _chart(scores: Scores) -> Chart | None:
@@ -138,7 +148,8 @@ def _chart(scores: Scores) -> Chart | None:
     if not curves:
         return None
     epochs = max(max(curve) for curve in curves.values())
-    settled = [v for curve in curves.values() for epoch, v in curve.items() if epoch > epochs / 10]
+    logged = [(epoch, v) for curve in curves.values() for epoch, v in curve.items()]
+    settled = [value for epoch, value in logged if epoch > epochs / 10] or [v for _, v in logged]
     low, high = min(settled), max(settled)
     width, height = CHART
     x = width / max(1, epochs - 1)

@@ -1,8 +1,10 @@
 """The room's door: from run folders to every table, figure and page of the report."""
 
+import contextlib
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from mvae_jax import escape, files
 from mvae_jax.files import PathLike
@@ -18,7 +20,17 @@ from mvae_jax.report import (
     runs,
     tables,
 )
+from mvae_jax.report.audit import Finding
 from mvae_jax.report.claims import DATA_SETS
+from mvae_jax.report.comparisons import Comparisons
+from mvae_jax.report.figures import Drawn
+from mvae_jax.report.formats import Grid
+from mvae_jax.report.problems import Problem, isolated
+from mvae_jax.report.runs import Runs
+
+# The sections of the page, in their order.
+TABLES, OVERVIEW, REPRODUCTION = "Tables", "MVAE against VAE", "Reproduction"
+CLAIMS, DETAILS = "Claims", "Every comparison"  # the latter opens on a click
 
 
 def render(
@@ -44,67 +56,92 @@ def render(
     if not found.cells and page is None:
         return tell(found.problems)
     compared = comparisons.compare_all(found)
-    folder = out / figures.FOLDER
-    drawn, undrawn = figures.draw(found, compared, folder) if draw else ([], [])
-    titles = {figure.title for figure in drawn}
-    drawn += [f for f in figures.exported(found, paths) if f.title not in titles]
-    problems = [*found.problems, *compared.problems, *undrawn]
-    if samples:
-        try:
-            drawn = [figures.draw_data_sets(samples, folder), *drawn]
-        except ValueError as error:
-            problems.append(runs.Problem("figure of the data sets", str(error)))
+    problems = [*found.problems, *compared.problems]
+    of_paper = any(cell.setting.dataset in DATA_SETS for cell in found.cells)
+    findings: list[Finding] = []
+    with isolated(problems, "the paper's claims"):
+        findings = audit.findings(found) if of_paper or page else []
+    grids = _grids(found, compared, findings if of_paper else [], problems)
+    text = _write_tables(out, grids, found, compared, problems)
+    with contextlib.suppress(BrokenPipeError):  # the figures are drawn though nobody reads on
+        print("\n".join([text, *map(formats.to_text, grids[OVERVIEW])]), flush=True)
 
+    drawn: list[Drawn] = []
+    if samples:
+        with isolated(problems, "figure of the data sets"):
+            drawn.append(figures.draw_data_sets(samples, out / figures.FOLDER))
     explorers: dict[str, Path] = {}
     if draw:
-        explorers, not_written = explorer.write(out, found)
-        problems += not_written
+        of_runs, undrawn = figures.draw(found, compared, out / figures.FOLDER)
+        explorers, unwritten = explorer.write(out, found)
+        drawn += of_runs
+        problems += [*undrawn, *unwritten]
+    titles = {figure.title for figure in drawn}
+    drawn += [f for f in figures.exported(found, paths) if f.title not in titles]
 
-    if len(found.cells) == 1:
-        grids = [tables.run_table(*cell) for cell in found.cells.items()]
-    else:
-        grids = list(tables.tables(found, compared))
-    overview = [comparisons.overview(compared)] if compared.found else []
-    details = list(comparisons.details(compared))
-    reproduced = reproduction.tables(found)
-    of_paper = any(cell.setting.dataset in DATA_SETS for cell in found.cells)
-    findings = audit.findings(found) if of_paper or page else []
-    claims = [audit.table(findings)._replace(settings=audit.settings(found))] if of_paper else []
-    grids, overview, details, reproduced, claims = (
-        [reproduction.noted(found, grid) for grid in part]
-        for part in (grids, overview, details, reproduced, claims)
-    )
-    text = formats.write(out, "tables", grids)
-    formats.write(out, "comparisons", [*overview, *details])
-    formats.write(out, "reproduction", reproduced)
-    formats.write(out, "claims", claims)
-    for name, records in (
-        ("tables", tables.records(found)),
-        ("comparisons", comparisons.records(compared)),
-        ("reproduction", reproduction.records(found)),
-    ):
-        formats.write_or_remove(out / f"{name}.csv", formats.to_csv(records))
-
-    sections = [
-        html.Section("Tables", grids),
-        html.Section("MVAE against VAE", overview),
-        html.Section("Reproduction", reproduced),
-        html.Section("Claims", claims),
-        html.Section("Every comparison", details, folded=True),
-    ]
-    html.write(out, found, problems, sections, drawn, explorers)
+    sections = [html.Section(title, of, title == DETAILS) for title, of in grids.items()]
+    said = ""
+    with isolated(problems, str(out / "index.html")):
+        html.write(out, found, problems, sections, drawn, explorers)
+        said = f"wrote {out / 'index.html'}"
     if page:
-        document.write(page, found, compared, drawn, findings)
-
-    print(
-        "\n".join(
-            [text, *map(formats.to_text, overview), escape.plain(f"wrote {out / 'index.html'}")]
-        )
-    )
+        with isolated(problems, str(page)):
+            document.write(page, found, compared, drawn, findings)
+    print(escape.plain(said))
     return tell(problems)
 
 
-def tell(problems: Sequence[runs.Problem]) -> bool:
+def _grids(
+    found: Runs, compared: Comparisons, findings: Sequence[Finding], problems: list[Problem]
+) -> dict[str, list[Grid]]:
+    """Return the tables of every section, by its title; what cannot be made is a problem."""
+
+    def of_metrics() -> Iterable[Grid]:
+        if len(found.cells) == 1:
+            return [tables.run_table(*cell) for cell in found.cells.items()]
+        return tables.tables(found, compared)
+
+    def of_claims() -> Iterable[Grid]:
+        return [audit.table(findings)._replace(settings=audit.settings(found))] if findings else []
+
+    sections: dict[str, Callable[[], Iterable[Grid]]] = {
+        TABLES: of_metrics,
+        OVERVIEW: lambda: [comparisons.overview(compared)] if compared.found else [],
+        REPRODUCTION: lambda: reproduction.tables(found),
+        CLAIMS: of_claims,
+        DETAILS: lambda: comparisons.details(compared),
+    }
+    grids: dict[str, list[Grid]] = {title: [] for title in sections}
+    for title, make in sections.items():
+        with isolated(problems, title):
+            grids[title] += [reproduction.noted(found, grid) for grid in make()]
+    return grids
+
+
+def _write_tables(
+    out: Path,
+    grids: Mapping[str, list[Grid]],
+    found: Runs,
+    compared: Comparisons,
+    problems: list[Problem],
+) -> str:
+    """Write every table in every format; return those of the metrics as text."""
+    text = formats.write(out, "tables", grids[TABLES])
+    formats.write(out, "comparisons", [*grids[OVERVIEW], *grids[DETAILS]])
+    formats.write(out, "reproduction", grids[REPRODUCTION])
+    formats.write(out, "claims", grids[CLAIMS])
+    records: dict[str, Callable[[], Iterable[Mapping[str, Any]]]] = {
+        "tables": lambda: tables.records(found),
+        "comparisons": lambda: comparisons.records(compared),
+        "reproduction": lambda: reproduction.records(found),
+    }
+    for name, of in records.items():
+        with isolated(problems, f"{name}.csv"):
+            formats.write_or_remove(out / f"{name}.csv", formats.to_csv(of()))
+    return text
+
+
+def tell(problems: Sequence[Problem]) -> bool:
     """Prints what is missing; returns whether nothing is."""
     for problem in problems:
         print(escape.plain(f"error: {problem.where}: {problem.reason}"), file=sys.stderr)

@@ -13,17 +13,11 @@ from mvae_jax import files, run_folder
 from mvae_jax.files import PathLike
 from mvae_jax.report.cells import Cell, Cells, Scores, Setting, empty, listed, read_run
 from mvae_jax.report.metrics import PAPER
+from mvae_jax.report.problems import Problem, isolated
 
 MARKS = files.RUN_MARKS | {"metrics.json"}  # of a folder that is a run
 LATENT_SIZE = 32  # of the paper's pictures
 BASELINE, MODEL = "vae", "mvae"  # the two that are compared, seed by seed
-
-
-class Problem(NamedTuple):
-    """Something that keeps the report from being complete."""
-
-    where: str
-    reason: str
 
 
 class Runs(NamedTuple):
@@ -51,11 +45,9 @@ def read(paths: PathLike | Iterable[PathLike]) -> Runs:
             problems.append(Problem(str(path), reason))
         problems += _not_begun(path)
     for run in files.find_runs(paths, holding=MARKS):
-        try:
-            found = dict(read_run(run))
-        except ValueError as error:
-            problems.append(Problem(str(run), str(error)))
-            continue
+        found: Cells = {}
+        with isolated(problems, str(run)):
+            found.update(read_run(run))
         for cell, scores in found.items():
             if cell in cells:
                 reason = f"{cells[cell].run} and {run} are the same cell; give one a config.tag"

@@ -5,19 +5,19 @@ not there is not drawn.
 """
 
 from collections.abc import Callable, Collection, Iterable
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from mvae_jax import files
-from mvae_jax.report.cells import Setting
+from mvae_jax.report.cells import Cells, Setting
 from mvae_jax.report.comparisons import Comparisons
 from mvae_jax.report.figures import latents, pictures, scores, style
-from mvae_jax.report.runs import Problem, Runs, models_of
+from mvae_jax.report.problems import Problem, isolated
+from mvae_jax.report.runs import LATENT_SIZE, Runs, models_of
 
+MOST_MODELS, MOST_SIZES = 12, 40  # of one figure
+OF_FIGURES = {2, LATENT_SIZE}  # the latent sizes of the plane and of the pictures
 FOLDER = "figures"  # of a report, and of an export
 FIGURES: dict[str, tuple[Callable[..., Figure | None], str]] = {
     "metrics": (
@@ -81,28 +81,37 @@ def draw(
 ) -> tuple[list[Drawn], list[Problem]]:
     """Draws every figure of these whose data is there, as PNG files in `out`.
 
-    Returns the figures, and those that a damaged file kept from being drawn.
+    Returns the figures, and why each of the others could not be drawn.
     """
     drawn: list[Drawn] = []
     problems: list[Problem] = []
     for setting, of_table in runs.tables().items():
-        order = models_of(of_table)
-        items = sorted(of_table.items(), key=lambda item: order.index(item[0].model))
-        cells = {cell: scores for cell, scores in items if not scores.missing}
+        cells, note = _shown(of_table)
         for name in names:
             function, caption = FIGURES[name]
-            with mpl.rc_context(style.RC):
-                path = out / f"{name_of(setting)}-{name}.png"
-                try:
-                    figure = function(cells, comparisons)
-                    if figure is None:
-                        path.unlink(missing_ok=True)  # an earlier report's
-                        continue
-                    files.write_bytes(path, figure.savefig)
-                    drawn.append(Drawn(f"{setting}: {name}", caption, path))
-                except ValueError as error:
-                    problems.append(Problem(f"{setting}, figure {name}", str(error)))
+            path = out / f"{name_of(setting)}-{name}.png"
+            with isolated(problems, f"{setting}, figure {name}"), style.context():
+                figure = function(cells, comparisons)
+                if figure is None:
+                    path.unlink(missing_ok=True)  # an earlier report's
+                    continue
+                if note:
+                    figure.supxlabel(note, fontsize=7)
+                style.save(figure, path)
+                drawn.append(Drawn(f"{setting}: {name}", caption, path))
     return drawn, problems
+
+
+def _shown(of_table: Cells) -> tuple[Cells, str]:
+    """Return the table's cells that figures show, in their order, and what is left out."""
+    cells = {cell: scores for cell, scores in of_table.items() if not scores.missing}
+    models, sizes = models_of(cells), sorted({cell.latent_size for cell in cells})
+    of, at = models[:MOST_MODELS], {*style.spread(sizes, MOST_SIZES), *(OF_FIGURES & {*sizes})}
+    notes = [f"{len(of)} of {len(models)} models"] if len(of) < len(models) else []
+    notes += [f"{len(at)} of {len(sizes)} latent sizes"] if len(at) < len(sizes) else []
+    ordered = sorted(cells, key=lambda cell: models.index(cell.model))
+    shown = {c: cells[c] for c in ordered if c.model in of and c.latent_size in at}
+    return shown, "; ".join(notes)
 
 
 def exported(runs: Runs, paths: Iterable[Path]) -> list[Drawn]:
@@ -118,12 +127,12 @@ def exported(runs: Runs, paths: Iterable[Path]) -> list[Drawn]:
 
 
 def draw_data_sets(samples: Path, out: Path) -> Drawn:
-    """Draws the paper's Figure 1 from a samples file; raises ValueError where it is damaged."""
-    with mpl.rc_context(style.RC):
+    """Draw the paper's Figure 1 from a samples file; raise ValueError where it is damaged."""
+    with style.context():
         figure = pictures.data_sets(samples)
         path = out / "data_sets.png"
         # The layout leaves no room for labels beside pictures of a fixed aspect.
-        files.write_bytes(path, partial(figure.savefig, bbox_inches="tight"))
+        style.save(figure, path, bbox_inches="tight")
     return Drawn("Data sets", "Real images of every data set, one row each.", path)
 
 

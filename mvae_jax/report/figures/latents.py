@@ -11,6 +11,7 @@ from mvae_jax.report.figures import style
 from mvae_jax.report.runs import models_of
 
 NUM_POINTS = 3000  # of a scatter plot
+NUM_ROWS = 1024  # of a heat map
 NUM_SHOWN = 32  # coordinates of a covariance: more of them are less than a pixel each
 
 
@@ -32,8 +33,10 @@ def coupling(cells: Cells, _comparisons: Comparisons) -> Figure | None:
     figure = Figure(figsize=(side * len(matrices), side + 1.5), layout="constrained")
     axes = figure.subplots(2, len(matrices), squeeze=False, height_ratios=(side, 1.5))
     for (z, of_seeds), (map_axes, spectrum) in zip(matrices.items(), axes.T, strict=True):
-        _heat_map(map_axes, of_seeds[0], float(np.abs(of_seeds[0]).max()))
-        map_axes.set_title(f"C, z={z}")
+        step = -(-max(of_seeds[0].shape) // NUM_ROWS)
+        _heat_map(map_axes, of_seeds[0][::step, ::step], float(np.abs(of_seeds[0]).max()))
+        part = f", one entry in {step}" if step > 1 else ""
+        map_axes.set_title(f"C, z={z}{part}")
         for c in of_seeds:
             values = np.linalg.svd(c, compute_uv=False)
             x = np.linspace(0, 1, len(values))
@@ -70,7 +73,7 @@ def covariance(cells: Cells, _comparisons: Comparisons) -> Figure | None:
                 of_size = [matrix for (_, size), matrix in found.items() if size == z]
                 _heat_map(ax, found[model, z], max(float(np.abs(m).max()) for m in of_size))
                 part = f"{NUM_SHOWN} of " if z > NUM_SHOWN else ""
-                ax.set_title(f"{model}, {part}z={z}")
+                ax.set_title(f"{style.label(model)}, {part}z={z}")
             else:
                 ax.set_visible(False)
     return figure
@@ -98,7 +101,7 @@ def plane(cells: Cells, _comparisons: Comparisons) -> Figure | None:
             position = np.median(mu[label == name, :2], axis=0)
             box = {"boxstyle": "round,pad=0.15", "facecolor": "white", "alpha": 0.8, "linewidth": 0}
             ax.annotate(str(name), position, ha="center", va="center", bbox=box)
-        ax.set_title(model)
+        ax.set_title(style.label(model))
         ax.set_xlabel("μ₀")
         ax.set_ylabel("μ₁")
         ax.set_aspect("equal", adjustable="datalim")

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Num
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -14,6 +15,8 @@ from mvae_jax.report.measures import read_pictures
 from mvae_jax.report.runs import side_by_side
 
 NUM_IMAGES = 24
+MOST_DATA_SETS = 50
+AS_THEY_ARE = (1, 3, 4)  # channels: grey, RGB, RGBA
 # Planes of left singular vectors of C: the first two, the last two.
 SINGULAR = {"sweep_leading": ("u₀", "u₁"), "sweep_trailing": ("u₋₁", "u₋₂")}
 
@@ -23,23 +26,25 @@ def reconstructions(cells: Cells, _comparisons: Comparisons) -> Figure | None:
     z, found = _pictures(cells)
     if not found:
         return None
-    rows = {"input": next(iter(found.values()))["input"][:NUM_IMAGES]}
-    titles = []
+    inputs = next(iter(found.values()))["input"]
+    rows, names, titles = [inputs[:NUM_IMAGES]], ["input"], []
     for model, arrays in found.items():
-        outputs = arrays["reconstruction_sampled"]
-        rows[model] = outputs[:NUM_IMAGES]
-        titles.append(f"{model} {np.mean((arrays['input'] - outputs) ** 2, dtype=np.float64):.6f}")
-    columns = len(rows["input"])
-    height, width = rows["input"].shape[1:3]
+        outputs, name = arrays["reconstruction_sampled"], style.label(model)
+        rows.append(outputs[:NUM_IMAGES])
+        names.append(name)
+        titles.append(f"{name} {np.mean((arrays['input'] - outputs) ** 2, dtype=np.float64):.6f}")
+    columns = len(rows[0])
+    images, note = _drawable(np.concatenate(rows), len(rows))
+    height, width = images.shape[1:3]
     panel = len(rows) * style.WIDTH / columns * height / width + 0.25
-    figure, (ax,) = style.panels(1, 1, panel)
-    _show(ax, _tile(np.concatenate(list(rows.values())), len(rows)))
-    ax.set_yticks(_centres(len(rows), height), list(rows))
+    figure, (ax,) = style.panels(1, 1, _bounded(panel, 0.25 + 0.2 * len(rows)))
+    _show(ax, _tile(images, len(rows)))
+    ax.set_yticks(_centres(len(rows), height), names)
     ax.tick_params(length=0)
-    number = len(next(iter(found.values()))["input"])
-    shown = f"{columns} of " if columns < number else ""
+    shown = f"{columns} of " if columns < len(inputs) else ""
     errors = ", ".join(titles)
-    ax.set_title(f"z={z}; {shown}the first {number} images; their MSE per pixel: {errors}")
+    title = f"z={z}; {shown}the first {len(inputs)} images; their MSE per pixel: {errors}"
+    ax.set_title("\n".join(filter(None, [title, note])))
     return figure
 
 
@@ -50,6 +55,7 @@ def sweeps(cells: Cells, _comparisons: Comparisons) -> Figure | None:
         return None
     planes = []
     for model, arrays in found.items():
+        model = style.label(model)
         planes.append((f"{model}, z={z}", ("z₀", "z₁"), arrays["sweep"], arrays["sweep_values"]))
         for name, (first, second) in SINGULAR.items():
             if name in arrays:
@@ -58,16 +64,18 @@ def sweeps(cells: Cells, _comparisons: Comparisons) -> Figure | None:
     *_, height, width, _ = planes[0][2].shape
     columns = 3 if len(planes) == 3 else 2
     panel = (style.WIDTH / columns - 0.4) * height / width + 0.5
-    figure, axes = style.panels(len(planes), columns, panel)
+    figure, axes = style.panels(len(planes), columns, _bounded(panel, 1.0))
     for (title, (down, across), sweep, values), ax in zip(planes, axes, strict=True):
-        _show(ax, _tile(sweep.reshape(-1, *sweep.shape[2:]), len(sweep)))
+        images, note = _drawable(sweep.reshape(-1, *sweep.shape[2:]), len(sweep))
+        height, width = images.shape[1:3]
+        _show(ax, _tile(images, len(sweep)))
         ends = (f"{values[0]:.1f}", f"{values[-1]:.1f}")
         ax.set_yticks(_centres(len(sweep), height)[[0, -1]], ends)
         if sweep.shape[1] > 1:
             ax.set_xticks(_centres(sweep.shape[1], width)[[0, -1]], ends)
             ax.set_xlabel(across)
         ax.set_ylabel(down)
-        ax.set_title(title)
+        ax.set_title("\n".join(filter(None, [title, note])))
     return figure
 
 
@@ -84,12 +92,16 @@ def data_sets(samples: Path) -> Figure:
         sources = {name: str(arrays[f"source_{name}"]) for name in names}
     except KeyError as error:
         raise ValueError(f"{samples}: has no {error}; write it anew") from error
+    if not 0 < len(names) <= MOST_DATA_SETS:
+        raise ValueError(f"{samples}: has {len(names)} data sets; allowed: 1 to {MOST_DATA_SETS}")
     figure, axes = style.panels(len(names), 1, 0.62)
     for ax, (name, images) in zip(axes, rows.items(), strict=True):
+        images, note = _drawable(images[:NUM_IMAGES], 1)
         _show(ax, _tile(images, 1))
-        title = name.replace("_", "\n", 1).replace("_", " ")
-        title += f"\n({sources[name]})" if sources[name] else ""
-        ax.set_ylabel(title, rotation=0, ha="right", va="center")
+        title = style.label(name).replace("_", "\n", 1).replace("_", " ")
+        source = f"({style.label(sources[name])})" if sources[name] else ""
+        label = "\n".join(filter(None, [title, source, note]))
+        ax.set_ylabel(label, rotation=0, ha="right", va="center")
     return figure
 
 
@@ -97,6 +109,30 @@ def _pictures(cells: Cells) -> tuple[int, dict[str, dict[str, np.ndarray]]]:
     """Returns the latent size drawn, and each model's pictures of its first seed."""
     z, found = side_by_side(cells, "pictures")
     return z, {model: read_pictures(path) for model, (_, path) in found.items()}
+
+
+def _drawable(
+    images: Num[np.ndarray, "n h w c"], rows: int
+) -> tuple[Num[np.ndarray, "n h2 w2 c2"], str]:
+    """Return the images as a picture of so many rows can hold them, and what it leaves out.
+
+    Of another number of channels than a picture has, their mean; of large ones every k-th pixel.
+    """
+    number, height, width, channels = images.shape
+    notes = []
+    if channels not in AS_THEY_ARE:
+        images = images.mean(axis=-1, keepdims=True)
+        notes.append(f"mean of {channels} channels")
+    step = -(-max(rows * height, number // rows * width) // style.MOST_PIXELS)
+    if step > 1:
+        images = images[:, ::step, ::step]
+        notes.append(f"one pixel in {step} each way")
+    return images, "; ".join(notes)
+
+
+def _bounded(panel: float, least: float) -> float:
+    """Return a panel's height in inches: what its images ask for, within reason."""
+    return min(max(panel, least), max(style.MOST_INCHES, least))
 
 
 def _tile(images: np.ndarray, rows: int) -> np.ndarray:

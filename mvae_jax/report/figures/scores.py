@@ -52,7 +52,7 @@ def metrics_against_latent_size(cells: Cells, _comparisons: Comparisons) -> Figu
                 marker=style.MARKERS.get(model, "^"),
                 markersize=3,
                 capsize=2,
-                label=model,
+                label=style.label(model),
             )
             released = {
                 index: float(release[key])
@@ -131,7 +131,7 @@ def training_curves(cells: Cells, _comparisons: Comparisons) -> Figure | None:
                 continue
             elbo = np.array([[curve[epoch] for epoch in epochs] for curve in by_seed.values()])
             colour = style.colour(cell.model, models)
-            ax.plot(epochs, elbo.mean(axis=0), color=colour, label=cell.model)
+            ax.plot(epochs, elbo.mean(axis=0), color=colour, label=style.label(cell.model))
             ax.fill_between(epochs, elbo.min(0), elbo.max(0), color=colour, alpha=0.25, linewidth=0)
             settled.append(elbo[:, len(epochs) // 10 :])
         # The first epochs would flatten the rest.
@@ -171,7 +171,7 @@ def reliability(cells: Cells, _comparisons: Comparisons) -> Figure | None:
                     color=style.colour(cell.model, models),
                     marker=style.MARKERS.get(cell.model, "^"),
                     markersize=3,
-                    label=cell.model,
+                    label=style.label(cell.model),
                     clip_on=False,
                 )
         ax.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", title=f"z={z}")

@@ -1,16 +1,32 @@
-"""How the figures look: sizes in inches of a page, colours that everybody can tell apart."""
+"""How the figures look: sizes in inches of a page, colours that everybody can tell apart.
+
+No picture is larger than MOST_PIXELS a side, whatever it shows, and none depends on the user's own
+settings of matplotlib.
+"""
 
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
-from typing import Any
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
 
+import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from mvae_jax import escape, files
+
 MOST_BYTES = 150  # of a file name, which has an ending yet to come
 WIDTH = 7.0  # two columns of a paper
+MOST_PIXELS = 4000  # of a picture's side, and of what is put into one
+MOST_INCHES = 10.0  # of the height of one panel
+MOST_COLUMNS = 6  # of a legend
+MOST_SIGNS = 40  # of a name in a figure
+DPI = 200
 RC: Any = {
     "font.size": 8,
     "axes.titlesize": 8,
@@ -21,8 +37,8 @@ RC: Any = {
     "legend.fontsize": 8,
     "legend.frameon": False,
     "lines.linewidth": 1.2,
-    "savefig.dpi": 200,
-    "figure.dpi": 200,
+    "savefig.dpi": DPI,
+    "figure.dpi": DPI,
     "xtick.labelsize": 7,
     "ytick.labelsize": 7,
     "text.parse_math": False,  # a user's `$` is a dollar
@@ -37,6 +53,38 @@ CLASS_COLOURS = (
     *("#332288", "#88CCEE", "#44AA99", "#117733", "#999933"),
     *("#DDCC77", "#CC6677", "#882255", "#AA4499", "#000000"),
 )
+
+
+Item = TypeVar("Item")
+
+
+@contextmanager
+def context() -> Iterator[None]:
+    """Draw by matplotlib's own defaults and RC: no matplotlibrc of the user's has a say."""
+    with mpl.rc_context(), warnings.catch_warnings():
+        mpl.rcdefaults()
+        mpl.rcParams.update(RC)
+        warnings.simplefilter("ignore", UserWarning)  # signs that the font lacks, long names
+        yield
+
+
+def save(figure: Figure, path: Path, **options: Any) -> None:
+    """Write a PNG file; what would be larger than MOST_PIXELS a side, at fewer dots per inch."""
+    dpi = min(DPI, MOST_PIXELS / max(figure.get_size_inches()))
+    files.write_bytes(path, partial(figure.savefig, format="png", dpi=dpi, **options))
+
+
+def label(text: object) -> str:
+    """Return a name as a figure shows it: on one line, and not longer than MOST_SIGNS."""
+    line = escape.plain(text)
+    return line if len(line) <= MOST_SIGNS else f"{line[: MOST_SIGNS - 1]}…"
+
+
+def spread(items: Sequence[Item], most: int) -> list[Item]:
+    """Return the items, or as many of them as are allowed, evenly spread from first to last."""
+    if len(items) <= most:
+        return list(items)
+    return [items[round(i)] for i in np.linspace(0, len(items) - 1, most)]
 
 
 def colour(model: str, models: Iterable[str]) -> str:
@@ -67,7 +115,8 @@ def latent_axis(axes: Axes, sizes: Sequence[int]) -> None:
 def legend(figure: Figure, axes: Axes) -> None:
     """Puts one legend above all panels."""
     handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=max(1, len(labels)))
+    columns = min(max(1, len(labels)), MOST_COLUMNS)
+    figure.legend(handles, labels, loc="outside upper center", ncols=columns)
 
 
 def file_name(text: str) -> str:
