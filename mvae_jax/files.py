@@ -1,22 +1,35 @@
 """Files that are whole or absent: written beside their place, then renamed into it."""
 
+import contextlib
 import fcntl
+import glob
 import hashlib
 import os
-from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+import secrets
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
+from mvae_jax.store import regular
+
+STALE_SECONDS = 3600  # a temporary file not written for so long is what a kill has left
+MAX_COPIED = 1 << 28  # bytes of a file that is copied
+
 
 def write_bytes(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Creates or replaces `path` with what `write` writes, or leaves it as it was."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")  # what a kill leaves, the next write replaces
+    _remove_stale(path)
+    # A name of its own and O_EXCL: no other writer's file, and no link of a foreign folder.
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
-        with temporary.open("wb") as file:
+        with os.fdopen(os.open(temporary, flags, 0o666), "wb") as file:
+            if path.is_file() and not path.is_symlink():  # what is replaced keeps its mode
+                os.fchmod(file.fileno(), path.stat().st_mode & 0o777)
             write(file)
             file.flush()
             os.fsync(file.fileno())
@@ -26,6 +39,14 @@ def write_bytes(path: Path, write: Callable[[BinaryIO], object]) -> None:
         raise
 
 
+def _remove_stale(path: Path) -> None:
+    """Removes what killed writers of this file have left."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        with contextlib.suppress(OSError):
+            if time.time() - os.lstat(left).st_mtime > STALE_SECONDS:
+                left.unlink()
+
+
 def write_text(path: Path, text: str) -> None:
     """Creates or replaces a text file."""
     write_bytes(path, lambda file: file.write(text.encode()))
@@ -33,7 +54,7 @@ def write_text(path: Path, text: str) -> None:
 
 def copy(source: Path, path: Path) -> None:
     """Creates or replaces a file with another's bytes."""
-    write_bytes(path, lambda file: file.write(source.read_bytes()))
+    write_bytes(path, lambda file: file.write(regular.read_bytes(source, MAX_COPIED)))
 
 
 def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
@@ -41,26 +62,13 @@ def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     write_bytes(path, lambda file: np.savez(file, allow_pickle=False, **arrays))
 
 
-def read_npz(path: Path, names: Container[str] | None = None) -> dict[str, np.ndarray]:
-    """Returns an .npz file's arrays, or those of them that are named.
-
-    Raises ValueError, which names the file, where it is damaged or holds more than plain arrays.
-    """
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files if names is None or name in names}
-    except Exception as error:  # foreign bytes make zipfile, zlib and numpy raise a dozen kinds
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise ValueError(f"{path}: not a readable .npz of plain arrays ({reason})") from error
-
-
 def sha256(path: Path) -> str:
-    """Returns the SHA-256 of a file's bytes, in hexadecimal."""
-    with path.open("rb") as file:
+    """Returns the SHA-256 of a regular file's bytes, in hexadecimal; raises OSError."""
+    with regular.open_binary(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-@contextmanager
+@contextlib.contextmanager
 def hold(folder: Path) -> Iterator[None]:
     """Keep other processes that hold the folder waiting, from a file's reading to its rewriting."""
     descriptor = os.open(folder, os.O_RDONLY)

@@ -13,9 +13,10 @@ from jaxtyping import Array, Float, Key, UInt8
 from ml_collections import ConfigDict, FrozenConfigDict
 
 from mvae_jax import config as config_lib
-from mvae_jax import files, model
+from mvae_jax import model
 from mvae_jax.model import Params
 from mvae_jax.posterior import Posterior
+from mvae_jax.store import npz
 
 # How many examples one step of a map over a data set works on: bounds the memory.
 BATCH_SIZE = 500
@@ -73,7 +74,7 @@ def load(run_dir: str | Path, seed: int) -> tuple[FrozenConfigDict, Params]:
 def read_params(path: Path) -> Params:
     """Reads parameters from an .npz whose names are their paths, as `encoder/layer_0/.../bias`."""
     params: dict[str, Any] = {}
-    for name, array in files.read_npz(path).items():
+    for name, array in npz.read(path).items():
         if name.startswith("params/"):
             *parents, last = name.split("/")[1:]
             node = params

@@ -19,12 +19,14 @@
 Written by evaluation, which imports no jax; read by whoever wants the numbers.
 """
 
+import collections
 import json
 import math
 from pathlib import Path
 from typing import Any
 
 from mvae_jax import files, run_folder
+from mvae_jax.store.names import seed_of
 
 VERSION = 1
 WAY_OUT = "run python -m mvae_jax.evaluate on the folder"
@@ -106,22 +108,23 @@ def check(content: Any) -> None:
     """Raises MetricsError, which names the first field that is not of the format."""
     version = content.get("version") if isinstance(content, dict) else None
     if version != VERSION:
-        raise MetricsError(f"version is {version!r}, not {VERSION}")
+        raise MetricsError(f"version is {run_folder.shown(version)}, not {VERSION}")
     _check_fields(content, RUN, "")
-    names = []
+    replicates = []
     for position, entry in enumerate(content["replicates"]):
         where = f"replicates[{position}]."
         failed = isinstance(entry, dict) and "failed" in entry
         _check_fields(entry, FAILED if failed else REPLICATE, where)
         if "seed" in entry:  # that of a badly named file is not known
             _check_fields(entry, {"seed": int}, where)
-        names.append(entry["replicate"])
+            _check_name(entry, where)
+        replicates.append(entry["replicate"])
         for field in ("sha256_index_test", "stale"):
             if not failed and not isinstance(entry.get(field), str | None):
                 raise MetricsError(f"{where}{field} is no text")
         if not failed:
             _check_scored(entry, content["settings"], where)
-    _check_unique(names, "replicates")
+    _check_unique(replicates, "replicates")
 
 
 def _check_scored(entry: dict[str, Any], settings: dict[str, Any], where: str) -> None:
@@ -138,7 +141,8 @@ def _check_scored(entry: dict[str, Any], settings: dict[str, Any], where: str) -
         what = computed.get("metric", "a curve")
         unknown = [name for name in computed["settings"] if name not in list(settings)]
         if unknown:
-            raise MetricsError(f"{where}{what} has settings {unknown}, which are not in settings")
+            said = run_folder.shown(unknown)
+            raise MetricsError(f"{where}{what} has settings {said}, which are not in settings")
         if computed["seed"] != entry["seed"]:
             raise MetricsError(f"{where}{what} is of seed {computed['seed']}, not of its entry's")
 
@@ -156,16 +160,26 @@ def _check_curve(name: str, curve: Any, where: str) -> None:
 def _check_fields(found: Any, fields: dict[str, type], where: str) -> None:
     for field, kind in fields.items():
         value: Any = found.get(field) if isinstance(found, dict) else None
-        # A whole number is a float too; true and false are no numbers.
-        fits = isinstance(value, (int, float) if kind is float else kind)
-        if not fits or isinstance(value, bool) or (kind is float and not math.isfinite(value)):
-            raise MetricsError(f"{where}{field} is {value!r}, not a {kind.__name__}")
+        fits = run_folder.has_type(value, kind)
+        if not fits or (kind is float and not math.isfinite(value)):
+            said = run_folder.shown(value)
+            raise MetricsError(f"{where}{field} is {said}, not a {kind.__name__}")
 
 
-def _check_unique(names: list[str], where: str) -> None:
-    for name in names:
-        if names.count(name) > 1:
-            raise MetricsError(f"{where} has {name} {names.count(name)} times")
+def _check_name(entry: dict[str, Any], where: str) -> None:
+    """Raises MetricsError where a replicate's name, a part of paths, is not that of its seed."""
+    try:
+        seed = seed_of(entry["replicate"])
+    except ValueError as error:
+        raise MetricsError(f"{where}{error}") from error
+    if seed != entry["seed"]:
+        raise MetricsError(f"{where}replicate is {entry['replicate']}, of seed {entry['seed']}")
+
+
+def _check_unique(found: list[str], where: str) -> None:
+    for name, number in collections.Counter(found).items():
+        if number > 1:
+            raise MetricsError(f"{where} has {name} {number} times")
 
 
 def _dumps(value: Any, indent: str = "\n") -> str:

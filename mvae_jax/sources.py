@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 ROOTS = ("mvae_jax.replicas", "mvae_jax.embed")  # what trains, and what embeds
 # Their results are recorded: in config.json, as the data's SHA-256 and as the files' SHA-256.
-RECORDED_BY_VALUE = ("mvae_jax.config", "mvae_jax.datasets", "mvae_jax.files")
+RECORDED_BY_VALUE = ("mvae_jax.config", "mvae_jax.datasets", "mvae_jax.files", "mvae_jax.store")
 
 
 class _Source(NamedTuple):

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mvae_jax import run_folder
-from mvae_jax.run_folder import RunFolderError
 
 # Of Status.state; `unscored` lacks metrics.json, `failed` has seeds that diverged.
 STATES = ("waiting", "running", "stopped", "unscored", "failed", "done")
@@ -36,14 +35,7 @@ class Status(NamedTuple):
 
 def of(folder: Path) -> Status:
     """Returns how far a run is; raises RunFolderError where its files are not what they should."""
-    try:
-        return _of(folder)
-    except (TypeError, KeyError, AttributeError) as error:
-        raise RunFolderError(f"{folder}: its config.json or logs are damaged ({error})") from error
-
-
-def _of(folder: Path) -> Status:
-    if not (folder / "config.json").is_file():
+    if not (folder / "config.json").exists():
         return Status("waiting")
     config = run_folder.read_config(folder)
     num_epochs, planned = config.get("num_epochs", 0), len(run_folder.planned_replicates(config))
@@ -55,8 +47,8 @@ def _of(folder: Path) -> Status:
         failed = any("failed" in replicate for replicate in ended)
         waits = bool(run_folder.unscored(folder, config, trained))
         return found._replace(state="failed" if failed else "unscored" if waits else "done")
-    times = run_folder.read_lines(folder / "timing.jsonl", TAIL_BYTES)
-    laps = [line["seconds"] for line in times if line.get("event") == "epoch"]
+    times = run_folder.read_times(folder, TAIL_BYTES)
+    laps = [line["seconds"] for line in times if line["event"] == "epoch"]
     lap = statistics.median(laps) if laps else math.nan
     if _is_alive(folder, lap):
         return found._replace(state="running", seconds_left=lap * (num_epochs - epoch))
@@ -64,8 +56,8 @@ def _of(folder: Path) -> Status:
 
 
 def _last_epoch(folder: Path) -> tuple[int, float]:
-    lines = list(run_folder.read_lines(folder / "metrics.jsonl", TAIL_BYTES))
-    lines = [line for line in lines if line.get("elbo") is not None]
+    lines = list(run_folder.read_epochs(folder, TAIL_BYTES))
+    lines = [line for line in lines if None not in (line.get("epoch"), line.get("elbo"))]
     if not lines:
         return 0, math.nan
     epoch = lines[-1]["epoch"]
@@ -78,7 +70,7 @@ def _is_alive(folder: Path, lap: float) -> bool:
     What a killed process leaves in .lock tells nothing, and to try the lock would hinder the next.
     """
     lock = folder / ".lock"
-    if not lock.is_file() or not lock.read_text():
+    if not lock.is_file() or not lock.stat().st_size:
         return False
     files = [path for path in (lock, folder / "timing.jsonl") if path.is_file()]
     silent = time.time() - max(path.stat().st_mtime for path in files)

@@ -185,9 +185,12 @@ def update_manifest(workdir: Workdir, replicates: dict[str, Any], written: list[
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """Returns the lines of metrics.jsonl that are whole."""
-    lines = run_folder.read_lines(folder / "metrics.jsonl")
-    return [line for line in lines if {"seed", "epoch"} <= line.keys()]
+    """Returns the lines of metrics.jsonl that are whole; raises RunError where it is damaged."""
+    try:
+        lines = list(run_folder.read_epochs(folder))
+    except run_folder.RunFolderError as error:
+        raise RunError(f"{error}; delete the file to go on without its curves") from error
+    return [line for line in lines if None not in (line.get("seed"), line.get("epoch"))]
 
 
 def cut_back(workdir: Workdir, epochs: dict[range, int]) -> None:
@@ -248,8 +251,12 @@ def time_summary(path: Path) -> str:
     seconds: dict[str, float] = {}
     epochs: list[tuple[bool, float]] = []  # whether it is the first of a start
     before = ""
-    for line in run_folder.read_lines(path / "timing.jsonl"):
-        event, took = line.get("event", ""), line.get("seconds", 0)
+    try:
+        times = list(run_folder.read_times(path))
+    except run_folder.RunFolderError as error:
+        return f"seconds: unknown ({error})"
+    for line in times:
+        event, took = line["event"], line["seconds"]
         if event == "epoch":
             epochs.append((before != "epoch", took))
         else:

@@ -152,7 +152,11 @@ def test_curves_are_those_of_the_cells_seeds_that_did_not_fail(tmp_path):
     lines = [
         *(good, good | {"split": "test", "epoch": 3}, good | {"epoch": 4, "elbo": None}),
         *(good | {"replicate": "seed_1__learning_rate=0.1", "elbo": -9.0}, 3, "text", None),
-        *(good | {"replicate": "seed_3"}, good | {"replicate": None}, good | {"elbo": "high"}),
+        *(
+            good | {"replicate": "seed_3"},
+            good | {"replicate": None},
+            good | {"elbo": float("nan")},
+        ),
     ]
     text = "\n".join(map(json.dumps, lines)) + '\n{"replicate": "seed_1", "spl'
     (scores_of,) = runs.read([tmp_path]).cells.values()

@@ -10,30 +10,31 @@ from tests.conftest import ROOT
 
 PACKAGE = ROOT / "mvae_jax"
 
-# Room -> the rooms it may import. `files`, `escape` and `config` stand below all others.
+# Room -> the rooms it may import. `store`, `files`, `escape` and `config` stand below all others.
 ALLOWED = {
+    "store": set(),
     "rules": set(),
     "paths": set(),
     "terminal": set(),
-    "config": {"paths", "rules"},
+    "config": {"paths", "rules", "store"},
     "command_line": {"config", "paths", "rules", "terminal"},
-    "files": set(),
+    "files": {"store"},
     "escape": set(),
-    "metrics_file": {"files", "run_folder"},
-    "run_folder": {"config"},
+    "metrics_file": {"files", "run_folder", "store"},
+    "run_folder": {"config", "store"},
     "progress": set(),
     "inverse": set(),
     "sources": set(),
     "numerics": set(),
     "origins": {"config", "run_folder"},
     "posterior": {"inverse"},
-    "datasets": {"files"},
+    "datasets": {"files", "store"},
     "model": {"inverse", "posterior"},
     "elbo": {"inverse", "model", "posterior"},
     "train": {"config", "elbo", "inverse", "model"},
     "replicas": {"config", "train"},
     "checkpoint": {"origins"},
-    "inference": {"config", "files", "model", "posterior"},
+    "inference": {"config", "model", "posterior", "store"},
     "embed": {"datasets", "elbo", "files", "inference", "model", "posterior", "train"},
     "workdir": {"config", "files", "run_folder"},
     "environment": {"datasets", "numerics", "origins", "replicas", "sources"},
@@ -46,9 +47,9 @@ ALLOWED = {
         *("checkpoint", "cohort", "config", "datasets", "environment", "files", "numerics"),
         *("origins", "replicas", "sources", "stop", "workdir"),
     },
-    "evaluate": {"files", "metrics_file", "run_folder"},
+    "evaluate": {"files", "metrics_file", "run_folder", "store"},
     "status": {"run_folder"},
-    "report": {"config", "escape", "files", "metrics_file", "run_folder", "status"},
+    "report": {"config", "escape", "files", "metrics_file", "run_folder", "status", "store"},
     "main": {
         *("checkpoint", "command_line", "config", "datasets", "environment", "evaluate"),
         *("report", "run", "stop", "terminal", "workdir"),
@@ -59,7 +60,7 @@ ONLY_HERE = {"flax": {"model"}, "orbax": {"checkpoint"}, "optax": {"train"}}
 WITHOUT_JAX = (
     *("command_line", "config", "paths", "rules", "terminal", "escape"),
     *("files", "metrics_file", "run_folder", "progress", "datasets", "evaluate"),
-    *("report", "main", "origins", "sources", "status", "stop", "workdir", "__init__"),
+    *("report", "main", "origins", "sources", "status", "stop", "store", "workdir", "__init__"),
 )
 
 

@@ -48,18 +48,45 @@ def test_each_replicates_curves_and_later_epochs_are_added(tmp_path):
     assert [step for step, _ in curves(tmp_path / "out", "seed_7")["elbo"]] == [1, 2, 3, 4]
 
 
-def test_two_roots_have_a_folder_each_and_no_name_leads_out_of_it(tmp_path):
+def test_two_roots_have_a_folder_each(tmp_path):
     for name in ("a", "b"):
         log(tmp_path / name, 1)
-    path = tmp_path / "b" / RUN / "metrics.jsonl"
-    odd = '{"replicate": "../../esc", "epoch": 1, "elbo": 1.0}\n{"replicate": null, "epoch": "3"}\n'
-    path.write_text(path.read_text() + odd)
     EventFiles([tmp_path / "a", tmp_path / "b"], tmp_path / "out").update()
     folders = {path.parent for path in tmp_path.rglob("events.out.*")}
     roots = [tmp_path / "out" / (tmp_path / name).relative_to("/") / RUN for name in ("a", "b")]
-    assert {root / f"seed_{seed}" for root in roots for seed in (7, 8)} < folders
-    assert len(folders) == 5
-    assert all(folder.parent in roots for folder in folders)
+    assert folders == {root / f"seed_{seed}" for root in roots for seed in (7, 8)}
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("replicate", '".."', "replicate: got '..'; allowed: seed_<n>"),
+        ("replicate", '"seed_1/../../../x"', "replicate: got 'seed_1/../../../x'"),
+        ("epoch", "1e26", "'epoch' is 1e+26; write int there"),
+        ("epoch", "1" * 400, "an integer is 11111111111111111111... (400 digits)"),
+        ("kl", "1" * 5000, "an integer is 11111111111111111111... (5000 digits)"),
+        ("kl", "[" * 100_000 + "]" * 100_000, "nested too deeply"),
+        ("kl", "[" * 500 + "]" * 500, "nested too deeply"),
+    ],
+)
+def test_a_hostile_log_is_one_problem_and_costs_no_other_run(tmp_path, field, value, said):
+    for root in ("a/b", "good"):
+        log(tmp_path / "runs" / root, 1)
+    log_file = tmp_path / "runs/a/b" / RUN / "metrics.jsonl"
+    line = {"replicate": '"seed_1"', "epoch": "1", "elbo": "1.0"} | {field: value}
+    text = ", ".join(f'"{key}": {text}' for key, text in line.items())
+    log_file.write_text(log_file.read_text() + f"{{{text}}}\n")
+    before = tmp_path / "out/a/b/digits/release/events.out.tfevents.1"  # where `..` leads
+    before.parent.mkdir(parents=True)
+    before.touch()
+    events = EventFiles([tmp_path / "runs"], tmp_path / "out")
+    events.update()
+    assert before.exists()
+    found = {path.parent for path in tmp_path.rglob("events.out.*")} - {before.parent}
+    assert found == {tmp_path / "out/good" / RUN / f"seed_{seed}" for seed in (7, 8)}
+    (problem,) = events.problems
+    assert problem.where == str(log_file.parent)
+    assert said in problem.reason
 
 
 def test_the_command_replaces_what_an_earlier_one_wrote(tmp_path):

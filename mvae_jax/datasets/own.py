@@ -1,12 +1,8 @@
 """Your own data: an .npz file with `images`, and optionally `labels` and the split's indices.
 
-The file may come from anywhere, so nothing in it is believed: object arrays (pickles) are
-refused, and a header's shape is held against the bytes that are there before any are read.
+The file may come from anywhere, so nothing in it is believed: see `mvae_jax.store.npz`.
 """
 
-import math
-import os
-import zipfile
 from pathlib import Path
 from typing import NoReturn
 
@@ -15,12 +11,10 @@ import numpy as np
 from mvae_jax.datasets.errors import DataError
 from mvae_jax.datasets.files import digest
 from mvae_jax.datasets.parsed import Parsed
+from mvae_jax.store import npz
 
 SPLITS = ("train", "valid", "test")
 KEYS = ("images", "labels", *(f"index_{split}" for split in SPLITS))
-
-# Deflate cannot compress further, so a member that claims to is a lie.
-MAX_COMPRESSION = 1032
 
 
 def read(path: Path) -> Parsed:
@@ -30,45 +24,17 @@ def read(path: Path) -> Parsed:
       DataError: the file is no .npz, or an array is not what its name asks for.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
-            present = {name.removesuffix(".npy") for name in archive.namelist()}
-            arrays = {key: _read_array(path, archive, key) for key in KEYS if key in present}
-    except (OSError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path}: not readable as an .npz file ({error})") from error
+        present, arrays = npz.names(path), npz.read(path, KEYS, most=None)
+    except ValueError as error:
+        raise DataError(str(error)) from error
     if "images" not in arrays:
-        raise DataError(f"{path}: no array named images; it holds {', '.join(sorted(present))}")
-    if unknown := sorted(key for key in present - {*KEYS} if key.startswith("index_")):
+        raise DataError(f"{path}: no array named images; it holds {', '.join(present)}")
+    if unknown := sorted(key for key in {*present} - {*KEYS} if key.startswith("index_")):
         raise DataError(f"{path}: {unknown[0]}: no such split; allowed: {', '.join(KEYS[2:])}")
     images = _images(path, arrays["images"])
     labels = _labels(path, arrays["labels"], len(images)) if "labels" in arrays else None
     provenance = {"files": [f"{path.name} sha256:{digest(path)}"]}
     return Parsed(images, labels, 1 / 255, provenance, _splits(path, arrays, len(images)))
-
-
-def _read_array(path: Path, archive: zipfile.ZipFile, key: str) -> np.ndarray:
-    """Reads one member, after its header has been held against its size."""
-    info = archive.getinfo(f"{key}.npy")
-    if info.file_size > MAX_COMPRESSION * min(info.compress_size, os.path.getsize(path)):
-        _refuse(path, key, f"claims {info.file_size:,} bytes", "what the file can hold")
-    try:
-        with archive.open(info) as stream:
-            version = np.lib.format.read_magic(stream)
-            if version not in ((1, 0), (2, 0)):
-                _refuse(path, key, f".npy version {version}", "1.0 or 2.0")
-            major = version[0]
-            header = getattr(np.lib.format, f"read_array_header_{major}_0")
-            shape, _, dtype = header(stream)
-            claimed, there = math.prod(shape) * dtype.itemsize, info.file_size - stream.tell()
-        if dtype.hasobject:
-            _refuse(path, key, "an array of Python objects", "numbers; it is not unpickled")
-        if claimed != there:
-            _refuse(path, key, f"{dtype} {shape}, {claimed:,} bytes", f"the {there:,} there")
-        with archive.open(info) as stream:
-            return np.lib.format.read_array(stream, allow_pickle=False)
-    except DataError:
-        raise
-    except Exception as error:  # zipfile and numpy raise whatever the bytes lead them to
-        raise DataError(f"{path}: {key}: not readable as an array ({error})") from error
 
 
 def _images(path: Path, images: np.ndarray) -> np.ndarray:

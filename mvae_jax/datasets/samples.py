@@ -16,7 +16,8 @@ import numpy as np
 
 from mvae_jax.datasets import DataError, Dataset, load
 from mvae_jax.datasets.catalogue import CATALOGUE
-from mvae_jax.files import read_npz, write_npz
+from mvae_jax.files import write_npz
+from mvae_jax.store import npz
 
 NUM_IMAGES = 10
 
@@ -76,7 +77,7 @@ def _read(path: Path) -> dict[str, np.ndarray]:
     if not path.exists():
         return {"names": np.array([])}
     try:
-        arrays = read_npz(path)
+        arrays = npz.read(path)
     except ValueError as error:
         raise DataError(f"{error}; choose another name") from error
     if "names" not in arrays:

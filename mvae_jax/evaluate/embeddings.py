@@ -1,14 +1,13 @@
 """Reads and checks one replicate's files, whoever wrote them."""
 
 import hashlib
-import re
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from mvae_jax import files
+from mvae_jax.store import names, npz
 
 PER_EXAMPLE = ("log_likelihood", "kl", "iwae", "squared_error_sampled", "squared_error_mean")
 COUPLING = "params/coupling"
@@ -77,11 +76,11 @@ def read(path: Path, model_path: Path, latent_size: int) -> Embeddings:
 
 
 def seed_of_name(path: Path) -> int:
-    """Returns <n> of `seed_<n>.npz` or `seed_<n>__<swept scalars>.npz`; raises FormatError."""
-    match = re.fullmatch(r"seed_(\d+)(__.+)?", path.stem)
-    if not match:
-        raise FormatError(f"{path}: the name is not seed_<n>.npz; rename it")
-    return int(match[1])
+    """Returns <n> of `seed_<n>.npz` or `seed_<n>__<field>=<value>.npz`; raises FormatError."""
+    try:
+        return names.seed_of(path.stem)
+    except ValueError as error:
+        raise FormatError(f"{path}: the name is not seed_<n>.npz; rename it") from error
 
 
 def _seed(path: Path, arrays: dict[str, np.ndarray]) -> int:
@@ -96,7 +95,7 @@ def _seed(path: Path, arrays: dict[str, np.ndarray]) -> int:
 def _arrays(path: Path, names: list[str] | None = None) -> dict[str, np.ndarray]:
     """Returns the file's arrays, of the names asked for if any."""
     try:
-        return files.read_npz(path, names)
+        return npz.read(path, names)
     except ValueError as error:
         raise FormatError(str(error)) from error
 

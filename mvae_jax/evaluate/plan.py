@@ -7,6 +7,7 @@ marked as stale if it no longer describes the run.
 
 import hashlib
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -256,7 +257,7 @@ def _digests(folder: Path, name: str, manifest: dict[str, Any]) -> dict[str, str
     digests = {}
     for key, room in (("sha256", "embeddings"), ("sha256_model", "model")):
         path = folder / room / f"{name}.npz"
-        if path.is_file():
+        if key == "sha256" or os.path.lexists(path):
             digests[key] = files.sha256(path)
             written = manifest["sha256"].get(f"{room}/{name}.npz", digests[key])
             if written != digests[key]:

@@ -110,6 +110,8 @@ def _follow(args: argparse.Namespace) -> None:
         return
     except OSError as error:
         _exit(1, f"--tensorboard: {error}")
+    if events and not tell(events.problems):
+        sys.exit(1)
 
 
 if __name__ == "__main__":

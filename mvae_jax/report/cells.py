@@ -164,11 +164,10 @@ def _scores(run: Path, config: dict[str, Any], entries: list[dict[str, Any]]) ->
         missing = f"seed {listed(lost)} of the {config['num_seeds']} planned has no scores"
     elif len(failed) == len(replicates):
         missing = "every seed failed"
-    environment = run / "environment.json"
     return Scores(
         run,
         config,
-        run_folder.read_json(environment) if environment.is_file() else {},
+        run_folder.read_environment(run),
         dict(sorted(replicates.items())),
         values,
         per_run | measures.measure_run(run, config),
@@ -209,7 +208,7 @@ def _cell(config: dict[str, Any], swept: str) -> Cell:
 def likelihood(config: Mapping[str, Any]) -> str:
     """Returns the likelihood of a run's configuration, a Gaussian's with its variance."""
     name = str(config.get("likelihood", "-"))
-    return f"{name} {config['likelihood_variance']}" if name == "gaussian" else name
+    return f"{name} {config.get('likelihood_variance', '?')}" if name == "gaussian" else name
 
 
 def listed(seeds: list[int]) -> str:

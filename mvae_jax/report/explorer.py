@@ -21,6 +21,7 @@ from mvae_jax.report.figures.pictures import AS_THEY_ARE
 from mvae_jax.report.html import page_environment
 from mvae_jax.report.problems import Problem, isolated
 from mvae_jax.report.runs import Runs, models_of, side_by_side
+from mvae_jax.store import npz
 
 PIXELS = "params/pixels/Dense_0/kernel"
 ACTIVATIONS = ("tanh", "relu", "silu", "gelu")  # which the page's script has
@@ -55,7 +56,7 @@ def write(out: Path, runs: Runs) -> tuple[dict[str, Path], list[Problem]]:
 
 def _model(name: str, scores: Scores, path: Path) -> dict[str, Any] | None:
     """Returns what the page needs of one model; None of one that has no decoder as ours."""
-    arrays = files.read_npz(path)
+    arrays = npz.read(path)
     layers = (f"params/decoder/layer_{n}/Dense_0/kernel" for n in itertools.count())
     hidden = list(itertools.takewhile(arrays.__contains__, layers))
     if not hidden or PIXELS not in arrays or "image_shape" not in scores.config:

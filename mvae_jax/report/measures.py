@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from mvae_jax import files, run_folder
+from mvae_jax import run_folder
+from mvae_jax.store import npz
 
 PICTURES = {"input": 4, "reconstruction_sampled": 4, "sweep": 5, "sweep_values": 1}  # axes of each
 OPTIONAL = {"sweep_leading": 5, "sweep_trailing": 5}  # of an MVAE
@@ -34,7 +35,7 @@ def measure_run(run: Path, config: dict[str, Any]) -> dict[str, float]:
     if model is not None:
         sizes = {
             name: array.size
-            for name, array in files.read_npz(model).items()
+            for name, array in npz.read(model).items()
             if name.startswith("params/")
         }
         products = 1 + bool(config.get("couple_mean"))
@@ -46,7 +47,7 @@ def measure_run(run: Path, config: dict[str, Any]) -> dict[str, float]:
                 if name.endswith(("kernel", "coupling"))
             )
         )
-    seconds = _epoch_seconds(run / "timing.jsonl")
+    seconds = _epoch_seconds(run)
     if seconds:
         values["epoch_seconds"] = statistics.median(seconds)
     return values
@@ -71,7 +72,7 @@ def read_pictures(path: Path) -> dict[str, np.ndarray]:
     input, reconstruction_sampled: [N, H, W, C]; sweep, and those of OPTIONAL:
     [I, J, H, W, C]; sweep_values: [I]
     """
-    pictures = files.read_npz(path)
+    pictures = npz.read(path)
     for name, axes in (PICTURES | OPTIONAL).items():
         found = pictures.get(name)
         if found is None and name in OPTIONAL:
@@ -117,15 +118,15 @@ def measure_sweep(sweep: Float[np.ndarray, "i j h w c"]) -> dict[str, float]:
     return {name: float(value) for name, value in values.items()}
 
 
-def _epoch_seconds(path: Path) -> list[float]:
+def _epoch_seconds(run: Path) -> list[float]:
     """Returns the epochs' times per seed, without the first of each start, which compiles."""
     seconds, compiled = [], False
-    for event in run_folder.read_lines(path):
-        if event.get("event") != "epoch":
+    for event in run_folder.read_times(run):
+        if event["event"] != "epoch":
             compiled = False
             continue
-        took, seeds = event.get("seconds"), event.get("seeds")
-        if compiled and isinstance(took, int | float) and isinstance(seeds, int) and seeds > 0:
-            seconds.append(took / seeds)
+        seeds = event.get("seeds") or 0
+        if compiled and seeds > 0:
+            seconds.append(event["seconds"] / seeds)
         compiled = True
     return seconds

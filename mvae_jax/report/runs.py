@@ -63,7 +63,11 @@ def read(paths: PathLike | Iterable[PathLike]) -> Runs:
 
 def _not_begun(root: Path) -> Iterator[Problem]:
     """Yields what the root's sweep lists and has not run."""
-    listed = run_folder.read_sweep(root)
+    try:
+        listed = run_folder.read_sweep(root)
+    except run_folder.RunFolderError as error:
+        yield Problem(str(root / "sweep.jsonl"), str(error))
+        return
     lacking = [folder for folder in listed if not (folder / "config.json").is_file()]
     logs = {folder: root / "logs" / f"{folder.relative_to(root)}.txt" for folder in lacking}
     failed = [folder for folder in lacking if run_folder.failure_mark(logs[folder]).is_file()]

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from mvae_jax import files, run_folder
-from mvae_jax.report.figures import style
+from mvae_jax.report.runs import Problem
 
 Line = dict[str, Any]  # of metrics.jsonl
 NOT_CURVES = ("seed", "epoch")
@@ -13,6 +13,8 @@ NOT_CURVES = ("seed", "epoch")
 
 class EventFiles:
     """Event files below `out`, a folder per run and replicate, by their path below the root given.
+
+    problems: the runs whose curves the last update has not written
 
     Raises ImportError where there is no tensorboardX.
     """
@@ -23,23 +25,26 @@ class EventFiles:
         self.writer = SummaryWriter
         self.paths, self.out = list(paths), out
         self.epochs: dict[Path, int] = {}  # folder -> the last one that is written
+        self.problems: list[Problem] = []
 
     def update(self) -> None:
         """Writes the epochs that were logged since the last call; at the first, all of them."""
+        self.problems.clear()
         for path in self.paths:
-            out = self.out / path.absolute().relative_to("/") if len(self.paths) > 1 else self.out
+            out = self.out / path.resolve().relative_to("/") if len(self.paths) > 1 else self.out
             for run in files.find_runs([path], holding=("config.json",)):
-                self._update_run(run, out / run.relative_to(path))
+                try:
+                    self._update_run(run, out / run.relative_to(path))
+                except run_folder.RunFolderError as error:
+                    self.problems.append(Problem(str(run), str(error)))
 
     def _update_run(self, run: Path, out: Path) -> None:
         by_replicate: dict[str, list[Line]] = {}
-        for line in run_folder.read_lines(run / "metrics.jsonl"):
-            if isinstance(line.get("replicate"), str) and isinstance(line.get("epoch"), int):
+        for line in run_folder.read_epochs(run):
+            if None not in (line.get("replicate"), line.get("epoch")):
                 by_replicate.setdefault(line["replicate"], []).append(line)
-        for name, lines in by_replicate.items():
-            self._append(
-                out / style.file_name(name), lines, (run / "metrics.jsonl").stat().st_mtime
-            )
+        for name, lines in by_replicate.items():  # of checked names: they lead nowhere else
+            self._append(out / name, lines, (run / "metrics.jsonl").stat().st_mtime)
 
     def _append(self, folder: Path, lines: list[Line], written_at: float) -> None:
         if folder not in self.epochs:  # what an earlier call has left

@@ -54,7 +54,11 @@ def watch(paths: PathLike | Iterable[PathLike], every: float, also: Callable[[],
 def look(paths: list[Path]) -> Iterator[Seen]:
     """Yields how far every run is that a path holds or that its sweep.jsonl lists."""
     for path in paths:
-        listed = run_folder.read_sweep(path)
+        try:
+            listed = run_folder.read_sweep(path)
+        except run_folder.RunFolderError as error:
+            yield Seen(f"sweep.jsonl ({error})", Status("failed"), 0.0)
+            listed = {}
         for folder in sorted({*files.find_runs([path], holding=("config.json",)), *listed}):
             name = str(folder.relative_to(path)) if len(paths) == 1 else str(folder)
             entry = listed.get(folder, {})
@@ -77,8 +81,8 @@ def _as_asked(found: Status, entry: dict[str, Any], failed: bool) -> Status:
     if failed and found.state in ("waiting", "stopped", "unscored"):
         return found._replace(state="failed")
     if found.state not in ("waiting", "running") and more:
-        planned = max(found.planned, entry["num_replicates"])
-        epochs = max(found.num_epochs, entry["num_epochs"])
+        planned = max(found.planned, entry.get("num_replicates", 0))
+        epochs = max(found.num_epochs, entry.get("num_epochs", 0))
         return found._replace(state="waiting", planned=planned, num_epochs=epochs)
     return found
 
@@ -137,4 +141,4 @@ def picture(runs: list[Seen]) -> RenderableType:
 
 def duration(seconds: float) -> str:
     """Return a time as h:mm:ss; empty where there is none, or none that anybody lives to see."""
-    return "" if not seconds < LONGEST else str(datetime.timedelta(seconds=round(seconds)))
+    return "" if not abs(seconds) < LONGEST else str(datetime.timedelta(seconds=round(seconds)))

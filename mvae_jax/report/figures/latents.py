@@ -4,11 +4,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mvae_jax import files
 from mvae_jax.report.cells import Cells, Scores
 from mvae_jax.report.comparisons import Comparisons
 from mvae_jax.report.figures import style
 from mvae_jax.report.runs import models_of
+from mvae_jax.store import npz
 
 NUM_POINTS = 3000  # of a scatter plot
 NUM_ROWS = 1024  # of a heat map
@@ -127,7 +127,7 @@ def _load(scores: Scores, folder: str, seed: int | None, name: str) -> np.ndarra
     path = scores.run / folder / f"{scores.replicates[seed]}.npz"
     if not path.is_file():
         return None
-    found = files.read_npz(path, (name, f"params/{name}"))
+    found = npz.read(path, (name, f"params/{name}"))
     array = next(iter(found.values()), None)
     axes = 1 if name.startswith("label") else 2
     if array is not None and (array.ndim != axes or not array.size):

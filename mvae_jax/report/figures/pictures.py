@@ -7,12 +7,12 @@ from jaxtyping import Num
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mvae_jax import files
 from mvae_jax.report.cells import Cells
 from mvae_jax.report.comparisons import Comparisons
 from mvae_jax.report.figures import style
 from mvae_jax.report.measures import read_pictures
 from mvae_jax.report.runs import side_by_side
+from mvae_jax.store import npz
 
 NUM_IMAGES = 24
 MOST_DATA_SETS = 50
@@ -85,7 +85,7 @@ def data_sets(samples: Path) -> Figure:
     samples: the file that `python -m mvae_jax.datasets --samples` writes; raises ValueError where
       it is not that.
     """
-    arrays = files.read_npz(samples)
+    arrays = npz.read(samples)
     try:
         names = [str(name) for name in arrays["names"]]
         rows = {name: arrays[f"images_{name}"] / 255 for name in names}

@@ -185,16 +185,12 @@ def read_curves(scores: Scores) -> dict[int, dict[int, float]]:
     """Returns, per seed that did not fail, the training ELBO by epoch; empty without a log."""
     seeds = {name: seed for seed, name in scores.replicates.items() if seed not in scores.failed}
     curves: dict[int, dict[int, float]] = defaultdict(dict)
-    for line in run_folder.read_lines(scores.run / "metrics.jsonl"):
-        seed, epoch, elbo = (
-            seeds.get(str(line.get("replicate"))),
-            line.get("epoch"),
-            line.get("elbo"),
-        )
-        if line.get("split") != "train" or seed is None or not isinstance(epoch, int):
+    for line in run_folder.read_epochs(scores.run):
+        if line.get("split") != "train" or line.get("replicate") not in seeds:
             continue
-        if isinstance(elbo, float) and math.isfinite(elbo):
-            curves[seed][epoch] = elbo
+        seed, epoch, elbo = seeds[line["replicate"]], line.get("epoch"), line.get("elbo")
+        if epoch is not None and elbo is not None and math.isfinite(elbo):
+            curves[seed][epoch] = float(elbo)
     return dict(curves)
 
 
