@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -381,6 +382,8 @@ BAD = {
     r"kl_test has shape \(59,\), not \[60\]": {"kl_test": np.ones(59)},
     r"label_test has shape \(61,\)": {"label_test": np.ones(61, int)},
     "label_test is float64, not integers": {"label_test": np.ones(60)},
+    "label_test is up to 9223372036854775808": {"label_test": np.full(60, 2**63, np.uint64)},
+    "mu_test is NaN or infinite in 60 of 60": {"mu_test": np.full((60, 4), np.longdouble("1e400"))},
     "label_train is missing": {"label_train": None},
     "mu_test is complex128": {"mu_test": np.ones((60, 4), complex)},
     "iwae_test needs iwae_k": {"iwae_k": None},
@@ -748,14 +751,63 @@ def test_foreign_bytes_are_an_error_and_no_crash(tmp_path):
     assert len(outcomes) > 3  # several kinds, one of them beyond zipfile's
 
 
-def test_a_replicate_that_cannot_be_scored_costs_no_other(tmp_path, capsys):
-    run = write_run(tmp_path / "run")
-    huge = arrays(0)
-    change(run, 0, mu_train=huge["mu_train"] * 1e30, mu_test=huge["mu_test"] * 1e30)
-    complete = score([run], jobs=1)
-    found = entries(run)
-    assert "failed" not in found["seed_1"]
-    assert complete or "could not be scored" in found["seed_0"]["failed"]
+UNSCALED = [
+    *("elbo", "mse", "nmi", "ari", "nmi_standardised", "ari_standardised", "total_correlation"),
+    *("off_diagonal_correlation", "redundancy_index"),
+]
+
+
+@pytest.mark.parametrize(("scale", "precision"), [(2.0**120, "f4"), (2.0**1000, "f8")])
+def test_embeddings_of_any_size_are_scored(scored, tmp_path, scale, precision):
+    """Squares overflow from 2^64 on in single precision, from 2^512 on in double."""
+    run = write_run(tmp_path / "run", seeds=(0,))
+    mu = {name: arrays(0)[name].astype(precision) * scale for name in ("mu_train", "mu_test")}
+    change(run, 0, **{name: array.astype(precision) for name, array in mu.items()})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert score([run], jobs=1)
+    entry, wanted = entries(run)["seed_0"], values(entries(scored)["seed_0"])
+    found = values(entry)
+    assert set(reasons(entry)) == {"active_directions"}
+    assert found["active_units"] == LATENT_SIZE
+    assert {name: found[name] for name in UNSCALED} == pytest.approx(
+        {name: wanted[name] for name in UNSCALED}, rel=1e-12
+    )
+    # The penalty of the raw probe is negligible here, that of the other is not.
+    assert found["probe_nll_standardised"] == pytest.approx(wanted["probe_nll_standardised"])
+    assert found["probe_nll"] == pytest.approx(wanted["probe_nll"], abs=0.05)
+    assert found["probe_converged"] == 1
+
+
+def test_a_metric_that_fails_costs_no_other(tmp_path):
+    run = write_run(tmp_path / "run", seeds=(0,))
+    mu = {name: arrays(0)[name].astype(np.float64) for name in ("mu_train", "mu_test")}
+    change(run, 0, mu_train=mu["mu_train"] * 1e-300, mu_test=mu["mu_test"] * 1e300)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert score([run], jobs=1)
+    entry = entries(run)["seed_0"]
+    absent = reasons(entry)
+    assert set(absent) == {"active_directions", *replicate._suffixed(replicate.PROBE)}
+    assert absent["probe_nll_standardised"].startswith("could not be computed: overflow")
+    assert {"elbo", "mse", "nmi", "probe_nll"} <= set(values(entry))
+
+
+def test_a_metric_without_memory_is_tried_again(run, calls, monkeypatch):
+    def fails(*_arguments, **_settings):
+        raise MemoryError("Unable to allocate 1 TiB")
+
+    change(run, 0, mu_train=arrays(5)["mu_train"])
+    with monkeypatch.context() as patch:
+        patch.setattr(replicate.probe, "fit", fails)
+        assert score([run], jobs=1)
+    entry = entries(run)["seed_0"]
+    assert reasons(entry)["probe_nll"] == "out of memory: Unable to allocate 1 TiB"
+    assert "nmi" in values(entry)
+    calls.clear()
+    assert score([run], jobs=1)
+    assert calls == ["seed_0"]
+    assert not reasons(entries(run)["seed_0"])
 
 
 @pytest.mark.parametrize(

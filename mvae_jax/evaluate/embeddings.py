@@ -118,6 +118,8 @@ def _labels(path: Path, name: str, arrays: dict[str, np.ndarray], length: int) -
     array = _of_length(path, name, arrays[name], length)
     if array.dtype.kind not in "iu":
         raise FormatError(f"{path}: {name} is {array.dtype}, not integers")
+    if array.size and array.max() > np.iinfo(np.int64).max:
+        raise FormatError(f"{path}: {name} is up to {array.max()}; allowed: what int64 holds")
     return array.astype(np.int64)
 
 
@@ -131,10 +133,13 @@ def _finite_floats(path: Path, name: str, array: np.ndarray) -> np.ndarray:
     """Returns the array in single precision, or in double where it needs it."""
     if array.dtype.kind not in "fiu":
         raise FormatError(f"{path}: {name} is {array.dtype}, not numbers")
+    kind = np.result_type(array, np.float32)
+    with np.errstate(over="ignore"):  # of a long double, which is infinite then
+        array = array.astype(np.float64 if kind.itemsize > 8 else kind)
     bad = len(array) - np.isfinite(array.reshape(len(array), -1)).all(axis=1).sum()
     if bad:
         raise FormatError(f"{path}: {name} is NaN or infinite in {bad} of {len(array)} rows")
-    return array.astype(np.result_type(array, np.float32))
+    return array
 
 
 def _iwae_k(path: Path, arrays: dict[str, np.ndarray]) -> int:

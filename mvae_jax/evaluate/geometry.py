@@ -1,6 +1,7 @@
 """The shape of the embeddings' cloud, and of the coupling matrix C.
 
-Covariances are over examples, with the divisor n - 1.
+Covariances are over examples, with the divisor n - 1. Coordinates are scaled by powers of two
+before they are squared, which changes no digit, because their squares may overflow.
 """
 
 import numpy as np
@@ -17,9 +18,14 @@ def standardise(
 
     A coordinate that is constant in the reference is only centred.
     """
-    scale = reference.std(axis=0, dtype=np.float64)
-    constant = np.ptp(reference, axis=0) == 0  # the standard deviation of equal floats may not be 0
-    return (x - reference.mean(axis=0, dtype=np.float64)) / np.where(constant, 1, scale)
+    scale = power_of_two_over(np.abs(reference).max(axis=0))
+    scaled = reference * scale
+    constant = np.ptp(scaled, axis=0) == 0  # the standard deviation of equal floats may not be 0
+    centre, rest = scaled.mean(axis=0), 0.0
+    if reference.dtype == np.float64:  # a mean far from zero is rounded by more than the spread
+        rest = (scaled - centre).mean(axis=0)
+    deviation = np.sqrt(np.mean((scaled - centre - rest) ** 2, axis=0))
+    return (x * scale - centre - rest) / np.where(constant, scale, deviation)
 
 
 def active_units(mu: Float[np.ndarray, "n d"]) -> int:
@@ -27,28 +33,40 @@ def active_units(mu: Float[np.ndarray, "n d"]) -> int:
 
     C mixes the coordinates, so of an MVAE this counts coordinates of z, not of the encoder's head.
     """
-    return int(np.sum(np.var(mu, axis=0, ddof=1, dtype=np.float64) > ACTIVE_VARIANCE))
+    scale = power_of_two_over(np.abs(mu).max(axis=0))
+    scaled = mu * scale
+    deviation = np.std(scaled - scaled.mean(axis=0), axis=0, ddof=1)
+    return int(np.sum(deviation > np.sqrt(ACTIVE_VARIANCE) * scale))
 
 
 def active_directions(eigenvalues: Float[np.ndarray, " d"]) -> int:
     """Returns how many eigenvalues of Cov(mu) exceed 0.01: active units of the best rotation.
 
-    Unlike the units, these are not raised by a C that only mixes coordinates.
+    Unlike the units, these are not raised by a C that only mixes coordinates. Raise ValueError
+    where the largest eigenvalue's rounding hides the smaller ones.
     """
+    if len(eigenvalues) * np.finfo(np.float64).eps * eigenvalues[0] > ACTIVE_VARIANCE:
+        raise ValueError(
+            f"rounding of the largest eigenvalue, {eigenvalues[0]:.3g}, hides those near "
+            f"{ACTIVE_VARIANCE}"
+        )
     return int(np.sum(eigenvalues > ACTIVE_VARIANCE))
 
 
 def covariance_eigenvalues(mu: Float[np.ndarray, "n d"]) -> Float[np.ndarray, " d"]:
     """Returns the eigenvalues of Cov(mu), the largest first; an orthogonal C does not move them."""
-    covariance = np.atleast_2d(np.cov(mu, rowvar=False, dtype=np.float64))
+    scale = power_of_two_over(np.abs(mu).max(axis=0)).min()
+    scaled = mu * scale
+    covariance = np.atleast_2d(np.cov(scaled - scaled.mean(axis=0), rowvar=False))
     # The exact ones are not negative; what is, is rounding.
-    return np.maximum(np.linalg.eigvalsh(covariance)[::-1], 0)
+    return np.maximum(np.linalg.eigvalsh(covariance)[::-1], 0) / scale / scale
 
 
 def correlation(mu: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "v v"]:
     """Returns the correlation matrix of the coordinates that vary at all."""
-    varying = mu[:, np.ptp(mu, axis=0) > 0]
-    return np.atleast_2d(np.corrcoef(varying, rowvar=False, dtype=np.float64))
+    varying = mu[:, mu.max(axis=0) > mu.min(axis=0)]
+    scaled = varying * power_of_two_over(np.abs(varying).max(axis=0))
+    return np.atleast_2d(np.corrcoef(scaled - scaled.mean(axis=0), rowvar=False))
 
 
 def gaussian_total_correlation(correlation: Float[np.ndarray, "v v"]) -> float:
@@ -84,7 +102,9 @@ def redundancy_index(coupling: Float[np.ndarray, "d d"]) -> float:
     (scipy.stats.energy_distance is the root of this one).
     """
     entries = np.sort(off_diagonal(np.asarray(coupling, np.float64)))
-    entries = (entries - entries.mean()) / entries.std()
+    if entries[0] == entries[-1]:
+        raise ValueError("the off-diagonal entries of C are all equal")
+    entries = standardise(entries[:, None], entries[:, None])[:, 0]
     n = len(entries)
     # E|x - Z| of a standard normal Z, and E|Z - Z'|, in closed form.
     normal = scipy.stats.norm
@@ -92,6 +112,12 @@ def redundancy_index(coupling: Float[np.ndarray, "d d"]) -> float:
     # Sorted, entry i (from 0) is the larger one of i pairs and the smaller one of n - 1 - i.
     among_entries = 2 * np.sum((2 * np.arange(n) - n + 1) * entries) / n**2
     return float(2 * to_normal - among_entries - 2 / np.sqrt(np.pi))
+
+
+def power_of_two_over(magnitudes: Float[np.ndarray, " d"]) -> Float[np.ndarray, " d"]:
+    """Return the power of two that brings each number into [0.5, 1)."""
+    exponents = np.frexp(magnitudes)[1]
+    return np.ldexp(1.0, -np.maximum(exponents, -1000))  # those of the tiniest ones would overflow
 
 
 def off_diagonal(matrix: Float[np.ndarray, "d d"]) -> Float[np.ndarray, " m"]:

@@ -189,10 +189,17 @@ def _is_current(entry: Entry, settings: dict[str, Any]) -> bool:
     """Return whether an entry knows of every metric there is today, under today's settings."""
     names = {row["metric"] for row in entry["values"] + entry["absent"]}
     of_today = {row["metric"]: row for row in entry["values"]}
-    return names >= set(replicate.metric_names()) and all(
-        set(of_today[name]["settings"]) <= settings.keys()
-        for name in replicate.metric_names()
-        if name in of_today
+    to_try_again = [
+        row for row in entry["absent"] if row["reason"].startswith(replicate.OUT_OF_MEMORY)
+    ]
+    return (
+        names >= set(replicate.metric_names())
+        and not to_try_again
+        and all(
+            set(of_today[name]["settings"]) <= settings.keys()
+            for name in replicate.metric_names()
+            if name in of_today
+        )
     )
 
 

@@ -6,6 +6,7 @@ and k-means depend on the scale of the coordinates, which C changes.
 """
 
 import math
+import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -29,6 +30,8 @@ CLUSTERS = ("nmi", "ari")
 SPREAD = ("active_units", "active_directions")
 CORRELATION = ("total_correlation", "off_diagonal_correlation")
 STANDARDISED = "_standardised"
+FAILURES = (ValueError, ArithmeticError, RuntimeWarning)  # LAPACK's errors are ValueErrors
+OUT_OF_MEMORY = "out of memory"  # begins the reason of what the next scoring is to try again
 
 
 class Absent(Exception):
@@ -76,16 +79,26 @@ def settings_of(name: str) -> list[str]:
 
 
 def score(found: Embeddings, batch_size: int) -> Scores:
-    """Returns the metrics of the test split.
+    """Return the metrics of the test split.
 
+    A metric that fails, because of numbers that double precision or the memory cannot hold, is
+    absent with the reason; it costs no other metric.
     batch_size: of the run's training; the release averages its ELBO over batches of it.
     """
     scores = Scores({}, {}, {})
     for names, compute in _groups(batch_size):
         try:
-            values, curves = compute(found)
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", RuntimeWarning)  # numpy's of an overflow, or of NaN
+                values, curves = compute(found)
         except Absent as reason:
             scores.absent.update(dict.fromkeys(names, str(reason)))
+            continue
+        except FAILURES as error:
+            scores.absent.update(dict.fromkeys(names, f"could not be computed: {error}"))
+            continue
+        except MemoryError as error:
+            scores.absent.update(dict.fromkeys(names, f"{OUT_OF_MEMORY}: {error}"))
             continue
         scores.curves.update(curves)
         for name in names:
@@ -114,7 +127,8 @@ def _groups(
         (CLUSTERS, lambda found: _clusters(found, standardised=False)),
         (_suffixed(PROBE), lambda found: _probe(found, standardised=True)),
         (_suffixed(CLUSTERS), lambda found: _clusters(found, standardised=True)),
-        (SPREAD, _spread),
+        (("active_units",), _active_units),
+        (("active_directions",), _active_directions),
         (CORRELATION, _correlation),
         (("redundancy_index",), _redundancy),
     ]
@@ -196,14 +210,21 @@ def _clusters(found: Embeddings, standardised: bool) -> Result:
     return Result(dict(zip(names, clusters.agreement(mu, labels), strict=True)))
 
 
-def _spread(found: Embeddings) -> Result:
-    mu = found.mu["test"]
-    if len(mu) < 2:
+def _examples_that_vary(found: Embeddings) -> np.ndarray:
+    if len(found.mu["test"]) < 2:
         raise Absent("one test example has no variance")
-    eigenvalues = geometry.covariance_eigenvalues(mu)
-    values = (float(geometry.active_units(mu)), float(geometry.active_directions(eigenvalues)))
+    return found.mu["test"]
+
+
+def _active_units(found: Embeddings) -> Result:
+    return Result({"active_units": float(geometry.active_units(_examples_that_vary(found)))})
+
+
+def _active_directions(found: Embeddings) -> Result:
+    eigenvalues = geometry.covariance_eigenvalues(_examples_that_vary(found))
+    value = float(geometry.active_directions(eigenvalues))
     curve = {"eigenvalue": _rounded(eigenvalues)}
-    return Result(dict(zip(SPREAD, values, strict=True)), {"covariance_eigenvalues": curve})
+    return Result({"active_directions": value}, {"covariance_eigenvalues": curve})
 
 
 def _correlation(found: Embeddings) -> Result:
