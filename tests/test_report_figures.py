@@ -1,5 +1,6 @@
 """Every figure is drawn from a run's files, shows the numbers it should, and needs those files."""
 
+import itertools
 import json
 
 import matplotlib.image
@@ -8,6 +9,7 @@ import pytest
 from matplotlib.colors import to_hex
 
 from mvae_jax.report import comparisons, figures, runs
+from mvae_jax.report.cells import Setting
 from mvae_jax.report.figures import latents, pictures, scores, style
 from tests.fake_runs import SEEDS, draw, write_run
 
@@ -306,3 +308,13 @@ def test_of_a_large_coupling_the_heat_map_shows_a_part(tmp_path, compared):
     figure = latents.coupling(runs.read([tmp_path]).cells, compared)
     assert figure.axes[0].get_title() == "C, z=2, one entry in 5"
     assert figure.axes[0].images[0].get_array().shape == (1000, 1)
+
+
+def test_unlike_settings_have_unlike_file_names():
+    parts = ("", "a", "b-c", "release", "paper", "a-b", "..", "x" * 300, "x" * 301, "\ud800")
+    settings = [Setting(*of) for of in itertools.product(parts, repeat=4)]
+    names = {figures.name_of(setting) for setting in settings}
+    assert len(names) == len(settings)
+    assert all(len(name.encode()) < 200 and not name.startswith(".") for name in names)
+    usual = Setting("mnist_basic", "regenerated", "paper", "bernoulli-coupled")
+    assert figures.name_of(usual) == "mnist_basic-regenerated-paper-bernoulli-coupled"

@@ -15,7 +15,7 @@ from markupsafe import Markup
 from mvae_jax import escape, files
 from mvae_jax.report import tables, templates
 from mvae_jax.report.cells import Cell, Scores
-from mvae_jax.report.figures import Drawn, style
+from mvae_jax.report.figures import Drawn, name_of, style
 from mvae_jax.report.figures.scores import read_curves
 from mvae_jax.report.formats import Grid, escaped
 from mvae_jax.report.metrics import describe
@@ -125,14 +125,14 @@ def _overview(runs: Runs) -> Grid:
 
 def _page(cell: Cell, scores: Scores, problems: list[Problem]) -> Page | None:
     """Return a run's page; what is not on it, or that there is none, is added to the problems."""
-    name = "-".join(map(str, (*filter(None, cell.setting), cell.model, f"z{cell.latent_size}")))
+    name = f"run-{name_of(cell.setting)}-{cell.model}-z{cell.latent_size}"
     title = f"{cell.model} z={cell.latent_size} on {cell.setting}"
     chart, page = None, None
     with isolated(problems, f"{title}, training curves"):
         chart = _chart(scores)
     with isolated(problems, f"{title}, its page"):
         page = Page(
-            style.file_name(f"run-{name}"),
+            style.file_name(name, repr(cell) if "-" in cell.model else ""),
             title,
             tables.run_table(cell, scores),
             {name: _value(value) for name, value in scores.config.items()},

@@ -17,6 +17,7 @@ from mvae_jax.report.problems import Problem, isolated
 from mvae_jax.report.runs import LATENT_SIZE, Runs, models_of
 
 MOST_MODELS, MOST_SIZES = 12, 40  # of one figure
+PROTOCOLS = ("release", "paper")
 OF_FIGURES = {2, LATENT_SIZE}  # the latent sizes of the plane and of the pictures
 FOLDER = "figures"  # of a report, and of an export
 FIGURES: dict[str, tuple[Callable[..., Figure | None], str]] = {
@@ -137,5 +138,11 @@ def draw_data_sets(samples: Path, out: Path) -> Drawn:
 
 
 def name_of(setting: Setting) -> str:
-    """Returns a table's name as it may stand in a file name."""
-    return style.file_name("-".join(filter(None, setting)))
+    """Return a table's name as it may stand in a file name; unlike settings have unlike names."""
+    parts = list(filter(None, setting))
+    of_ours = setting.protocol in PROTOCOLS and setting.source not in PROTOCOLS
+    dashes = "-" in setting.dataset + setting.source + setting.protocol
+    # Otherwise the parts cannot be told from each other in the name.
+    named = setting.dataset and setting.protocol
+    is_clear = named and not dashes and (of_ours or len(parts) == 2)
+    return style.file_name("-".join(parts), "" if is_clear else repr(tuple(setting)))

@@ -119,12 +119,14 @@ def legend(figure: Figure, axes: Axes) -> None:
     figure.legend(handles, labels, loc="outside upper center", ncols=columns)
 
 
-def file_name(text: str) -> str:
+def file_name(text: str, also: str = "") -> str:
     """Return a text as a file name or an anchor; unlike texts have unlike names.
 
     It is no hidden file, no folder's `.` or `..`, and of a length that every file system takes.
+
+    also: what else tells names apart
     """
     name = re.sub(r"[^\w.=-]+|^\.+", "_", text)
     name = name.encode()[:MOST_BYTES].decode(errors="ignore")
-    digest = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
-    return name if name == text else f"{name}-{digest[:6]}"
+    digest = hashlib.sha256((also or text).encode(errors="surrogatepass")).hexdigest()
+    return name if name == text and not also else f"{name}-{digest[:10]}"
