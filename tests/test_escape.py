@@ -163,18 +163,13 @@ def write_hostile(root, model, z, text):
         unscored={2: reason} if z == 4 else None,
         absent={f"absent {text}": reason},
     )
-    for file in ("metrics.json", "manifest.json"):  # the name of a swept scalar, and its value
-        content = re.sub(
-            r'"seed_\d+', lambda m: f"{m[0]}__{json.dumps(text)[1:-1]}", (run / file).read_text()
-        )
-        (run / file).write_text(content)
     environment = {"devices": [text], "processor": text, "git_revision": text, text: text}
     (run / "environment.json").write_text(json.dumps(environment | {"versions": {text: text}}))
 
 
 def test_what_a_run_folder_says_is_text_wherever_it_is_shown(tmp_path, capsys):
     root, out, page = tmp_path / "runs", tmp_path / "out", tmp_path / "page.md"
-    text = TOGETHER
+    text = TOGETHER.replace("\ud800", "")  # which is read as ?
     for z in (2, 4):
         for model in ("vae", "mvae", text):
             write_hostile(root, model, z, text)
