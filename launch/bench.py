@@ -14,10 +14,16 @@ medians of the turns' ratios. Results go to `--out` as JSON after each size. Not
 no figure is good or bad by itself.
 """
 
+from mvae_jax import terminal
+
+if __name__ == "__main__":
+    terminal.prepare()  # before the imports below, which take seconds
+
 import argparse
 import json
 import multiprocessing
 import random
+import signal
 import statistics
 import sys
 import time
@@ -35,7 +41,7 @@ from ml_collections import FrozenConfigDict
 from tabulate import tabulate
 
 from mvae_jax import config as config_lib
-from mvae_jax import environment, files, inference, replicas, train
+from mvae_jax import environment, files, inference, paths, replicas, train
 
 BATCH = 100
 SHAPES = {784: (28, 28, 1), 3072: (32, 32, 3)}
@@ -82,7 +88,7 @@ def main() -> None:
     parser.add_argument("--steps", type=number, default=500, help="per turn")
     parser.add_argument("--repeats", type=number, default=7)
     parser.add_argument("--warm_steps", type=number, default=WARM_STEPS, help="before the first")
-    parser.add_argument("--out", type=Path, default=Path("bench.json"))
+    parser.add_argument("--out", type=paths.from_user, default=Path("bench.json"))
     args = parser.parse_args()
     if unknown := set(args.peers) - set(PEERS):
         parser.error(f"--peers: got {min(unknown)}; allowed: {', '.join(PEERS)}")
@@ -195,6 +201,7 @@ def ours_apart(config: FrozenConfigDict, images: np.ndarray, seeds: int) -> Cont
 
 
 def _serve(connection: Connection, config: dict[str, Any], images: np.ndarray, seeds: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
     replicas.split_cores(seeds)
     contestant = ours(FrozenConfigDict(config), images, seeds)
     while connection.poll(None):
@@ -320,4 +327,4 @@ def number(text: str) -> int:
 
 
 if __name__ == "__main__":
-    main()
+    terminal.command(main)

@@ -7,6 +7,11 @@ worst over the seeds that both runs have, and the difference of their mean test 
 1: an ELBO is further off than `--max_nats`.
 """
 
+from mvae_jax import terminal
+
+if __name__ == "__main__":
+    terminal.prepare()  # before the imports below, which take seconds
+
 import argparse
 import sys
 import zipfile
@@ -15,11 +20,13 @@ from pathlib import Path
 import numpy as np
 from tabulate import tabulate
 
+from mvae_jax import paths
+
 
 def main() -> None:
     """Compares the two folders on the command line."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("run", type=Path, nargs=2)
+    parser.add_argument("run", type=paths.from_user, nargs=2)
     parser.add_argument("--max_nats", type=float, default=0.01, help="0.01 by default")
     args = parser.parse_args()
     for run in args.run:
@@ -66,4 +73,4 @@ def distance(one: np.ndarray, other: np.ndarray) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    terminal.command(main)

@@ -66,7 +66,7 @@ def add(args: argparse.Namespace, entries: list[Entry]) -> int:
     """
     args.root.mkdir(parents=True, exist_ok=True)
     path = args.root / "sweep.jsonl"
-    with (args.root / ".sweep.lock").open("w") as lock:
+    with (args.root / ".sweep.lock").open("w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # another sweep may add its own
         known = {e.workdir: e for e in read(path)} if path.is_file() else {}
         known |= {e.workdir: e for e in entries}
@@ -87,7 +87,9 @@ def to_lines(entries: list[Entry]) -> str:
 def read(manifest: Path) -> list[Entry]:
     """Returns what a sweep.jsonl lists; raises ValueError where a line is none of its own."""
     try:
-        return [Entry(**json.loads(line)) for line in manifest.read_text().splitlines()]
+        return [
+            Entry(**json.loads(line)) for line in manifest.read_text(encoding="utf-8").splitlines()
+        ]
     except (TypeError, json.JSONDecodeError) as error:
         raise ValueError(f"{manifest}: no sweep.jsonl ({error}); write it anew") from error
 

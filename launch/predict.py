@@ -8,17 +8,20 @@ pixels. Each is compiled and timed for a few steps, with all its seeds; the rest
 result is of training alone, one configuration after the other: a prediction, not a measurement.
 """
 
+from mvae_jax import terminal
+
+if __name__ == "__main__":
+    terminal.prepare()  # before the imports below, which take seconds
+
 import argparse
 import json
-import sys
 import time
-from pathlib import Path
 from typing import NamedTuple
 
 import bench
 from tabulate import tabulate
 
-from mvae_jax import files, replicas
+from mvae_jax import files, paths, replicas
 from mvae_jax.report.claims import LATENT_SIZES
 
 TRAINING_IMAGES = {  # of the release protocol: 80% of all, by pixels
@@ -39,7 +42,9 @@ def main() -> None:
     parser.add_argument("--latent", type=bench.numbers, default=list(LATENT_SIZES))
     parser.add_argument("--pixels", type=bench.numbers, default=list(TRAINING_IMAGES))
     parser.add_argument("--warm_steps", type=bench.number, default=bench.WARM_STEPS)
-    parser.add_argument("--out", type=Path, help="writes the costs as JSON, predicts nothing")
+    parser.add_argument(
+        "--out", type=paths.from_user, help="writes the costs as JSON, predicts nothing"
+    )
     args = parser.parse_args()
     if args.steps < 4:
         parser.error(f"--steps: got {args.steps}; allowed: an integer of at least 4")
@@ -110,7 +115,4 @@ def measure(model: str, latent_size: int, pixels: int, args: argparse.Namespace)
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except KeyboardInterrupt:
-        sys.exit(130)
+    terminal.command(main)

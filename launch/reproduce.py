@@ -14,6 +14,11 @@ where it was stopped, and with more --num_seeds trains the new seeds alone. Any
 Exit status 0: everything is there, 1: something is missing or failed, 2: usage, 130: interrupted.
 """
 
+from mvae_jax import terminal
+
+if __name__ == "__main__":
+    terminal.prepare()  # before the imports below, which take seconds
+
 import argparse
 import json
 import math
@@ -32,7 +37,7 @@ import sweep
 from tabulate import tabulate
 
 from mvae_jax import config as config_lib
-from mvae_jax import datasets, environment, files, run_folder, status, terminal
+from mvae_jax import datasets, environment, files, paths, run_folder, status
 from mvae_jax.datasets.catalogue import CATALOGUE
 from mvae_jax.report import reference, reproduction
 from mvae_jax.report.claims import LATENT_SIZES
@@ -99,9 +104,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--num_seeds", type=bench.number, default=10)
     parser.add_argument("--num_epochs", type=bench.number, default=200, help="the paper's are 200")
     parser.add_argument("--budget_minutes", type=_minutes, default=math.inf, help="of training")
-    parser.add_argument("--root", type=Path, default=Path("runs"))
+    parser.add_argument("--root", type=paths.from_user, default=Path("runs"))
     parser.add_argument("--jobs", type=bench.number, help="runs at a time, as of sweep.py")
-    parser.add_argument("--data_dir", type=Path, help="as of every run")
+    parser.add_argument("--data_dir", type=paths.from_user, help="as of every run")
     parser.add_argument("--dry_run", action="store_true", help="time the shapes, print the plan")
     args, passed = parser.parse_known_args()
     for flag in passed:
@@ -175,7 +180,7 @@ def read_costs(args: argparse.Namespace) -> Costs:
         steps = [f"--steps={STEPS}", f"--warm_steps={STEPS}"]
         if returned := call(str(HERE / "predict.py"), *flags, *steps, f"--out={new}"):
             sys.exit(returned)
-        fresh = [row | {"machine": machine} for row in json.loads(new.read_text())]
+        fresh = [row | {"machine": machine} for row in json.loads(new.read_text(encoding="utf-8"))]
         others = [row for row in there if row not in measured]  # of other machines or seeds
         measured = [row for row in measured if row["pixels"] not in missing] + fresh
         files.write_text(path, json.dumps(others + measured, indent=1) + "\n")
@@ -186,7 +191,9 @@ def read_costs(args: argparse.Namespace) -> Costs:
 def _read_costs(path: Path) -> list[dict[str, Any]]:
     """Return what was measured, on any machine."""
     try:
-        rows: list[dict[str, Any]] = json.loads(path.read_text()) if path.is_file() else []
+        rows: list[dict[str, Any]] = (
+            json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+        )
         for row in rows:
             row["machine"], _shape(row), _measured(row)  # raise where it is damaged
         return rows
@@ -327,13 +334,25 @@ def call(*arguments: str) -> int:
 
     A signal that would stop this process is handed on, once, and waited for.
     """
+    received: list[int] = []
+    children: list[subprocess.Popen[bytes]] = []
+
+    def hand_on(signum: int, _frame: Any) -> None:
+        received.append(signum)
+        for child in children:
+            child.send_signal(signum)
+
+    before = {signum: signal.signal(signum, hand_on) for signum in terminal.SIGNALS}
     # In a group of its own, a Ctrl-C reaches it from here alone.
     with subprocess.Popen([sys.executable, *arguments], process_group=0) as child:
-        for signum in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(signum, lambda number, _: child.send_signal(number))
+        children.append(child)
+        if received:  # before it could be handed on
+            child.send_signal(received[0])
         returned = child.wait()
-    return 130 if returned in (-signal.SIGINT, -signal.SIGTERM) else returned
+    for signum, handler in before.items():
+        signal.signal(signum, handler)
+    return terminal.INTERRUPTED if received or -returned in terminal.SIGNALS else returned
 
 
 if __name__ == "__main__":
-    main()
+    terminal.command(main)

@@ -7,6 +7,11 @@ grid), `sweep.py` (finds nothing left to run), `report --watch` and `report`. Pr
 largest resident memory, and writes them to DIR/scale.json as they come.
 """
 
+from mvae_jax import terminal
+
+if __name__ == "__main__":
+    terminal.prepare()  # before the imports below, which take seconds
+
 import argparse
 import json
 import os
@@ -22,6 +27,8 @@ import grid
 import numpy as np
 import sweep
 from tabulate import tabulate
+
+from mvae_jax import paths
 
 SMALL = ("num_seeds=3", "num_epochs=200", "hidden_size=8", "batch_size=500", "iwae_samples=0")
 FLAGS = [f"--config.{field}" for field in SMALL]
@@ -44,7 +51,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--num_runs", default="1000,10000", help=f"of {RUNS_PER_DATA_SET} each")
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--out", type=paths.from_user, required=True)
     args = parser.parse_args()
     out = args.out.absolute()
     template = out / "template"
@@ -57,7 +64,7 @@ def main() -> None:
         shutil.rmtree(root, ignore_errors=True)
         for stage in time_stages(root, template, number):
             timed.append({"runs": number, **stage})
-            (out / "scale.json").write_text(json.dumps(timed, indent=1) + "\n")
+            (out / "scale.json").write_text(json.dumps(timed, indent=1) + "\n", encoding="utf-8")
         shutil.rmtree(root)
     print(tabulate(timed, headers="keys", floatfmt=".1f"))
 
@@ -67,7 +74,7 @@ def time_stages(root: Path, template: Path, number: int) -> Iterator[Stage]:
     root.mkdir(parents=True)
     names = [f"data{position:04}" for position in range(number // RUNS_PER_DATA_SET)]
     for name in names:
-        (root / f"{name}.py").write_text(CONFIG.format(dataset=f"{name}.npz"))
+        (root / f"{name}.py").write_text(CONFIG.format(dataset=f"{name}.npz"), encoding="utf-8")
     data_sets = f"--dataset={','.join(f'{name}.py' for name in names)}"
     command = [sweep.__file__, data_sets, *GRID, "--root=runs", *FLAGS]
     yield measure("write the grid", root, *command, "--manifest_only")
@@ -79,8 +86,8 @@ def time_stages(root: Path, template: Path, number: int) -> Iterator[Stage]:
 
 def fill(root: Path, template: Path) -> None:
     """Makes every run of the grid a complete one: the template's files, as that run's own."""
-    config = json.loads((template / "config.json").read_text())
-    metrics = json.loads((template / "metrics.json").read_text())
+    config = json.loads((template / "config.json").read_text(encoding="utf-8"))
+    metrics = json.loads((template / "metrics.json").read_text(encoding="utf-8"))
     facts = {field: config[field] for field in ("image_shape", "data_sha256", "pixel_scale")}
     generator = np.random.default_rng(0)
     leave = shutil.ignore_patterns(*OWN, "checkpoints", "report")
@@ -95,8 +102,10 @@ def fill(root: Path, template: Path) -> None:
         for replicate in metrics["replicates"]:
             for value in replicate["values"]:
                 value["value"] *= generator.normal(1, 1e-3)
-        (run / "config.json").write_text(json.dumps({**resolved.to_dict(), **facts}))
-        (run / "metrics.json").write_text(json.dumps({**metrics, **mine}))
+        (run / "config.json").write_text(
+            json.dumps({**resolved.to_dict(), **facts}), encoding="utf-8"
+        )
+        (run / "metrics.json").write_text(json.dumps({**metrics, **mine}), encoding="utf-8")
 
 
 def measure(stage: str, folder: Path, *command: str) -> Stage:
@@ -109,11 +118,11 @@ def measure(stage: str, folder: Path, *command: str) -> Stage:
         _, status, usage = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - start
     if os.waitstatus_to_exitcode(status):
-        sys.exit(f"error: {stage}: {(folder / 'log.txt').read_text()[-2000:]}")
+        sys.exit(f"error: {stage}: {(folder / 'log.txt').read_text(encoding='utf-8')[-2000:]}")
     found = {"stage": stage, "seconds": seconds, "peak MiB": usage.ru_maxrss / 1024}
     print(f"{stage}: {seconds:.1f} s, {found['peak MiB']:.0f} MiB", flush=True)
     return found
 
 
 if __name__ == "__main__":
-    main()
+    terminal.command(main)

@@ -11,19 +11,26 @@ Exit status 0: submitted (with --follow: everything is there), 1: with --follow,
 missing, 2: usage, or SLURM refused.
 """
 
+from mvae_jax import terminal
+
+if __name__ == "__main__":
+    terminal.prepare()  # before the imports below, which take seconds
+
 import argparse
 import collections
 import json
+import os
 import shlex
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import grid
 
-from mvae_jax import files, run_folder
+from mvae_jax import files, paths, run_folder
 from mvae_jax.terminal import exit_with
 
 DEFAULT_MAX_ARRAY_SIZE = 1001  # SLURM's own
@@ -88,7 +95,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("manifest", type=Path, help="the sweep.jsonl of launch/sweep.py")
+    parser.add_argument("manifest", type=paths.from_user, help="the sweep.jsonl of launch/sweep.py")
     for name in OPTIONS:
         parser.add_argument(f"--{name}", help=f"sbatch's --{name.replace('_', '-')}")
     parser.add_argument("--tasks_per_run", type=int, default=1, help="processes that share a run")
@@ -120,15 +127,21 @@ def submit(args: argparse.Namespace, entries: list[grid.Entry], chunk: int) -> N
     distributed = ["--distributed"] if args.tasks_per_run > 1 else []
     container = f"{args.container} " if args.container else ""
     commands = [container + shlex.join([*e.command, *distributed]) for e in entries]
-    files.write_text(folder / f"{name}.txt", "".join(f"{command}\n" for command in commands))
-    files.write_text(folder / f"{name}.sh", script(args, len(entries), folder / f"{name}.txt"))
+    written = {"txt": "".join(f"{command}\n" for command in commands)}
+    written["sh"] = script(args, len(entries), folder / f"{name}.txt")
+    for ending, text in written.items():  # in the bytes that the paths were given in
+        files.write_bytes(folder / f"{name}.{ending}", partial(_write, text))
     if args.dry_run:
         print(folder / f"{name}.sh")
         return
     job = slurm("sbatch", "--parsable", str(folder / f"{name}.sh")).strip().partition(";")[0]
     line = {"job": job, "workdirs": [e.workdir for e in entries]}
-    with (folder / "jobs.jsonl").open("a") as file:
+    with (folder / "jobs.jsonl").open("a", encoding="utf-8") as file:
         file.write(json.dumps(line) + "\n")
+
+
+def _write(text: str, file: BinaryIO) -> None:
+    file.write(os.fsencode(text))
 
 
 def script(args: argparse.Namespace, number: int, commands: Path) -> str:
@@ -227,7 +240,9 @@ def read_jobs(root: Path) -> dict[str, list[str]]:
 def slurm(*command: str) -> str:
     """Returns what one of SLURM's commands prints; raises SlurmError."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            command, capture_output=True, encoding="utf-8", errors="replace", check=False
+        )
     except FileNotFoundError as error:
         raise SlurmError(f"{command[0]}: not found; is this a node of a cluster?") from error
     if done.returncode:
@@ -236,4 +251,4 @@ def slurm(*command: str) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    terminal.command(main)

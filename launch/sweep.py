@@ -12,6 +12,11 @@ Exit status 0: everything is there, 1: a run failed, its folder holds another co
 another process trains there, 2: usage, 130: interrupted; the same command goes on.
 """
 
+from mvae_jax import terminal
+
+if __name__ == "__main__":
+    terminal.prepare()  # before the imports below, which take seconds
+
 import argparse
 import contextlib
 import os
@@ -32,7 +37,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from mvae_jax import config as config_lib
-from mvae_jax import datasets, paths, run_folder, status, terminal
+from mvae_jax import datasets, paths, run_folder, status
 from mvae_jax.config import ConfigError
 from mvae_jax.report.watch import duration
 
@@ -83,7 +88,9 @@ def parse() -> tuple[argparse.Namespace, list[str]]:
         "--protocol", type=_list, default="release", help="release (default), paper"
     )
     parser.add_argument("--num_seeds", type=int, help="of every run; by default the config's, 5")
-    parser.add_argument("--root", type=Path, default="runs", help="of the run folders; runs")
+    parser.add_argument(
+        "--root", type=paths.from_user, default="runs", help="of the run folders; runs"
+    )
     parser.add_argument("--order", choices=("cheapest", "longest"), default="cheapest")
     parser.add_argument("--jobs", type=int, help="runs at a time; by default a GPU or a core each")
     parser.add_argument("--overwrite", action="store_true", help="move differing runs aside")
@@ -131,7 +138,9 @@ def find_gpus() -> list[str]:
     if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
         return [name for name in visible.split(",") if name]
     try:
-        listed = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True)
+        listed = subprocess.run(
+            ["nvidia-smi", "--list-gpus"], capture_output=True, encoding="utf-8", errors="replace"
+        )
     except OSError:
         return []
     return (
@@ -180,7 +189,7 @@ class Sweep:
                 stdout=file,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
-                env=os.environ | slot.environment,
+                env=os.environ | slot.environment | {"PYTHONIOENCODING": "utf-8"},
                 start_new_session=True,  # a Ctrl-C comes from here, once
             )
         os.sched_setaffinity(process.pid, slot.cores)  # before it has started any thread
@@ -191,7 +200,7 @@ class Sweep:
         returned = process.wait()
         self.running.pop(entry.workdir)
         if returned not in (0, LOCKED) and not self.stopped:
-            failed.write_text(f"exit status {returned}\n")
+            failed.write_text(f"exit status {returned}\n", encoding="utf-8")
         return returned
 
     def stop(self, *_: Any) -> None:
@@ -207,7 +216,7 @@ def execute(
 ) -> int:
     """Runs the entries, shows how they and those that are done go, returns the exit status."""
     sweep = Sweep(entries, root)
-    for signum in (signal.SIGINT, signal.SIGTERM):
+    for signum in terminal.SIGNALS:
         signal.signal(signum, sweep.stop)
     threads = [threading.Thread(target=sweep.work, args=(slot,)) for slot in shares]
     console = Console(stderr=True)
@@ -241,7 +250,11 @@ def execute(
                 say(f"{e.workdir}: failed ({returned})")
             elif not sweep.stopped:
                 failed += 1
-                tail = sweep.log(e).read_text(errors="replace").splitlines()[-TAIL_LINES:]
+                tail = (
+                    sweep.log(e)
+                    .read_text(encoding="utf-8", errors="replace")
+                    .splitlines()[-TAIL_LINES:]
+                )
                 say("\n  ".join([f"{e.workdir}: failed (exit status {returned}):", *tail]))
         show(done)
     counts = {"failed": failed, "held by other processes": held}
@@ -303,4 +316,4 @@ def _list(text: str) -> list[str]:
 
 
 if __name__ == "__main__":
-    main()
+    terminal.command(main)

@@ -4,6 +4,11 @@ The Python functions load lazily, so that `import mvae_jax`, `mvae_jax.evaluate`
 `mvae_jax.report` import no jax.
 """
 
+from mvae_jax import terminal
+
+if terminal.is_starting():  # before the imports of the command, which take seconds
+    terminal.prepare()
+
 from importlib import import_module
 from typing import Any
 

@@ -129,7 +129,7 @@ def _train(
     title = f"{config.dataset} {config.model} z={config.latent_size}, {what}"
 
     with (
-        (workdir.logs / "metrics.jsonl").open("a") as log,
+        (workdir.logs / "metrics.jsonl").open("a", encoding="utf-8") as log,
         progress.epochs(title, done, config.num_epochs) as report,
     ):
         for epoch in range(done + 1, config.num_epochs + 1):

@@ -200,7 +200,7 @@ def to_json(config: ConfigDict) -> str:
 def read(path: Path) -> FrozenConfigDict:
     """Reads config.json; raises ConfigError where it is not one."""
     try:
-        fields = json.loads(path.read_text())
+        fields = json.loads(path.read_text(encoding="utf-8"))
         return FrozenConfigDict({key: _with_tuples(value) for key, value in fields.items()})
     except (ValueError, AttributeError, OSError) as error:
         raise ConfigError(f"{path}: not a config.json ({error})") from error

@@ -106,7 +106,7 @@ def _instructions() -> str:
 def _cpuinfo(field: str) -> str:
     """Returns what Linux says of the first core; empty where it says nothing."""
     path = Path("/proc/cpuinfo")
-    lines = path.read_text().splitlines() if path.is_file() else []
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     return next((line.partition(":")[2].strip() for line in lines if line.startswith(field)), "")
 
 
@@ -149,7 +149,9 @@ def _git_revision() -> str | None:
         return None
     try:
         command = ["git", "-C", str(source), "describe", "--always", "--dirty", "--abbrev=40"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+        done = subprocess.run(
+            command, capture_output=True, encoding="utf-8", errors="replace", timeout=10, check=True
+        )
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()

@@ -48,8 +48,8 @@ def _remove_stale(path: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Creates or replaces a text file."""
-    write_bytes(path, lambda file: file.write(text.encode()))
+    """Create or replace a text file, in UTF-8; what is no character there becomes its escape."""
+    write_bytes(path, lambda file: file.write(text.encode(errors="backslashreplace")))
 
 
 def copy(source: Path, path: Path) -> None:

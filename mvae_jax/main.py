@@ -12,7 +12,7 @@ from absl import app, flags, logging
 from mvae_jax import command_line
 from mvae_jax import config as config_lib
 from mvae_jax.config import ConfigError
-from mvae_jax.terminal import exit_with
+from mvae_jax.terminal import INTERRUPTED, command, exit_with, importing
 
 START = time.perf_counter()
 CONFIG = command_line.define_config(flags.FLAGS)
@@ -38,11 +38,11 @@ def main(_argv: Sequence[str]) -> None:
     for flag in (COORDINATOR, NUM_PROCESSES, PROCESS_ID):
         if flag.present and not DISTRIBUTED.value:
             exit_with(f"--{flag.name}: got {flag.value!r} without --distributed; add it")
-    # Imported here, so that a mistake in the flags is answered at once.
-    from mvae_jax import datasets, environment, run
-    from mvae_jax.checkpoint import CheckpointError
-    from mvae_jax.stop import Interrupted
-    from mvae_jax.workdir import LockedError, RunError, Workdir, log_time, time_summary, timed
+    with importing():  # here, so that a mistake in the flags is answered at once
+        from mvae_jax import datasets, environment, run
+        from mvae_jax.checkpoint import CheckpointError
+        from mvae_jax.stop import Interrupted
+        from mvae_jax.workdir import LockedError, RunError, Workdir, log_time, time_summary, timed
 
     imported = time.perf_counter()
     try:
@@ -66,26 +66,26 @@ def main(_argv: Sequence[str]) -> None:
         environment.exit_process(error, 3)
     except (CheckpointError, RunError, OSError) as error:
         environment.exit_process(error, 1)
-    except (Interrupted, KeyboardInterrupt) as error:
-        exit_with(str(error) or "interrupted; the same command resumes", status=130)
+    except Interrupted as error:
+        exit_with(error, status=INTERRUPTED)
     if process:
         return  # process 0 alone scores
     log_time(Workdir(path), "import", imported - START)
     with timed(Workdir(path), "evaluate"):
-        from mvae_jax import evaluate
-
+        with importing():
+            from mvae_jax import evaluate
         scored = evaluate.score([path])
     with timed(Workdir(path), "report"):
-        from mvae_jax import report
-
+        with importing():
+            from mvae_jax import report
         rendered = report.render([path], path / "report")
     print(time_summary(path), file=sys.stderr)
     sys.exit(0 if scored and rendered else 1)
 
 
 def entry_point() -> None:
-    """Runs `main` on the command line, with mistakes answered in one line."""
-    app.run(main, flags_parser=command_line.parse_flags)
+    """Run `main` on the command line, with mistakes answered in one line."""
+    command(lambda: app.run(main, flags_parser=command_line.parse_flags))
 
 
 if __name__ == "__main__":

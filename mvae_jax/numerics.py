@@ -59,5 +59,5 @@ def _enable_x64(enabled: bool) -> contextlib.AbstractContextManager[None]:
 def _flags(value: str) -> str:
     """Returns the flags of a variable, sorted, without the harmless ones."""
     if value and not value.startswith("-") and Path(value).is_file():  # XLA takes a file, too
-        value = Path(value).read_text()
+        value = Path(value).read_text(encoding="utf-8")
     return " ".join(sorted(f for f in value.split() if not f.startswith(HARMLESS_FLAGS)))

@@ -1,11 +1,15 @@
-"""A signal's wish that the run should end, read between epochs and told to the other processes."""
+"""Graceful shutdown: a signal sets a flag that training reads between epochs."""
 
+import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from mvae_jax import terminal
 
 
 class Interrupted(Exception):
@@ -31,24 +35,43 @@ class Stop:
 
 @contextmanager
 def on_signal(shared: Path | None) -> Iterator[Stop]:
-    """Turns SIGINT, SIGTERM and SIGUSR1 into a flag that the loop reads between epochs.
+    """Turn the signals of terminal.SIGNALS into a flag that the loop reads between epochs.
 
-    SIGUSR1 is what SLURM sends before a job's time is up.
+    A second Ctrl-C ends the process at once. SLURM may send the other signals twice.
 
     shared: a file by which several processes tell each other; None where there is one
     """
     stop = Stop(shared)
 
-    def handle(signum: int, _frame: Any) -> None:
+    def handle(_signum: int, _frame: Any) -> None:
         stop.received = True
-        if signum == signal.SIGINT:  # a second Ctrl-C stops at once; SLURM may send others twice
-            signal.signal(signum, previous[signum])
-        print(f"{signal.Signals(signum).name}: stopping after this epoch", file=sys.stderr)
 
-    stopping = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
-    previous: dict[int, Any] = {signum: signal.signal(signum, handle) for signum in stopping}
+    # Python calls a handler once the compiled epoch has returned. A thread that reads from the
+    # wake-up pipe answers at once, and counts the signals.
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    before = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    previous = {signum: signal.signal(signum, handle) for signum in terminal.SIGNALS}
+    listener = threading.Thread(target=_listen, args=(reading,), daemon=True)
+    listener.start()
     try:
         yield stop
     finally:
         for signum, handler in previous.items():
             signal.signal(signum, handler)
+        signal.set_wakeup_fd(before)
+        os.close(writing)
+        listener.join()
+
+
+def _listen(reading: int) -> None:
+    """Answer each signal, whose number is one byte, until the pipe is closed."""
+    interrupts = 0
+    with open(reading, "rb", buffering=0) as received:
+        while byte := received.read(1):
+            interrupts += byte[0] == signal.SIGINT
+            if interrupts > 1:
+                terminal.leave(signal.SIGINT)
+            if byte[0] in terminal.SIGNALS:  # Python writes those of other handlers too
+                name = signal.Signals(byte[0]).name
+                print(f"{name}: stopping after this epoch", file=sys.stderr, flush=True)

@@ -94,7 +94,7 @@ def lock(workdir: Workdir) -> Iterator[None]:
     The system lets go of the lock when its process ends, however it ends, so that none is stale.
     """
     workdir.logs.mkdir(parents=True, exist_ok=True)
-    with (workdir.logs / ".lock").open("a+") as file:
+    with (workdir.logs / ".lock").open("a+", encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -231,7 +231,7 @@ def merge(workdir: Workdir) -> None:
 
 def log_time(workdir: Workdir, event: str, seconds: float, **details: Any) -> None:
     """Appends one line to timing.jsonl, where all wall-clock figures go."""
-    with (workdir.logs / "timing.jsonl").open("a") as file:
+    with (workdir.logs / "timing.jsonl").open("a", encoding="utf-8") as file:
         file.write(json.dumps({"event": event, "seconds": round(seconds, 6), **details}) + "\n")
 
 

@@ -6,6 +6,11 @@ REPOSITORY is the one place that knows the project's address: it is written into
 cells that install the package.
 """
 
+from mvae_jax import terminal
+
+if __name__ == "__main__":
+    terminal.prepare()  # before the imports below, which take seconds
+
 import argparse
 import os
 import re
@@ -96,4 +101,4 @@ def tags(cell: Any) -> list[str]:
 
 
 if __name__ == "__main__":
-    main()
+    terminal.command(main)

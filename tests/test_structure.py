@@ -15,7 +15,7 @@ ALLOWED = {
     "store": set(),
     "rules": set(),
     "paths": set(),
-    "terminal": set(),
+    "terminal": {"escape"},
     "config": {"paths", "rules", "store"},
     "command_line": {"config", "paths", "rules", "terminal"},
     "files": {"store"},
@@ -28,7 +28,7 @@ ALLOWED = {
     "numerics": set(),
     "origins": {"config", "run_folder"},
     "posterior": {"inverse"},
-    "datasets": {"files", "store"},
+    "datasets": {"files", "paths", "store", "terminal"},
     "model": {"inverse", "posterior"},
     "elbo": {"inverse", "model", "posterior"},
     "train": {"config", "elbo", "inverse", "model"},
@@ -38,7 +38,7 @@ ALLOWED = {
     "embed": {"datasets", "elbo", "files", "inference", "model", "posterior", "train"},
     "workdir": {"config", "files", "run_folder"},
     "environment": {"datasets", "numerics", "origins", "replicas", "sources"},
-    "stop": set(),
+    "stop": {"terminal"},
     "cohort": {
         *("checkpoint", "config", "datasets", "embed", "environment", "origins", "progress"),
         *("replicas", "stop", "workdir"),
@@ -47,14 +47,18 @@ ALLOWED = {
         *("checkpoint", "cohort", "config", "datasets", "environment", "files", "numerics"),
         *("origins", "replicas", "sources", "stop", "workdir"),
     },
-    "evaluate": {"files", "metrics_file", "run_folder", "store"},
+    "evaluate": {"files", "metrics_file", "paths", "run_folder", "store", "terminal"},
     "status": {"run_folder"},
-    "report": {"config", "escape", "files", "metrics_file", "run_folder", "status", "store"},
+    "report": {
+        *("config", "escape", "files", "metrics_file", "paths", "run_folder", "status"),
+        *("store", "terminal"),
+    },
     "main": {
         *("checkpoint", "command_line", "config", "datasets", "environment", "evaluate"),
         *("report", "run", "stop", "terminal", "workdir"),
     },
-    "__init__": {"inference"},
+    "__init__": {"inference", "terminal"},
+    "__main__": {"main", "terminal"},
 }
 ONLY_HERE = {"flax": {"model"}, "orbax": {"checkpoint"}, "optax": {"train"}}
 WITHOUT_JAX = (
@@ -119,6 +123,34 @@ def test_libraries_stay_in_their_rooms():
             assert library not in libraries or room in allowed, f"{path}: imports {library}"
         if room in WITHOUT_JAX:
             assert not libraries & {"jax", "flax", "optax", "orbax"}, f"{path}: imports jax"
+
+
+def without_encoding(path):
+    """Yields the line of every call that opens text in whatever encoding the user's locale has."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if not isinstance(node, ast.Call) or "encoding" in {k.arg for k in node.keywords}:
+            continue
+        of = getattr(getattr(node.func, "value", None), "id", "")
+        name = getattr(node.func, "attr", getattr(node.func, "id", ""))
+        is_binary = any(isinstance(a, ast.Constant) and "b" in str(a.value) for a in node.args)
+        opens = name == "open" and not is_binary and of not in OPEN_OTHERWISE
+        if opens or name == "read_text" or (name == "write_text" and of != "files"):
+            yield node.lineno
+
+
+# What has an `open` of its own, of bytes.
+OPEN_OTHERWISE = ("os", "Image", "tarfile", "archive", "unzipped")
+
+
+def test_text_files_are_utf_8_whatever_the_locale():
+    places = [PACKAGE, *(ROOT / name for name in ("launch", "notebooks", "configs"))]
+    found = {
+        f"{path}:{line}"
+        for place in places
+        for path in place.rglob("*.py")
+        for line in without_encoding(path)
+    }
+    assert not found
 
 
 def test_the_test_notices_a_wrong_arrow(tmp_path):

@@ -11,6 +11,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from mvae_jax import paths, terminal
 from mvae_jax.datasets import DataError, cache, catalogue, find_inputs, load, samples
 from mvae_jax.datasets.catalogue import CATALOGUE
 from mvae_jax.datasets.files import Inputs
@@ -49,15 +50,15 @@ def _flags() -> argparse.ArgumentParser:
     add("--prepare", action="append", default=[], choices=CATALOGUE, help="fetch and cache one")
     add("--samples", type=_npz, metavar="FILE.npz", help="write a few images of each data set")
     add("--source", default="", choices=("regenerated", "icml2007"), help="of the MNIST variants")
-    add("--data_dir", type=Path, metavar="DIR", help="published files that are there")
-    add("--photographs", type=Path, metavar="DIR", help="for mnist_background_images")
+    add("--data_dir", type=paths.from_user, metavar="DIR", help="published files that are there")
+    add("--photographs", type=paths.from_user, metavar="DIR", help="for mnist_background_images")
     return parser
 
 
 def _npz(value: str) -> Path:
     if not value.endswith(".npz"):
         raise argparse.ArgumentTypeError(f"got '{value}'; allowed: a name that ends in .npz")
-    return Path(value)
+    return paths.from_user(value)
 
 
 def _listing(inputs: Inputs) -> list[str]:
@@ -83,4 +84,4 @@ def _listing(inputs: Inputs) -> list[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    terminal.command(main)

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 import mvae_jax
 from mvae_jax import files
-from mvae_jax.evaluate import embeddings, plan, progress, replicate
+from mvae_jax.evaluate import embeddings, plan, progress, replicate, workers
 from mvae_jax.evaluate.embeddings import FormatError
 from mvae_jax.evaluate.plan import Entry, Run
 from mvae_jax.files import PathLike
@@ -100,30 +100,23 @@ def _score_pending(runs: list[Run], jobs: int) -> None:
     if not tasks:
         print(f"nothing to score: {len(runs)} runs are as they were", file=sys.stderr)
         return
-    jobs = min(jobs, len(tasks))
+    calls = (
+        (
+            position,
+            run.folder,
+            name,
+            run.config["latent_size"],
+            run.settings["elbo_release"]["batch_size"],
+        )
+        for position, (run, name) in enumerate(tasks)
+    )
     with progress.replicates(len(tasks)) as report:
-        for position, entry, seconds in _in_parallel(tasks, jobs):
+        for position, entry, seconds in workers.run(_timed, calls, min(jobs, len(tasks))):
             run, name = tasks[position]
             plan.take(run, name, entry)
             plan.write(run)
             outcome = f"failed: {entry['failed']}" if "failed" in entry else "scored"
             report(f"{run.folder} {name}: {outcome}, {seconds:.1f} s")
-
-
-def _in_parallel(tasks: list[tuple[Run, str]], jobs: int) -> Iterator[tuple[int, Entry, float]]:
-    """Yields each task's position, entry and seconds, in the order in which they finish."""
-    threads = max(1, joblib.cpu_count() // jobs)
-    with joblib.parallel_config("loky", n_jobs=jobs, inner_max_num_threads=threads):
-        yield from joblib.Parallel(return_as="generator_unordered")(
-            joblib.delayed(_timed)(
-                position,
-                run.folder,
-                name,
-                run.config["latent_size"],
-                run.settings["elbo_release"]["batch_size"],
-            )
-            for position, (run, name) in enumerate(tasks)
-        )
 
 
 def _timed(position: int, *task: Any) -> tuple[int, Entry, float]:

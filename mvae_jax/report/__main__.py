@@ -8,84 +8,82 @@ these.
 """
 
 import argparse
-import os
 import sys
-from pathlib import Path
-from typing import NoReturn
 
-from mvae_jax import escape, files
+from mvae_jax import escape, files, paths
 from mvae_jax.report import tensorboard
 from mvae_jax.report.export import export
 from mvae_jax.report.render import render, tell
 from mvae_jax.report.watch import watch
+from mvae_jax.terminal import command, exit_with
 
 WATCH_SECONDS = 5
 
 
 def main() -> None:
-    """Exits with 0: complete, 1: rows are missing or failed, 2: usage."""
+    """Exit with 0: complete, 1: rows are missing or failed, 2: usage."""
     parser = argparse.ArgumentParser(prog="python -m mvae_jax.report", description=__doc__)
-    parser.add_argument("path", nargs="+", type=Path, help="a run folder, or a root of them")
-    parser.add_argument("--out", type=Path, help="where to write; by default PATH/report")
+    parser.add_argument(
+        "path", nargs="+", type=paths.from_user, help="a run folder, or a root of them"
+    )
+    parser.add_argument(
+        "--out", type=paths.from_user, help="where to write; by default PATH/report"
+    )
     parser.add_argument("--no-figures", action="store_true", help="tables and pages alone")
     parser.add_argument(
-        "--samples", type=Path, help="of `mvae_jax.datasets --samples`: draws Figure 1"
+        "--samples", type=paths.from_user, help="of `mvae_jax.datasets --samples`: draws Figure 1"
     )
     parser.add_argument(
-        "--document", type=Path, help="writes all of it as one Markdown file, with the errata"
+        "--document",
+        type=paths.from_user,
+        help="writes all of it as one Markdown file, with the errata",
     )
     parser.add_argument("--watch", action="store_true", help="show how far the runs are")
-    parser.add_argument("--tensorboard", type=Path, metavar="DIR", help="write event files there")
-    parser.add_argument("--export", type=Path, metavar="DIR", help="write scores and figures there")
+    parser.add_argument(
+        "--tensorboard", type=paths.from_user, metavar="DIR", help="write event files there"
+    )
+    parser.add_argument(
+        "--export", type=paths.from_user, metavar="DIR", help="write scores and figures there"
+    )
     args = parser.parse_args()
     for path in args.path:
         if not path.is_dir():
-            _exit(2, f"path: got '{path}', which is no folder")
+            exit_with(f"path: got '{path}', which is no folder")
     try:
         files.as_paths(args.path)
     except ValueError as error:
-        _exit(2, error)
+        exit_with(error)
     if args.watch or args.tensorboard:
         _follow(args)
         return
     if args.export:
         if args.out or args.document or args.samples or args.no_figures:
-            _exit(2, "--export: writes no report; give it alone")
+            exit_with("--export: writes no report; give it alone")
         try:
             exported, problems = export(args.path, args.export)
         except (OSError, ValueError) as error:
-            _exit(1, error)
+            exit_with(error, status=1)
         print(escape.plain(f"{args.export}: {len(exported)} runs"))
         tell(problems)
         sys.exit(int(bool(problems)))
     if args.out is None and len(args.path) > 1:
-        _exit(2, "--out: needed where there is more than one PATH")
+        exit_with("--out: needed where there is more than one PATH")
     out = args.out or args.path[0] / "report"
     if out.resolve() in [path.resolve() for path in args.path]:
-        _exit(2, f"--out: got '{out}', which holds the runs; choose another folder")
+        exit_with(f"--out: got '{out}', which holds the runs; choose another folder")
     is_new = not out.exists()
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        _exit(1, f"--out: {error}")
+        exit_with(f"--out: {error}", status=1)
     try:
         draw = not args.no_figures
         complete = render(args.path, out, draw=draw, samples=args.samples, page=args.document)
         if is_new and not any(out.iterdir()):  # of no run there is no report
             out.rmdir()
-        sys.stdout.flush()
-    except BrokenPipeError:  # as with `| head`: everything is written, and nobody reads on
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
     except OSError as error:  # what is read is checked: this is of what is written
-        _exit(1, error)
+        exit_with(error, status=1)
     sys.exit(0 if complete else 1)
-
-
-def _exit(status: int, error: object) -> NoReturn:
-    """End with one line of what is wrong."""
-    print(escape.plain(f"error: {error}"), file=sys.stderr)
-    sys.exit(status)
 
 
 def _follow(args: argparse.Namespace) -> None:
@@ -97,7 +95,7 @@ def _follow(args: argparse.Namespace) -> None:
     try:
         events = tensorboard.EventFiles(args.path, args.tensorboard) if args.tensorboard else None
     except ImportError:
-        _exit(2, "--tensorboard: there is no tensorboardX; pip install tensorboardX")
+        exit_with("--tensorboard: there is no tensorboardX; pip install tensorboardX")
     update = events.update if events else nothing
     try:
         update()
@@ -106,13 +104,11 @@ def _follow(args: argparse.Namespace) -> None:
             print(escape.plain(said))
         if args.watch:
             watch(args.path, WATCH_SECONDS, also=update)
-    except KeyboardInterrupt:
-        return
     except OSError as error:
-        _exit(1, f"--tensorboard: {error}")
+        exit_with(f"--tensorboard: {error}", status=1)
     if events and not tell(events.problems):
         sys.exit(1)
 
 
 if __name__ == "__main__":
-    main()
+    command(main)

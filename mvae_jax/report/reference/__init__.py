@@ -97,5 +97,5 @@ def _figures(name: str, latent: str) -> Figures:
 
 
 def _rows(name: str) -> list[dict[str, str]]:
-    text = (resources.files(__package__) / name).read_text()
+    text = (resources.files(__package__) / name).read_text(encoding="utf-8")
     return list(csv.DictReader(text.splitlines()))
