@@ -116,11 +116,12 @@ def _train(
     done = checkpoint.latest(folder) or 0
     trained_by = checkpoint.origins(folder, done) if done else []
     trained_by = list(dict.fromkeys([*trained_by, origins.identify(environment.origin())]))
+    of_program = config_lib.of_program(config)
     if done:
-        on_host = checkpoint.restore(folder, done, replicas.empty(config, cohort))
+        on_host = checkpoint.restore(folder, done, replicas.empty(of_program, cohort))
         states = replicas.to_devices(on_host)
     else:
-        states = replicas.init(config, cohort)
+        states = replicas.init(of_program, cohort)
     lines = [x for x in workdir_lib.read_metrics(workdir.path) if x["seed"] in cohort]
     failed = {line["replicate"]: line["failed"] for line in lines if "failed" in line}
     number = len(replicates)
@@ -136,7 +137,7 @@ def _train(
             if len(failed) == number:
                 break
             start = time.perf_counter()
-            states, metrics = replicas.train_epoch(config, config.seed_mode, states, *images)
+            states, metrics = replicas.train_epoch(of_program, config.seed_mode, states, *images)
             elbos = []
             for line in _epoch_lines(replicates, epoch, jax.device_get(metrics)):
                 if line["replicate"] in failed:
@@ -165,7 +166,7 @@ def _train(
 def _likelihood(config: ConfigDict, replicate: Replicate) -> ConfigDict:
     """Returns the configuration by which a trained model is read, which has no optimiser."""
     swept = {k: v for k, v in replicate.swept.items() if k == "likelihood_variance"}
-    return config_lib.replace(config, **swept) if swept else config
+    return config_lib.of_program(config_lib.replace(config, **swept))
 
 
 def _epoch_lines(

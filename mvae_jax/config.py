@@ -165,6 +165,12 @@ def replace(config: ConfigDict, **fields: Any) -> FrozenConfigDict:
     return FrozenConfigDict({**config.to_dict(), **fields})
 
 
+def of_program(config: ConfigDict) -> FrozenConfigDict:
+    """Return the configuration that a compiled program depends on, equal for all of a run's."""
+    others = (*HARMLESS, *GROWING, "first_seed")
+    return replace(config, **dict.fromkeys(others))
+
+
 def seeds(config: ConfigDict) -> range:
     """Returns the seeds that the configuration asks for."""
     return range(config.first_seed, config.first_seed + config.num_seeds)

@@ -4,7 +4,6 @@ Three files per replicate, arrays only (README, "The run folder"): `embeddings/`
 `pictures/<replicate>.npz`. They are all that evaluation and report ever see of the model.
 """
 
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from jaxtyping import Array, Float, Key, UInt8
 from ml_collections import ConfigDict
 from scipy.special import ndtri
 
-from mvae_jax import elbo, files, inference, model, posterior, train
+from mvae_jax import elbo, files, inference, model, posterior, programs, train
 from mvae_jax.datasets import Dataset
 from mvae_jax.model import Params
 from mvae_jax.posterior import Posterior
@@ -52,7 +51,7 @@ def embeddings(
 
     Rows stand in the split's own order. `mu` is the posterior mean, after coupling.
     """
-    encode = jax.jit(inference.encode, static_argnums=0)
+    encode = programs.jit(inference.encode, static_argnums=0)
     arrays = {}
     for split, indices in dataset.splits.items():
         arrays[f"mu_{split}"] = np.asarray(encode(config, params, dataset.images[indices]).loc)
@@ -65,9 +64,8 @@ def embeddings(
     return arrays | {f"{name}_test": np.asarray(term) for name, term in terms.items()}
 
 
-@partial(jax.jit, static_argnames="config")
 def example_terms(
-    config: ConfigDict, params: Params, key: Key[Array, ""], images: UInt8[Array, "n h w c"]
+    config: ConfigDict, params: Params, key: Key[Array, ""], images: UInt8[np.ndarray, "n h w c"]
 ) -> dict[str, Float[Array, " n"]]:
     """Returns every example's terms, each [N], all but `iwae` from the same one sample of z.
 
@@ -76,7 +74,14 @@ def example_terms(
     squared_error_mean:    the same at z = mu
     iwae:                  the bound L_K in nats, K = config.iwae_samples; absent if that is 0
     """
+    compiled = programs.jit(_example_terms, static_argnums=0)
+    terms: dict[str, Float[Array, " n"]] = compiled(config, params, key, images)
+    return terms
 
+
+def _example_terms(
+    config: ConfigDict, params: Params, key: Key[Array, ""], images: UInt8[Array, "n h w c"]
+) -> dict[str, Float[Array, " n"]]:
     def one_example(image: Array, noise: Array, iwae_key: Array) -> dict[str, Array]:
         x = model.scale_pixels(config, image)
         terms, p = elbo.elbo_terms(config, params, x, noise)
@@ -114,12 +119,13 @@ def pictures(
                                           the last one down; absent of a model without C
     """
     inputs = images[:NUM_PICTURES]
-    q = jax.jit(inference.encode, static_argnums=0)(config, params, jax.device_put(inputs))
+    encode = programs.jit(inference.encode, static_argnums=0)
+    q = encode(config, params, jax.device_put(inputs))
     noise = jax.random.normal(jax.random.fold_in(key, train.TEST), q.loc.shape)
     axes: Any = Posterior(0, 0, None)  # type: ignore[arg-type]
     sampled = jax.vmap(posterior.sample, in_axes=(axes, 0))(q, noise)
     values = ndtri(np.linspace(SWEEP_TAIL, 1 - SWEEP_TAIL, SWEEP_POINTS))
-    decode = jax.jit(inference.decode, static_argnums=0)
+    decode = programs.jit(inference.decode, static_argnums=0)
 
     def sweep(axes: Float[np.ndarray, "k d"]) -> np.ndarray:
         """Decodes values[i] axes[0] + values[j] axes[1]; one axis gives one column."""

@@ -20,6 +20,7 @@ from mvae_jax.inverse import Inverse
 from mvae_jax.posterior import Coupling, Posterior
 
 Params = dict[str, Any]
+COUPLED = {"mvae": True, "vae": False}  # whether each family learns a C
 
 
 class Decoded(NamedTuple):
@@ -154,6 +155,13 @@ def coupling_matrix(learned: Float[Array, "d d"]) -> Float[Array, "d d"]:
     return learned
 
 
+def has_coupling(config: ConfigDict) -> bool:
+    """Returns whether the configuration's model learns a C; raises ValueError of another model."""
+    if config.model not in COUPLED:
+        raise ValueError(f"config.model: got {config.model!r}; allowed: {', '.join(COUPLED)}")
+    return COUPLED[config.model]
+
+
 def scale_pixels(config: ConfigDict, image: UInt8[Array, "*shape"]) -> Float[Array, " pixels"]:
     """Returns one image's bytes as the flat floats that the network reads."""
     return image.reshape(-1).astype(jnp.float32) * config.pixel_scale
@@ -166,7 +174,7 @@ def _network(config: ConfigDict) -> Network:
         hidden_size=config.hidden_size,
         num_hidden_layers=config.num_hidden_layers,
         activation=config.activation,
-        coupled=config.model == "mvae",
+        coupled=has_coupling(config),
         couple_mean=config.couple_mean,
         likelihood=config.likelihood,
         likelihood_variance=config.likelihood_variance,

@@ -23,7 +23,7 @@ from jaxtyping import Array, UInt8
 from ml_collections import ConfigDict
 
 from mvae_jax import config as config_lib
-from mvae_jax import train
+from mvae_jax import programs, train
 from mvae_jax.train import EpochMetrics, TrainState
 
 OVER_REPLICATES, EVERYWHERE = PartitionSpec("replicates"), PartitionSpec()
@@ -52,9 +52,15 @@ def init(config: ConfigDict, seeds: Sequence[int]) -> TrainState:
     """Returns the seeds' initial states, with a leading axis [R] that the devices share."""
     values = _values(config, seeds)
     mesh = _mesh(len(values[0]))
-    function = jax.vmap(partial(train.init, config))
     padded = jax.tree.map(lambda leaf: _pad(leaf, mesh), values)
-    return jax.jit(_shard(function, mesh, OVER_REPLICATES))(*padded)
+    init: Callable[..., TrainState] = programs.jit(_init, static_argnames=("config", "mesh"))
+    return init(config, mesh, *padded)
+
+
+def _init(config: ConfigDict, mesh: Mesh, seeds: Array, swept: dict[str, Array]) -> TrainState:
+    function = jax.vmap(partial(train.init, config))
+    states: TrainState = _shard(function, mesh, OVER_REPLICATES)(seeds, swept)
+    return states
 
 
 def share_images(images: UInt8[np.ndarray, "n ..."], number: int) -> UInt8[Array, "n ..."]:
@@ -72,10 +78,18 @@ def train_epoch(
     """Trains every replicate for one epoch, in one dispatch; the states passed in are consumed."""
     sharding = states.step.sharding
     assert isinstance(sharding, NamedSharding)  # as `init` and `to_devices` return them
-    return _train_epoch(config, mode, sharding.mesh, states, images, valid_images)
+    result: tuple[TrainState, EpochMetrics] = epoch_program()(
+        config, mode, sharding.mesh, states, images, valid_images
+    )
+    return result
 
 
-@partial(jax.jit, static_argnames=("config", "mode", "mesh"), donate_argnames="states")
+def epoch_program() -> Any:
+    """Returns the compiled function of `train_epoch`, with the mesh as third argument."""
+    static = ("config", "mode", "mesh")
+    return programs.jit(_train_epoch, static_argnames=static, donate_argnames="states")
+
+
 def _train_epoch(
     config: ConfigDict,
     mode: str,

@@ -12,8 +12,9 @@ from importlib.machinery import ModuleSpec
 from typing import Any, NamedTuple
 
 ROOTS = ("mvae_jax.replicas", "mvae_jax.embed")  # what trains, and what embeds
-# Their results are recorded: in config.json, as the data's SHA-256 and as the files' SHA-256.
+# What these give is recorded itself: in config.json, as the data's SHA-256, as the files' SHA-256.
 RECORDED_BY_VALUE = ("mvae_jax.config", "mvae_jax.datasets", "mvae_jax.files", "mvae_jax.store")
+NO_NUMBERS = ("mvae_jax", "mvae_jax.programs", "mvae_jax.sources")
 
 
 class _Source(NamedTuple):
@@ -49,7 +50,7 @@ def _closure(extra: Iterable[str]) -> dict[str, _Source]:
     while waiting:
         name = waiting.pop()
         spec = _spec(name)
-        decides = name != __package__ and not any(
+        decides = name not in NO_NUMBERS and not any(
             f"{name}.".startswith(f"{recorded}.") for recorded in RECORDED_BY_VALUE
         )
         if name in found or spec is None or not decides:

@@ -1,6 +1,7 @@
 """What every test shares: strict JAX, checked shapes, small configurations, and the real data."""
 
 import os
+from contextlib import contextmanager
 from pathlib import Path
 
 # Two CPU devices, so that what ignores a second device fails here; quick compiles, since every test
@@ -45,6 +46,32 @@ def one_thread(request):
     """One thread in numpy, but in slow tests: on small arrays more only hinder each other."""
     with threadpool_limits(None if "slow" in request.keywords else 1):
         yield
+
+
+@pytest.fixture
+def user_settings():
+    """Returns a context in which a user has set all that changes numbers, for the process."""
+    changed = {
+        "jax_enable_x64": True,
+        "jax_default_prng_impl": "rbg",
+        "jax_threefry_partitionable": False,
+        "jax_random_seed_offset": 5,
+        "jax_numpy_dtype_promotion": "strict",
+    }
+
+    @contextmanager
+    def set_all():
+        before = {name: getattr(jax.config, name) for name in changed}
+        try:
+            for name, value in changed.items():
+                jax.config.update(name, value)
+            yield
+            assert {name: getattr(jax.config, name) for name in changed} == changed
+        finally:
+            for name, value in before.items():
+                jax.config.update(name, value)
+
+    return set_all
 
 
 @pytest.fixture

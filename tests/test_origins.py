@@ -3,7 +3,6 @@
 import json
 import shutil
 
-import jax
 import numpy as np
 import pytest
 from ml_collections import FrozenConfigDict
@@ -115,24 +114,9 @@ def test_another_compiler_flag_is_refused_and_another_machine_told(
     assert "another device ('cpu' and 'H100')" in capsys.readouterr().err
 
 
-def test_a_user_s_settings_change_no_number_and_hold_again_afterwards(finished, config, tmp_path):
-    changed = {
-        "jax_enable_x64": True,
-        "jax_default_prng_impl": "rbg",
-        "jax_threefry_partitionable": False,
-        "jax_random_seed_offset": 5,
-        "jax_numpy_dtype_promotion": "strict",
-        "jax_disable_jit": True,
-    }
-    before = {name: getattr(jax.config, name) for name in changed}
-    try:
-        for name, value in changed.items():
-            jax.config.update(name, value)
+def test_a_user_s_settings_change_no_number(finished, config, tmp_path, user_settings):
+    with user_settings():
         run.run(config(), tmp_path / "run")
-        assert {name: getattr(jax.config, name) for name in changed} == changed
-    finally:
-        for name, value in before.items():
-            jax.config.update(name, value)
     for name in ("embeddings", "model", "pictures"):
         paths = [folder / name / "seed_777.npz" for folder in (finished, tmp_path / "run")]
         assert paths[0].read_bytes() == paths[1].read_bytes()

@@ -28,7 +28,7 @@ images = replicas.share_images(pixels, {NUM_SEEDS})
 for mode in ("vmap", "map"):
     states = replicas.init(config, range({NUM_SEEDS}))
     mesh = states.step.sharding.mesh
-    program = replicas._train_epoch.lower(config, mode, mesh, states, images, None).compile()
+    program = replicas.epoch_program().lower(config, mode, mesh, states, images, None).compile()
     print(mesh.size)
     print(program.as_text())
     states, metrics = program(states, images, None)

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +18,7 @@ import pytest
 from ml_collections import FrozenConfigDict
 
 import mvae_jax
-from mvae_jax import checkpoint, files, inference, replicas, run, stop
+from mvae_jax import checkpoint, files, inference, model, replicas, run, stop
 from mvae_jax import config as config_lib
 from mvae_jax.checkpoint import CheckpointError
 from mvae_jax.config import ConfigError
@@ -241,6 +242,51 @@ def test_python_functions(finished):
     assert ((draws > 0) & (draws < 1)).all()
     with pytest.raises(FileNotFoundError, match="seed_777, seed_778"):
         mvae_jax.load(finished, 5)
+
+
+@pytest.mark.parametrize("argument", ["mvae,3", "vae,3"])
+def test_python_functions_refuse_what_is_of_no_model_or_of_another(folder, argument):
+    config = config_lib.replace(small(argument), image_shape=(8, 8, 1), pixel_scale=1 / 255)
+    params = model.init(config, jax.random.key(0))
+    images, z = jnp.zeros((5, 8, 8, 1), jnp.uint8), jnp.zeros((4, 3))
+
+    def answers(config):
+        yield lambda: mvae_jax.encode(config, params, images)
+        yield lambda: mvae_jax.decode(config, params, z)
+        yield lambda: mvae_jax.sample_prior(config, params, jax.random.key(0), 4)
+
+    assert (mvae_jax.encode(config, params, images).coupling is None) == (config.model == "vae")
+    other = "vae" if config.model == "mvae" else "mvae"
+    for name, reason in (
+        ("pca", "got 'pca'; allowed: mvae, vae"),
+        (other, f"'{other}'; take both"),
+    ):
+        for answer in answers(config_lib.replace(config, model=name)):
+            with pytest.raises(ValueError, match=reason):
+                answer()
+    foreign = {"dataset": "digits", "protocol": "release", "model": "pca", "latent_size": 3}
+    (folder / "config.json").write_text(json.dumps(foreign))
+    with pytest.raises(ConfigError, match="'pca' was not trained by mvae_jax"):
+        mvae_jax.load(folder, 777)
+
+
+def test_python_functions_give_the_same_under_any_settings(finished, user_settings):
+    config, params = mvae_jax.load(finished, 777)
+    key, z = jax.random.key(0), np.random.default_rng(0).normal(size=(4, 3))
+    images = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 1), np.uint8)
+
+    def found():
+        for wrap in (lambda f: f, partial(jax.jit, static_argnums=0)):
+            yield wrap(mvae_jax.encode)(config, params, jnp.asarray(images)).loc
+            yield wrap(mvae_jax.decode)(config, params, jnp.asarray(z))
+        yield mvae_jax.sample_prior(config, params, jax.random.clone(key), 4)
+
+    expected = list(found())
+    with user_settings():
+        others = list(found())
+    for one, other in zip(expected, others, strict=True):
+        assert other.dtype == np.float32
+        np.testing.assert_array_equal(one, other)
 
 
 def test_interrupted_and_resumed_is_bitwise_the_uninterrupted_run(finished, tmp_path, monkeypatch):

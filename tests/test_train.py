@@ -149,6 +149,25 @@ def test_one_compilation_for_all_epochs(make_config, images, monkeypatch, select
     assert len(traces) == 1
 
 
+def test_a_patched_function_is_compiled_anew(make_config, images, monkeypatch):
+    config = make_config()
+
+    def kl():
+        states = replicas.init(config, range(3))
+        return replicas.train_epoch(config, "vmap", states, images)[1].kl
+
+    before = kl()
+    with monkeypatch.context() as patch:
+        patch.setattr(model, "coupling_matrix", jnp.tril)
+        assert (kl() != before).all()
+    np.testing.assert_array_equal(kl(), before)
+
+    program = replicas.epoch_program()
+    assert replicas.epoch_program() is program
+    monkeypatch.setattr(model.Network, "decode", lambda self, z: None)
+    assert replicas.epoch_program() is not program
+
+
 def test_states_are_donated(make_config, images):
     config = make_config()
     states = replicas.init(config, range(3))
