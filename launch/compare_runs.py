@@ -14,13 +14,13 @@ if __name__ == "__main__":
 
 import argparse
 import sys
-import zipfile
 from pathlib import Path
 
 import numpy as np
 from tabulate import tabulate
 
 from mvae_jax import paths
+from mvae_jax.store import npz
 
 
 def main() -> None:
@@ -43,14 +43,16 @@ def main() -> None:
     for name in common:
         try:
             one, other = (load(run, name) for run in args.run)
-        except (OSError, ValueError, zipfile.BadZipFile) as error:
-            parser.error(f"{name}: not readable ({error})")
+            elbos = [np.mean(a["log_likelihood_test"] - a["kl_test"]) for a in (one, other)]
+        except KeyError as error:
+            parser.error(f"{name}: one of the runs lacks {error}")
+        except ValueError as error:
+            parser.error(str(error))
         for field in one.keys() & other.keys():
             if one[field].shape != other[field].shape:
                 parser.error(f"{name}: {field} has another shape; compare equal configurations")
             found = distance(one[field], other[field])
             worst[field] = float(np.maximum(worst.get(field, 0.0), found))  # NaN stays
-        elbos = [np.mean(a["log_likelihood_test"] - a["kl_test"]) for a in (one, other)]
         nats = float(np.maximum(nats, abs(elbos[0] - elbos[1])))
     rows = [(field, f"{found:.1e}") for field, found in sorted(worst.items())]
     print(tabulate(rows, ("array", "relative distance"), disable_numparse=True))
@@ -62,8 +64,8 @@ def load(run: Path, name: str) -> dict[str, np.ndarray]:
     """Returns the float arrays of a seed's model and embeddings."""
     arrays: dict[str, np.ndarray] = {}
     for folder in ("model", "embeddings"):
-        with np.load(run / folder / name) as file:
-            arrays |= {key: file[key] for key in file.files if file[key].dtype.kind == "f"}
+        found = npz.read(run / folder / name)
+        arrays |= {key: array for key, array in found.items() if array.dtype.kind == "f"}
     return arrays
 
 

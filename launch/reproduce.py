@@ -41,6 +41,7 @@ from mvae_jax import datasets, environment, files, paths, run_folder, status
 from mvae_jax.datasets.catalogue import CATALOGUE
 from mvae_jax.report import reference, reproduction
 from mvae_jax.report.claims import LATENT_SIZES
+from mvae_jax.store import json_text
 
 MIN_SEEDS = 3  # two give no more than a hint of the spread
 STEPS = 20  # timed per shape
@@ -180,7 +181,7 @@ def read_costs(args: argparse.Namespace) -> Costs:
         steps = [f"--steps={STEPS}", f"--warm_steps={STEPS}"]
         if returned := call(str(HERE / "predict.py"), *flags, *steps, f"--out={new}"):
             sys.exit(returned)
-        fresh = [row | {"machine": machine} for row in json.loads(new.read_text(encoding="utf-8"))]
+        fresh = [row | {"machine": machine} for row in json_text.read(new)]
         others = [row for row in there if row not in measured]  # of other machines or seeds
         measured = [row for row in measured if row["pixels"] not in missing] + fresh
         files.write_text(path, json.dumps(others + measured, indent=1) + "\n")
@@ -191,13 +192,11 @@ def read_costs(args: argparse.Namespace) -> Costs:
 def _read_costs(path: Path) -> list[dict[str, Any]]:
     """Return what was measured, on any machine."""
     try:
-        rows: list[dict[str, Any]] = (
-            json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
-        )
+        rows: list[dict[str, Any]] = json_text.read(path) if path.exists() else []
         for row in rows:
             row["machine"], _shape(row), _measured(row)  # raise where it is damaged
         return rows
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, ArithmeticError, OSError) as error:
         raise ValueError(f"{path}: damaged ({error}); remove it") from error
 
 

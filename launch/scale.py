@@ -29,6 +29,7 @@ import sweep
 from tabulate import tabulate
 
 from mvae_jax import paths
+from mvae_jax.store import json_text
 
 SMALL = ("num_seeds=3", "num_epochs=200", "hidden_size=8", "batch_size=500", "iwae_samples=0")
 FLAGS = [f"--config.{field}" for field in SMALL]
@@ -86,8 +87,8 @@ def time_stages(root: Path, template: Path, number: int) -> Iterator[Stage]:
 
 def fill(root: Path, template: Path) -> None:
     """Makes every run of the grid a complete one: the template's files, as that run's own."""
-    config = json.loads((template / "config.json").read_text(encoding="utf-8"))
-    metrics = json.loads((template / "metrics.json").read_text(encoding="utf-8"))
+    config = json_text.read(template / "config.json")
+    metrics = json_text.read(template / "metrics.json")
     facts = {field: config[field] for field in ("image_shape", "data_sha256", "pixel_scale")}
     generator = np.random.default_rng(0)
     leave = shutil.ignore_patterns(*OWN, "checkpoints", "report")

@@ -102,6 +102,17 @@ def test_column_major_and_stored_arrays_are_read(tmp_path):
     assert data.images.flags.c_contiguous
 
 
+def test_members_whose_names_do_not_end_in_npy_are_read_as_numpy_reads_them(tmp_path):
+    with zipfile.ZipFile(tmp_path / "mine.npz", "w") as archive:
+        archive.writestr("images", npy(images()))
+        archive.writestr("labels.npy", npy(np.arange(100) // 50))
+    with np.load(tmp_path / "mine.npz") as arrays:
+        np.testing.assert_array_equal(arrays["images"], images())
+    data = load(str(tmp_path / "mine.npz"))
+    np.testing.assert_array_equal(data.images[..., 0], images())
+    assert data.num_classes == 2
+
+
 def test_the_most_compressible_images_are_read(write):
     data = load(write(images=np.zeros((2000, 64, 64), np.uint8)))
     assert not data.images.any()

@@ -9,7 +9,6 @@ wins. A damaged entry is made anew.
 import json
 import logging
 import os
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,6 +17,7 @@ import numpy as np
 
 from mvae_jax.datasets.errors import DataError
 from mvae_jax.datasets.parsed import Parsed
+from mvae_jax.store import json_text, npz
 
 # Part of the path: raise it when an entry's content or form changes.
 VERSION = 1
@@ -44,10 +44,9 @@ def load_or_make(key: str, make: Callable[[Path], Parsed]) -> Parsed:
     """
     entry = path(key)
     try:
-        return _read(entry)
-    except FileNotFoundError:
-        pass
-    except (ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile) as error:
+        if entry.exists():
+            return _read(entry)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         logging.getLogger(__name__).warning("%s: damaged (%s); made anew", entry, error)
     try:
         entry.parent.mkdir(parents=True, exist_ok=True)
@@ -73,7 +72,7 @@ def _write(file: Path, parsed: Parsed) -> None:
 
 
 def _read(file: Path) -> Parsed:
-    with np.load(file, allow_pickle=False) as arrays:
-        facts = json.loads(arrays["facts"].item())
-        labels = arrays.get("labels")
-        return Parsed(arrays["images"], labels, facts["pixel_scale"], facts["provenance"])
+    arrays = npz.read(file, most=None)
+    facts = json_text.loads(arrays["facts"].item().encode())
+    labels = arrays.get("labels")
+    return Parsed(arrays["images"], labels, facts["pixel_scale"], facts["provenance"])

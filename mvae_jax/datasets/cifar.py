@@ -14,8 +14,10 @@ from mvae_jax.datasets import files
 from mvae_jax.datasets.errors import DataError
 from mvae_jax.datasets.files import Inputs
 from mvae_jax.datasets.parsed import Parsed
+from mvae_jax.store import regular
 
 PIXELS = 3 * 32 * 32
+MAX_BYTES = 1 << 28  # of an unpacked file; the largest has 154 MB
 
 # SHA-256 of the archives' members, for those who unpacked them; training images first.
 MEMBERS = {
@@ -45,15 +47,18 @@ def make(dataset: str, inputs: Inputs, scratch: Path) -> Parsed:
         data = b"".join(path.read_bytes() for path in unpacked)
     else:
         data = read_members(files.obtain(archive, dataset, inputs, scratch), list(members))
-    label_bytes = 1 if dataset == "cifar10" else 2
-    records = np.frombuffer(data, np.uint8).reshape(-1, label_bytes + PIXELS)
+    images, labels = read_records(data, label_bytes=1 if dataset == "cifar10" else 2)
+    return Parsed(images, labels, pixel_scale=1 / 255, provenance={"files": [archive.url]})
+
+
+def read_records(data: bytes, label_bytes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns uint8 images [N, 32, 32, 3] and int32 labels [N]; raises DataError."""
+    size = label_bytes + PIXELS
+    if not data or len(data) % size:
+        raise DataError(f"CIFAR: {len(data):,} bytes; allowed: records of {size:,} bytes")
+    records = np.frombuffer(data, np.uint8).reshape(-1, size)
     images = records[:, label_bytes:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
-    return Parsed(
-        images=np.ascontiguousarray(images),
-        labels=records[:, label_bytes - 1].astype(np.int32),
-        pixel_scale=1 / 255,
-        provenance={"files": [archive.url]},
-    )
+    return np.ascontiguousarray(images), records[:, label_bytes - 1].astype(np.int32)
 
 
 def read_members(archive: Path, names: list[str]) -> bytes:
@@ -67,11 +72,16 @@ def read_members(archive: Path, names: list[str]) -> bytes:
     """
     found = {}
     try:
-        with tarfile.open(archive, "r:gz") as tar:
+        with (
+            regular.open_binary(archive) as file,
+            tarfile.open(fileobj=file, mode="r:gz") as tar,
+        ):
             for member in tar:
                 name = member.name.rpartition("/")[2]
                 if name in names and member.isreg() and (stream := tar.extractfile(member)):
-                    found[name] = stream.read()
+                    found[name] = stream.read(MAX_BYTES + 1)
+                    if len(found[name]) > MAX_BYTES:
+                        raise DataError(f"{archive}: {name} has more than {MAX_BYTES:,} bytes")
     except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
         raise DataError(f"{archive}: not readable as a .tar.gz archive ({error})") from error
     if missing := [name for name in names if name not in found]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mvae_jax.datasets.errors import DataError
+from mvae_jax.store import regular
 
 # TFDS tries 10 times, doubling its pause: without a network that is 200 s of silence.
 RETRIES = 3
@@ -79,7 +80,7 @@ def verify(path: Path, expected: str, algorithm: str = "sha256") -> None:
 def digest(path: Path, algorithm: str = "sha256") -> str:
     """Returns the hexadecimal digest of a file's bytes; raises DataError where unreadable."""
     try:
-        with path.open("rb") as stream:
+        with regular.open_binary(path) as stream:
             return hashlib.file_digest(stream, algorithm).hexdigest()
     except OSError as error:
         raise DataError(f"{path}: not readable ({error.strerror})") from error

@@ -12,7 +12,9 @@ from mvae_jax.datasets import cache, files
 from mvae_jax.datasets.errors import DataError
 from mvae_jax.datasets.files import Inputs
 from mvae_jax.datasets.parsed import Parsed
+from mvae_jax.store import regular
 
+MAX_BYTES = 1 << 28  # of an unpacked file; MNIST's largest has 47 MB
 # MNIST Basic and its variants: the number of images that the ICML 2007 files hold.
 BASIC_SIZE = 62_000
 
@@ -20,9 +22,12 @@ BASIC_SIZE = 62_000
 def read_idx(path: Path) -> np.ndarray:
     """Reads a gzipped idx file of unsigned bytes, of any rank; raises DataError."""
     try:
-        data = gzip.decompress(path.read_bytes())
+        with regular.open_binary(path) as file, gzip.GzipFile(fileobj=file) as unpacked:
+            data = unpacked.read(MAX_BYTES + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path}: not readable as a gzip file ({error})") from error
+    if len(data) > MAX_BYTES:
+        raise DataError(f"{path}: unpacks to more than {MAX_BYTES:,} bytes")
     if len(data) < 4 or data[:3] != b"\0\0\x08" or len(data) < 4 + 4 * data[3]:
         raise DataError(f"{path}: not an idx file of unsigned bytes (it begins {data[:4]!r})")
     header = 4 + 4 * data[3]

@@ -3,11 +3,20 @@
 import itertools
 import json
 import re
+from pathlib import Path
 from typing import Any
 
+from mvae_jax.store import regular
+
+MAX_BYTES = 128 << 20  # of a file
 MAX_DEPTH = 32  # objects and lists within each other; ours have 6
 MAX_INTEGER = 2**63  # what numpy and TensorBoard hold
 SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+
+
+def read(path: Path) -> Any:
+    """Read a file that holds one JSON value; raise OSError, or ValueError as `loads` does."""
+    return loads(regular.read_bytes(path, MAX_BYTES))
 
 
 def loads(data: bytes) -> Any:

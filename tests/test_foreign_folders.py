@@ -1,0 +1,161 @@
+"""A root of run folders from strangers: each costs one line that names its fault, and no other run.
+
+All of them lie beside one good run, so that every command is run once.
+"""
+
+import json
+import os
+import signal
+
+import pytest
+
+from mvae_jax import evaluate, report
+from mvae_jax.report import cells, watch
+from mvae_jax.report.tensorboard import EventFiles
+from tests.fake_runs import draw, write_run
+
+LATENT_SIZE = 4
+
+
+def fifo(path):
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+
+
+def endless(path):
+    path.unlink(missing_ok=True)
+    path.symlink_to("/dev/zero")
+
+
+def folder(path):
+    path.unlink(missing_ok=True)
+    path.mkdir()
+
+
+def broken_link(path):
+    path.unlink(missing_ok=True)
+    path.symlink_to("nowhere")
+
+
+def huge(path):
+    path.touch()
+    os.truncate(path, 1 << 30)
+
+
+def deep(path):
+    path.write_text("[" * 10**6 + "]" * 10**6)
+
+
+def less_deep(path):
+    path.write_text('{"x":' * 500 + "1" + "}" * 500)
+
+
+def text(content):
+    return lambda path: path.write_text(content)
+
+
+def merged(**fields):
+    """Merges fields into the JSON object that is there."""
+    return lambda path: path.write_text(json.dumps(json.loads(path.read_text()) | fields))
+
+
+def replicates(edit):
+    """Edits the first entry of a metrics.json."""
+
+    def change(path):
+        content = json.loads(path.read_text())
+        content["replicates"][0] |= edit
+        path.write_text(json.dumps(content))
+
+    return change
+
+
+EMBEDDINGS = "embeddings/seed_777.npz"
+TRAINED = {"replicates": {}, "sha256": {}}
+# What the report says; a case of the embeddings is evaluation's to tell.
+CASES = [
+    ("config.json", fifo, "config.json: not readable (is a FIFO, not a regular file)"),
+    ("config.json", endless, "config.json: not readable (is a device, not a regular file)"),
+    ("config.json", folder, "config.json: not readable (is a folder, not a regular file)"),
+    ("config.json", huge, "has 1,073,741,824 bytes; allowed: at most 67,108,864"),
+    ("config.json", deep, "config.json: not readable (objects and lists are nested too deeply"),
+    ("config.json", less_deep, "nested too deeply; allowed: 32 levels"),
+    ("config.json", merged(seed=10**400), "an integer is 10000000000000000000... (401 digits)"),
+    ("config.json", merged(sweep="lr"), "'sweep' is 'lr'; write dict there"),
+    ("config.json", merged(sweep={"beta": "1,2"}), "'sweep.beta' is '1,2'; write a list of"),
+    (
+        "config.json",
+        merged(sweep={f: [*range(1000)] for f in ("beta", "weight_decay", "learning_rate")}),
+        "'num_seeds' and 'sweep' ask for 1,000,000,000 replicates; allowed: at most 100,000",
+    ),
+    ("config.json", merged(first_seed=0, num_seeds=10**9), "ask for 1,000,000,000 replicates"),
+    ("manifest.json", fifo, "manifest.json: not readable (is a FIFO"),
+    ("manifest.json", broken_link, "manifest.json: does not exist"),
+    (
+        "manifest.json",
+        merged(replicates={"..": {"seed": 1}}),
+        "manifest.json: replicate: got '..'; allowed: seed_<n>",
+    ),
+    (
+        "manifest.json",
+        merged(sha256={"../../x": ""}),
+        "manifest.json: path: got '../../x'; allowed: one below the folder",
+    ),
+    (
+        "manifest.json",
+        merged(replicates={"seed_777": {"seed": 777, "swept": {"beta": "x"}}}),
+        "'swept' of seed_777 is no numbers",
+    ),
+    ("environment.json", fifo, "environment.json: not readable (is a FIFO"),
+    ("environment.json", text('{"devices": [1]}'), "'devices' is no list of names"),
+    ("metrics.json", endless, "metrics.json: not readable (is a device"),
+    ("metrics.json", deep, "metrics.json: not readable (objects and lists are nested too deeply"),
+    (
+        "metrics.json",
+        replicates({"replicate": "seed_777/../../../x"}),
+        "replicates[0].replicate: got 'seed_777/../../../x'; allowed: seed_<n>",
+    ),
+    ("metrics.json", replicates({"seed": 778}), "replicates[0].replicate is seed_777, of seed 778"),
+    ("metrics.jsonl", fifo, "metrics.jsonl: not readable (is a FIFO"),
+    ("metrics.jsonl", text('{"epoch": -1}'), "'epoch' is -1; allowed: at least 1"),
+    ("timing.jsonl", endless, "timing.jsonl: not readable (is a device"),
+    ("timing.jsonl", text('{"event": 3}'), "'event' is 3; write str there"),
+    (EMBEDDINGS, fifo, "is a FIFO, not a regular file"),
+    (EMBEDDINGS, endless, "is a device, not a regular file"),
+    (EMBEDDINGS, folder, "is a folder, not a regular file"),
+    (EMBEDDINGS, broken_link, "No such file or directory"),
+]
+
+
+@pytest.fixture
+def no_hang():
+    """Ends a test that waits for a FIFO or for the end of /dev/zero."""
+    signal.alarm(60)
+    yield
+    signal.alarm(0)
+
+
+@pytest.mark.usefixtures("no_hang")
+def test_every_fault_is_one_line_and_costs_no_other_run(tmp_path, capsys):
+    root = tmp_path / "runs"
+    for number, (name, damage, _) in enumerate(CASES):
+        run = write_run(root, f"model{number}", LATENT_SIZE, {"nmi": draw(0.5, 0.01)})
+        damage(run / name)
+    odd = {"likelihood": "gaussian", "tag": "\ud800"}  # no variance, a lone surrogate
+    write_run(root, "good", LATENT_SIZE, {"nmi": draw(0.123, 0)}, **odd)
+
+    assert not evaluate.score([root], jobs=1)
+    said = capsys.readouterr().err
+    assert not report.render([root], tmp_path / "out", draw=False)
+    said += capsys.readouterr().err
+    for number, (_, _, reason) in enumerate(CASES):
+        lines = [line for line in said.splitlines() if f"model{number}-z" in line]
+        assert any(reason in line for line in lines), (number, reason, lines)
+    table = (tmp_path / "out/tables.txt").read_text()
+    assert "0.123" in table
+    assert cells.likelihood(odd) == "gaussian ?"
+
+    list(watch.look([root]))
+    events = EventFiles([root], tmp_path / "events")
+    events.update()
+    assert len(events.problems) == 2  # the two cases of metrics.jsonl
