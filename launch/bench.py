@@ -119,6 +119,10 @@ def main() -> None:
 
 def machine() -> dict[str, Any]:
     """Returns what the figures depend on."""
+    try:
+        environment.check_platform()
+    except config_lib.ConfigError as error:
+        terminal.exit_with(error)
     devices = [device.device_kind for device in jax.local_devices()]
     packages = ("jax", "jaxlib", "numpy", "torch")
     versions = {p.metadata["Name"]: p.version for p in distributions() if p.name in packages}

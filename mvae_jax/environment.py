@@ -16,9 +16,11 @@ from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
 from mvae_jax import __version__, datasets, numerics, replicas, sources
+from mvae_jax.config import ConfigError
 from mvae_jax.datasets import Dataset
 from mvae_jax.origins import Origin
 
+PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 HEARTBEAT_SECONDS = 30  # after which the processes of a dead one's run give up
 
 
@@ -33,13 +35,33 @@ def prepare_jax(num_seeds: int) -> None:
     replicas.split_cores(num_seeds)
     if "JAX_COMPILATION_CACHE_DIR" in os.environ:
         return
+    try:
+        cache = datasets.cache.user_folder()
+    except datasets.DataError:  # without a folder, every run compiles
+        return
     made_for = f"{importlib.metadata.version('jaxlib')} {_instructions()}"
     name = hashlib.sha256(made_for.encode()).hexdigest()[:16]
-    folder = datasets.cache.user_folder() / "programs" / name
-    with contextlib.suppress(OSError):  # without the folder, every run compiles
+    folder = cache / "programs" / name
+    with contextlib.suppress(OSError):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
+def check_platform() -> None:
+    """Raise ConfigError where JAX has no device on the platforms that were asked for."""
+    try:
+        jax.local_devices()
+        return
+    except (RuntimeError, AssertionError):  # JAX's answers to names it knows not, and knows
+        asked = jax.config.values["jax_platforms"]
+    jax.config.update("jax_platforms", None)
+    there = []
+    for name in PLATFORMS:
+        with contextlib.suppress(RuntimeError):
+            jax.devices(name)
+            there.append(name)
+    raise ConfigError(f"JAX_PLATFORMS: got '{asked}'; allowed on this machine: {', '.join(there)}")
 
 
 def connect(coordinator: str | None, num_processes: int | None, process_id: int | None) -> None:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn
 
 PLAIN_LINES = 10  # per cohort of seeds
 
@@ -19,33 +19,49 @@ class Report(Protocol):
         """epoch: epochs done; elbo: mean over seeds, nats; rate: examples per second."""
 
 
+class Pace:
+    """How long the epochs to come will take, told by all but the first, which compiles."""
+
+    def __init__(self, first: int, total: int) -> None:
+        self.first, self.total = first, total
+        self.compiled = 0.0  # when the first epoch had ended
+
+    def left(self, epoch: int) -> str:
+        """Return the time left at the end of an epoch; empty while nobody knows."""
+        now = time.monotonic()
+        known = epoch - self.first - 1  # epochs that were timed
+        if known == 0:
+            self.compiled = now
+            return ""
+        return f"{(now - self.compiled) / known * (self.total - epoch):.0f} s left"
+
+
 @contextmanager
 def epochs(title: str, first: int, total: int) -> Iterator[Report]:
-    """Shows epochs `first` + 1 to `total`; yields the function that reports each."""
-    console = Console(file=sys.stderr)
+    """Show epochs `first` + 1 to `total`; yield the function that reports each."""
+    console, pace = Console(file=sys.stderr), Pace(first, total)
     if console.is_terminal:
         columns = (
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
-            TextColumn("epoch {task.completed}/{task.total}  ELBO {task.fields[elbo]:.2f} nats"),
-            TextColumn("{task.fields[rate]:,.0f} examples/s"),
-            TimeRemainingColumn(),
+            TextColumn("epoch {task.completed}/{task.total}  {task.fields[said]}"),
         )
         with Progress(*columns, console=console) as bar:
-            task = bar.add_task(title, total=total, completed=first, elbo=float("nan"), rate=0.0)
-            yield lambda epoch, elbo, rate: bar.update(task, completed=epoch, elbo=elbo, rate=rate)
+            task = bar.add_task(title, total=total, completed=first, said="compiling")
+
+            def live_line(epoch: int, elbo: float, rate: float) -> None:
+                said = f"ELBO {elbo:.2f} nats  {rate:,.0f} examples/s  {pace.left(epoch)}"
+                bar.update(task, completed=epoch, said=said)
+
+            yield live_line
         return
 
-    start, every = time.monotonic(), max(1, total // PLAIN_LINES)
+    every = max(1, total // PLAIN_LINES)
 
     def plain_line(epoch: int, elbo: float, rate: float) -> None:
+        left = pace.left(epoch)
         if epoch % every == 0 or epoch == total:
-            left = (time.monotonic() - start) / (epoch - first) * (total - epoch)
-            print(
-                f"{title}: epoch {epoch}/{total}, ELBO {elbo:.2f} nats, "
-                f"{rate:,.0f} examples/s, {left:.0f} s left",
-                file=sys.stderr,
-                flush=True,
-            )
+            said = [f"ELBO {elbo:.2f} nats", f"{rate:,.0f} examples/s", *([left] if left else [])]
+            print(f"{title}: epoch {epoch}/{total}, {', '.join(said)}", file=sys.stderr, flush=True)
 
     yield plain_line

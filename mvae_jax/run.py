@@ -51,6 +51,7 @@ def run(
     photographs = Path(config.photographs) if config.photographs else None
     dataset = datasets.load(config.dataset, config.protocol, config.source, data_dir, photographs)
     config = _with_data_facts(config, dataset)
+    environment.check_platform()
     process, num_processes = environment.processes()
     workdir = Workdir(path, process)
     if overwrite and process == 0:

@@ -1,5 +1,6 @@
 """How far a run is, told from its folder alone: over a shared file system, without a server."""
 
+import itertools
 import math
 import statistics
 import time
@@ -21,7 +22,7 @@ class Status(NamedTuple):
     done, planned: replicates that are trained to the last epoch, of those asked for
     epoch:        the last one that was logged, of num_epochs
     elbo:         mean over the seeds in that epoch, nats per example; NaN before the first
-    seconds_left: what the seeds in training will need; NaN where none trains
+    seconds_left: what the seeds in training will need; NaN where none trains, or for one epoch yet
     """
 
     state: str
@@ -47,11 +48,17 @@ def of(folder: Path) -> Status:
         failed = any("failed" in replicate for replicate in ended)
         waits = bool(run_folder.unscored(folder, config, trained))
         return found._replace(state="failed" if failed else "unscored" if waits else "done")
-    times = run_folder.read_times(folder, TAIL_BYTES)
+    times = list(run_folder.read_times(folder, TAIL_BYTES))
     laps = [line["seconds"] for line in times if line["event"] == "epoch"]
-    lap = statistics.median(laps) if laps else math.nan
-    if _is_alive(folder, lap):
-        return found._replace(state="running", seconds_left=lap * (num_epochs - epoch))
+    # The first epoch of a start compiles as well.
+    later = [
+        line["seconds"]
+        for before, line in itertools.pairwise(times)
+        if before["event"] == line["event"] == "epoch"
+    ]
+    if _is_alive(folder, statistics.median(laps) if laps else math.nan):
+        left = statistics.median(later) * (num_epochs - epoch) if later else math.nan
+        return found._replace(state="running", seconds_left=left)
     return found
 
 

@@ -54,6 +54,7 @@ DIGITS = "--config=configs/digits.py:mvae,16"
         ([DIGITS, "stray"], ["stray", "flags only"]),
         (["--config.num_seeds=3", DIGITS], ["--config.num_seeds=3", "behind --config"]),
         ([DIGITS, "--config.batch_size=5000"], ["config.batch_size", "5000", "1438", "digits"]),
+        ([DIGITS], ["JAX_PLATFORMS", "'no_such_platform'", "allowed on this machine: cpu"]),
         ([DIGITS, "--config.dataset=digit"], ["dataset", "digit"]),
         ([DIGITS, "--config.num_seeds=2000000000"], ["config.num_seeds", "1000000"]),
     ],

@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import io
 import pickle
+import pwd
 import struct
 import subprocess
 import sys
@@ -312,6 +313,22 @@ def test_the_cache_is_where_it_should_be(monkeypatch, tmp_path):
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert cache.path("x") == tmp_path / ".cache" / "mvae_jax" / "datasets-1" / "x.npz"
+    monkeypatch.setenv("MVAE_JAX_CACHE", "~/mine")
+    assert cache.path("x") == tmp_path / "mine" / "datasets-1" / "x.npz"
+
+
+def test_a_user_without_a_home_folder_is_told_so(monkeypatch):
+    def unknown(_uid):
+        raise KeyError
+
+    for variable in ("HOME", "XDG_CACHE_HOME", "MVAE_JAX_CACHE"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    with pytest.raises(DataError, match="HOME is not set; set it, or MVAE_JAX_CACHE"):
+        cache.path("x")
+    monkeypatch.setenv("MVAE_JAX_DATA_DIR", "~/data")
+    with pytest.raises(DataError, match=r"MVAE_JAX_DATA_DIR: got '~/data', of an unknown home"):
+        load("frey_face")
 
 
 PREPARE = """

@@ -1,6 +1,7 @@
 """How far runs are, from their folders alone, and the page that shows it."""
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -59,6 +60,15 @@ def test_states(tmp_path, state, fields):
     assert found.elbo == pytest.approx(-100 + fields["epochs"] + 7.5)
     if state == "running":
         assert found.seconds_left == 12
+
+
+def test_the_time_left_counts_no_compilation(tmp_path):
+    folder = write(tmp_path / "run", epochs=4)
+    laps = [("epoch", 50.0), ("epoch", 2.0), ("data", 1.0), ("epoch", 70.0), ("epoch", 4.0)]
+    lines = [json.dumps({"event": name, "seconds": took}) + "\n" for name, took in laps]
+    for number, expected in ((1, math.nan), (2, 6 * 2.0), (4, 6 * 2.0), (5, 6 * 3.0)):
+        (folder / "timing.jsonl").write_text("".join(lines[:number]))
+        assert status.of(folder).seconds_left == pytest.approx(expected, nan_ok=True)
 
 
 def test_a_folder_that_is_not_there_waits(tmp_path):

@@ -40,7 +40,7 @@ ALLOWED = {
         *("datasets", "elbo", "files", "inference", "model", "posterior", "programs", "train"),
     },
     "workdir": {"config", "files", "run_folder"},
-    "environment": {"datasets", "numerics", "origins", "replicas", "sources"},
+    "environment": {"config", "datasets", "numerics", "origins", "replicas", "sources"},
     "stop": {"terminal"},
     "cohort": {
         *("checkpoint", "config", "datasets", "embed", "environment", "origins", "progress"),

@@ -7,7 +7,6 @@ the protocols. `python -m mvae_jax.datasets` shows it all.
 """
 
 import hashlib
-import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +14,7 @@ import numpy as np
 from jaxtyping import Int32, UInt8
 from ml_collections import ConfigDict
 
-from mvae_jax.datasets import catalogue, own, splits
+from mvae_jax.datasets import cache, catalogue, own, splits
 from mvae_jax.datasets.errors import DataError
 from mvae_jax.datasets.files import Inputs
 from mvae_jax.datasets.parsed import Parsed
@@ -113,8 +112,8 @@ def digest(dataset: Dataset) -> str:
 def find_inputs(data_dir: Path | None, photographs: Path | None) -> Inputs:
     """Returns the user's folders; raises DataError where the data folder is none."""
     field = "--data_dir" if data_dir else "MVAE_JAX_DATA_DIR"
-    if data_dir is None and os.environ.get(field):
-        data_dir = Path(os.environ[field])
+    if data_dir is None:
+        data_dir = cache.from_environment(field)
     if data_dir and not data_dir.is_dir():
         raise DataError(f"{field}: got '{data_dir}', which is no folder")
     return Inputs(data_dir, photographs)

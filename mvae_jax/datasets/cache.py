@@ -15,6 +15,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
+from mvae_jax import paths
 from mvae_jax.datasets.errors import DataError
 from mvae_jax.datasets.parsed import Parsed
 from mvae_jax.store import json_text, npz
@@ -23,14 +24,30 @@ from mvae_jax.store import json_text, npz
 VERSION = 1
 
 
+def from_environment(variable: str) -> Path | None:
+    """Return the path that an environment variable holds, if any; raise DataError."""
+    try:
+        return paths.from_user(os.environ[variable]) if os.environ.get(variable) else None
+    except paths.PathError as error:
+        raise DataError(f"{variable}: {error}") from error
+
+
 def user_folder() -> Path:
-    """Returns $XDG_CACHE_HOME/mvae_jax, which is the user's own."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mvae_jax"
+    """Return $XDG_CACHE_HOME/mvae_jax, which is the user's own.
+
+    Raises:
+      DataError: the user has no home folder, and no variable names another one.
+    """
+    folder = from_environment("XDG_CACHE_HOME")
+    try:
+        return (folder or paths.from_user("~/.cache")) / "mvae_jax"
+    except paths.PathError as error:
+        raise DataError("cache: HOME is not set; set it, or MVAE_JAX_CACHE, to a folder") from error
 
 
 def path(key: str) -> Path:
-    """Returns the file of an entry: below $MVAE_JAX_CACHE, which may be shared, else the user's."""
-    folder = Path(os.environ.get("MVAE_JAX_CACHE") or user_folder())
+    """Return the file of an entry: below $MVAE_JAX_CACHE, which may be shared, else the user's."""
+    folder = from_environment("MVAE_JAX_CACHE") or user_folder()
     return folder / f"datasets-{VERSION}" / f"{key}.npz"
 
 
