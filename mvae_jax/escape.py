@@ -18,10 +18,13 @@ MARKDOWN = re.compile(
     r"""[\\`*\[\]<|~$]          # code, emphasis, links, HTML, columns, strike-through, formulas
     | (?<![^\W_])_ | _(?![^\W_])
     | &(?=[#\w]) | (?<=\w)@(?=\w) | :(?=//) | (?<=www)\.
-    | ^[#>] | \#(?=\#*$) | ^[-+](?=\s\S) | ^-(?=[-\s]*-[-\s]*-[-\s]*$)""",
+    | \#(?=[#\s]*$)             # what closes a heading
+    | (?: ^ | (?<=^\ ))         # what opens a heading, a quotation, a list, or is a rule
+      (?: [#>] | \+(?=\s|$) | -(?=\s\S) | -(?=[-\s]*-[-\s]*$) )
+    """,
     re.VERBOSE | re.IGNORECASE,
 )
-ORDERED = re.compile(r"^(\d+)([.)])(?=\s|$)")
+ORDERED = re.compile(r"^(\s?\d+)([.)])(?=\s|$)")
 
 LATEX = {
     **{sign: f"\\{sign}" for sign in "&%$#_{}"},
@@ -71,11 +74,11 @@ def html(text: object) -> markupsafe.Markup:
 def latex(text: object) -> str:
     """Return text that LaTeX shows as it is, pdflatex too: unknown letters as [U+4E2D].
 
-    At its start too, where a row's end would take a bracket or a star for its option.
+    At its start too, where a row's end or a rule would take a bracket or a star for its option.
     """
     escaped = "".join(map(_latex_sign, plain(text)))
     escaped = re.sub("-(?=-)", "-{}", escaped)  # two of them are a dash
-    return "{}" + escaped if escaped.startswith(("[", "*")) else escaped
+    return "{}" + escaped if escaped.lstrip().startswith(("[", "(", "*")) else escaped
 
 
 def csv(value: Any) -> Any:
