@@ -26,6 +26,7 @@ MEMORY_MB = 2048
 MAX_LENGTH = 1 << 16  # bytes of an input
 INSTRUMENTED = ["mvae_jax", "grid", "zipfile", "tarfile", "gzip", "json"]
 CHILD = "--child"
+MEMORY = "/dev/shm" if os.path.isdir("/dev/shm") else None  # for the files that are parsed
 
 
 def main() -> None:
@@ -80,7 +81,7 @@ def fuzz(name: str, seeds: list[bytes], out: Path, seconds: int) -> bool:
     flags = [f"-{option}={value}" for option, value in options.items()]
     command = [sys.executable, __file__, CHILD, name, *flags, str(out / "corpus")]
     log = out / "log.txt"
-    with log.open("wb") as file, tempfile.TemporaryDirectory() as scratch:
+    with log.open("wb") as file, tempfile.TemporaryDirectory(dir=MEMORY) as scratch:
         environment = os.environ | {"TMPDIR": scratch}
         done = subprocess.run(command, stdout=file, stderr=file, env=environment, check=False)
     said = log.read_text(encoding="utf-8", errors="replace")

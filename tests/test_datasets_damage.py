@@ -13,6 +13,7 @@ import tarfile
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
+from scipy.io import savemat
 
 from mvae_jax.datasets import DataError, cache, cifar, files, frey_face, load, mnist
 from mvae_jax.datasets.files import File
@@ -350,3 +351,25 @@ def test_processes_that_prepare_the_same_data_set_at_once_all_succeed(server):
     sums = {int(out) for out, _ in outputs}
     assert sums == {int(load("frey_face").images.sum())}
     assert left_in_cache() == ["frey_face.npz"]
+
+
+def test_a_matlab_file_of_anything_else_is_refused(tmp_path):
+    path = tmp_path / "frey_rawface.mat"
+    pixels = np.arange(560 * 3).reshape(560, 3).astype(np.uint8)
+    savemat(path, {"ff": pixels})
+    np.testing.assert_array_equal(frey_face.read_mat(path), pixels)
+    good = path.read_bytes()
+    for place in (126, 128, 136, 144, 152, 160, 164, 168, 170, 172, 176, 180):
+        changed = bytearray(good)
+        changed[place] ^= 1
+        path.write_bytes(changed)
+        with pytest.raises(DataError, match=r"rawface\.mat: "):
+            frey_face.read_mat(path)
+    for other in ({"ff": pixels.T}, {"ff": pixels * 1.0}, {"gg": pixels}):
+        savemat(path, other)
+        with pytest.raises(DataError, match=r"rawface\.mat: "):
+            frey_face.read_mat(path)
+    for cut in (0, 100, 190, len(good) - 9):
+        path.write_bytes(good[:cut])
+        with pytest.raises(DataError, match=r"rawface\.mat: "):
+            frey_face.read_mat(path)
