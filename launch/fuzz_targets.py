@@ -161,7 +161,7 @@ def line_seeds(base: list[dict[str, Any]]) -> list[bytes]:
 
 # --- a run folder ------------------------------------------------------------------------------
 
-CONFIG = json.loads(config_lib.to_json(config_lib.base_config("digits", "mvae,4")))
+CONFIG = json.loads(config_lib.base_config("digits", "mvae,4").to_json())
 CONFIG |= {"image_shape": [8, 8, 1], "num_seeds": 1, "num_epochs": 2}
 COMPUTED = {"seed": 777, "split": "test", "n": 9, "settings": ["probe"]}
 SPECTRUM = COMPUTED | {"eigenvalue": [1]}
@@ -219,7 +219,7 @@ def write_run(name: str, content: bytes) -> None:
     for stem, value in good.items():
         if not (RUN / f"{stem}.json").is_file():
             write(f"root/run/{stem}.json", json.dumps(value).encode())
-    for stem, logged in (("metrics", EPOCHS), ("timing", TIMES)):
+    for stem, logged in (("logs/seed_777", EPOCHS), ("timing", TIMES)):
         if not (RUN / f"{stem}.jsonl").is_file():
             write(f"root/run/{stem}.jsonl", lines(EDITED, logged))
     write(f"root/run/{name}", content)
@@ -335,8 +335,8 @@ def parse_config(data: bytes) -> None:
 
 
 def parse_epochs(data: bytes) -> None:
-    """Reads a metrics.jsonl, and writes it for TensorBoard, into no folder but the one named."""
-    write_run("metrics.jsonl", lines(data, EPOCHS))
+    """Reads a seed's log, and writes it for TensorBoard, into no folder but the one named."""
+    write_run("logs/seed_777.jsonl", lines(data, EPOCHS))
     out = SCRATCH / "events"
     events = EventFiles([RUN.parent], out)
     before = sorted(SCRATCH.iterdir())
@@ -344,7 +344,6 @@ def parse_epochs(data: bytes) -> None:
     assert sorted({*SCRATCH.iterdir()} - {out}) == [path for path in before if path != out]
     assert all(path.name.startswith("seed_") for path in out.glob("run/*"))
     read_everywhere()
-    workdir.read_metrics(RUN)
 
 
 def parse_times(data: bytes) -> None:

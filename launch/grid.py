@@ -152,7 +152,7 @@ def sort_out(
             if not path.exists() or not is_complete(e, path):
                 missing.append(e)
                 continue
-            replicates = workdir_lib.read_manifest(path)["replicates"]
+            replicates = workdir_lib.read_done(path)
             failed = [f"{name}: {r['failed']}" for name, r in replicates.items() if "failed" in r]
             refused += [(e.workdir, "; ".join(failed))] if failed else []
         except NOT_TO_RUN as error:
@@ -176,7 +176,7 @@ def is_complete(entry: Entry, path: Path) -> bool:
     config = workdir_lib.settle(config, path)
     if not is_run:
         return False
-    trained = workdir_lib.read_manifest(path)["replicates"]
+    trained = workdir_lib.read_done(path)
     unscored = run_folder.unscored(path, config.to_dict(), trained)
     return not unscored and not workdir_lib.cohorts(Workdir(path), config)
 

@@ -30,7 +30,8 @@ from typing import Any, BinaryIO
 
 import grid
 
-from mvae_jax import files, paths, run_folder
+from mvae_jax import files, paths
+from mvae_jax.store import json_file
 from mvae_jax.terminal import exit_with
 
 DEFAULT_MAX_ARRAY_SIZE = 1001  # SLURM's own
@@ -233,7 +234,7 @@ def find_ended(root: Path) -> dict[str, str]:
 
 def read_jobs(root: Path) -> dict[str, list[str]]:
     """Returns the run folders of each job array that was submitted."""
-    lines = run_folder.read_lines(root / "slurm" / "jobs.jsonl")
+    lines = json_file.read_lines(root / "slurm" / "jobs.jsonl")
     return {line["job"]: line["workdirs"] for line in lines if {"job", "workdirs"} <= line.keys()}
 
 

@@ -1,27 +1,29 @@
-"""Save, find and restore training states with Orbax, each with a checksum of its values.
+"""Save and restore training states with Orbax, each beside a record that says whether it is whole.
 
-Orbax commits a checkpoint by renaming its folder, so that a killed save leaves the one before;
-it does not notice a flipped bit, so the checksum stands in the checkpoint's metadata.
+A cohort's folder holds, for the newest two checkpoints, Orbax's folder `<epoch>/` and the record
+`<epoch>.json`. Orbax commits a checkpoint by renaming its folder; it does not notice a flipped
+bit, a file that is gone, or that its own removal of an old checkpoint was cut off. So the record,
+written last, has the SHA-256 of every file: a checkpoint is good if it has a record and all of
+that matches, and training goes on from the newest good one.
 """
 
 import contextlib
-import hashlib
 import re
+import shutil
+import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, NamedTuple
 from unittest import mock
 
 import jax
-import numpy as np
 from orbax import checkpoint as orbax
 
-from mvae_jax.origins import UNKNOWN
+from mvae_jax import files
+from mvae_jax.store import json_file, seal
 
-State = TypeVar("State")
-
-
+KEPT = 2  # checkpoints of a cohort while it trains
 WAY_OUT = "delete that folder to train its seeds from the start, or pass --overwrite"
 
 
@@ -29,64 +31,127 @@ class CheckpointError(Exception):
     """A checkpoint that cannot be used; its message says what to do."""
 
 
-def save(folder: Path, epoch: int, state: State, origins: Sequence[str] = ()) -> None:
-    """Saves the state after `epoch` epochs, then drops the older one.
+class Restored(NamedTuple):
+    """A state that was saved after so many epochs, and what `save` was given to remember."""
 
-    origins: the identifiers of what trained it (`mvae_jax.origins`)
+    epoch: int
+    state: Any
+    details: dict[str, Any]
+
+
+def save(folder: Path, epoch: int, state: Any, details: dict[str, Any]) -> None:
+    """Save the state after `epoch` epochs, and drop the oldest checkpoint.
+
+    details: what else a resumed run has to know, as JSON holds it
     """
+    where = folder / str(epoch)
+    _remove(where)  # what a kill, or a fallback to an earlier epoch, has left there
     with _manager(folder, create=True) as manager:
-        manager.save(
-            epoch,
-            args=orbax.args.StandardSave(state),
-            force=True,
-            custom_metadata={"sha256": _digest(state), "origins": list(origins)},
-        )
+        manager.save(epoch, args=orbax.args.StandardSave(state), force=True)
+    record = {"epoch": epoch, "details": details, "files": _digests(where)}
+    files.write_text(_record(where), seal.dumps(record))
+    prune(folder, KEPT)
 
 
-def latest(folder: Path) -> int | None:
-    """Returns the epoch of the newest complete checkpoint, or None; raises CheckpointError."""
-    if not folder.is_dir():
-        return None
-    try:
-        with _manager(folder) as manager:
-            return manager.latest_step()
-    except (ValueError, KeyError, OSError) as error:
-        raise CheckpointError(f"{folder}: unreadable ({_first_line(error)}); {WAY_OUT}") from error
+def prune(folder: Path, keep: int) -> None:
+    """Remove all but the newest `keep` checkpoints, and records without a checkpoint."""
+    for epoch in _epochs(folder)[keep:]:
+        _remove(folder / str(epoch))
+    for record in folder.glob("*.json"):
+        if not record.with_suffix("").is_dir():
+            record.unlink()
 
 
-def origins(folder: Path, epoch: int) -> list[str]:
-    """Returns the identifiers that were saved with the state; `unknown` of an older version's."""
-    try:
-        with _manager(folder) as manager:
-            found = manager.metadata(epoch).custom_metadata["origins"]
-    except (ValueError, KeyError, TypeError, OSError):
-        return [UNKNOWN]
-    return list(map(str, found))
+def restore(
+    folder: Path, like: Any, find_fault: Callable[[dict[str, Any]], str] = lambda details: ""
+) -> Restored | None:
+    """Restore the newest good checkpoint; return None where there was never a whole one.
 
+    Damaged ones that are newer are named on stderr and removed, because their epochs are trained
+    again.
 
-def restore(folder: Path, epoch: int, like: State) -> State:
-    """Restores the state of an epoch; `like` gives structure, shapes and dtypes.
+    like: gives structure, shapes and dtypes
+    find_fault: given a checkpoint's details, says why it cannot be used; empty where it can
 
     Raises:
-      CheckpointError: the checkpoint is unreadable, of another shape, or damaged.
+      CheckpointError: there are checkpoints, and none is good.
     """
-    try:
-        with _manager(folder) as manager:
-            state: State = manager.restore(epoch, args=orbax.args.StandardRestore(like))
-            stored = manager.metadata(epoch).custom_metadata
-    except (ValueError, KeyError, OSError) as error:
+    faults: list[str] = []
+    for epoch in _epochs(folder):
         where = folder / str(epoch)
-        raise CheckpointError(f"{where}: unreadable ({_first_line(error)}); {WAY_OUT}") from error
-    if not isinstance(stored, dict) or stored.get("sha256") != _digest(state):
-        raise CheckpointError(
-            f"{folder / str(epoch)}: damaged, its values do not match their SHA-256; {WAY_OUT}"
-        )
-    return state
+        if not _record(where).is_file():  # killed between Orbax's commit and the record
+            continue
+        try:
+            details = _check(where)
+            if fault := find_fault(details):
+                raise CheckpointError(f"{where}: {fault}")
+            with _manager(folder) as manager:
+                state: Any = manager.restore(epoch, args=orbax.args.StandardRestore(like))
+        except CheckpointError as error:
+            faults.append(str(error))
+        except (ValueError, KeyError, OSError) as error:
+            faults.append(f"{where}: unreadable ({_first_line(error)})")
+        else:
+            for fault in faults:
+                print(f"{fault}; going on from epoch {epoch}", file=sys.stderr)
+            for newer in (e for e in _epochs(folder) if e > epoch):
+                _remove(folder / str(newer))
+            return Restored(epoch, state, details)
+    if faults:
+        raise CheckpointError(f"{'; '.join(faults)}; {WAY_OUT}")
+    return None
+
+
+def newest_details(folder: Path) -> dict[str, Any]:
+    """Return the details of the newest checkpoint with a readable record; {} without one."""
+    for epoch in _epochs(folder):
+        with contextlib.suppress(json_file.RunFolderError):
+            found = json_file.read_json(_record(folder / str(epoch)), sealed=True)
+            details: dict[str, Any] = found["details"]
+            return details
+    return {}
+
+
+def _epochs(folder: Path) -> list[int]:
+    """Return the epochs of the checkpoints that Orbax has committed, the newest first."""
+    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    return sorted((int(name) for name in names if re.fullmatch(r"\d{1,7}", name)), reverse=True)
+
+
+def _record(where: Path) -> Path:
+    return where.with_name(f"{where.name}.json")
+
+
+def _remove(where: Path) -> None:
+    """Remove a checkpoint, its record first: half removed, it is not taken for whole."""
+    _record(where).unlink(missing_ok=True)
+    if where.is_dir():
+        shutil.rmtree(where)
+
+
+def _digests(where: Path) -> dict[str, str]:
+    paths = sorted(path for path in where.rglob("*") if path.is_file())
+    return {path.relative_to(where).as_posix(): files.sha256(path) for path in paths}
+
+
+def _check(where: Path) -> dict[str, Any]:
+    """Return a checkpoint's details; raise CheckpointError where a file of it is not as saved."""
+    try:
+        record = json_file.read_json(_record(where), sealed=True)
+    except json_file.RunFolderError as error:
+        raise CheckpointError(str(error)) from error
+    found, saved = _digests(where), record["files"]
+    for name in sorted(found.keys() | saved.keys()):
+        if found.get(name) != saved.get(name):
+            how = "missing" if name not in found else "not as it was saved (SHA-256)"
+            raise CheckpointError(f"{where}: damaged, {name} is {how}")
+    details: dict[str, Any] = record["details"]
+    return details
 
 
 @contextlib.contextmanager
 def _manager(folder: Path, create: bool = False) -> Iterator[orbax.CheckpointManager]:
-    """Yields what writes and reads this folder, for this process alone.
+    """Yield what writes and reads this folder, for this process alone.
 
     Of several processes each has cohorts of its own. Orbax, asked in process 1, would leave out
     what is numpy, refuse what lies on one process's devices, and wait for the others; so it is
@@ -95,17 +160,16 @@ def _manager(folder: Path, create: bool = False) -> Iterator[orbax.CheckpointMan
     if create:
         folder.mkdir(parents=True, exist_ok=True)
     options = orbax.CheckpointManagerOptions(
-        max_to_keep=1,
+        max_to_keep=None,  # `prune` removes the older ones
         create=False,
         cleanup_tmp_directories=create,
         enable_async_checkpointing=False,
     )
-    handler = orbax.StandardCheckpointHandler()  # without it, reading metadata alone warns
     with (
         mock.patch.object(jax, "process_index", return_value=0),
         mock.patch.object(jax, "process_count", return_value=1),
         _plain_path(folder.absolute()) as path,
-        orbax.CheckpointManager(path, options=options, item_handlers=handler) as manager,
+        orbax.CheckpointManager(path, options=options) as manager,
     ):
         yield manager
 
@@ -128,11 +192,3 @@ def _plain_path(folder: Path) -> Iterator[Path]:
 
 def _first_line(error: Exception) -> str:
     return next(iter(str(error).splitlines()), type(error).__name__)
-
-
-def _digest(state: State) -> str:
-    """Returns the SHA-256 over the values of every array, in the tree's order."""
-    digest = hashlib.sha256()
-    for leaf in jax.tree.leaves(state):
-        digest.update(np.ascontiguousarray(leaf).data)
-    return digest.hexdigest()

@@ -1,8 +1,8 @@
 """One cohort: a range of seeds that trains in one program, with a checkpoint folder of its own."""
 
-import json
 import math
 import shutil
+import statistics
 import sys
 import time
 from collections.abc import Iterator
@@ -22,6 +22,27 @@ from mvae_jax.stop import Interrupted, Stop
 from mvae_jax.workdir import RunError, Workdir
 
 
+class Progress(NamedTuple):
+    """What is known of a cohort's training beside its state, at a checkpoint.
+
+    logs:          by replicate, the bytes that its log had and their SHA-256
+    failed:        by replicate, why its training failed
+    origins:       the identifiers of what trained it, as `origins.identify` gives them
+    epoch_seconds: median time of an epoch per seed, without those that compile; None if unknown
+    """
+
+    logs: dict[str, dict[str, Any]]
+    failed: dict[str, str]
+    origins: list[str]
+    epoch_seconds: float | None
+
+    def of(self, names: list[str]) -> "Progress":
+        """Return what concerns these replicates."""
+        logs = {name: extent for name, extent in self.logs.items() if name in names}
+        failed = {name: reason for name, reason in self.failed.items() if name in names}
+        return self._replace(logs=logs, failed=failed)
+
+
 class Images(NamedTuple):
     """The images that training reads, on the devices."""
 
@@ -36,39 +57,41 @@ def train_and_embed(
     dataset: Dataset,
     stop: Stop,
 ) -> None:
-    """Brings a cohort to the last epoch and writes the files of its seeds that are missing."""
+    """Bring a cohort to the last epoch and write the files of its seeds that are missing."""
     replicates = config_lib.replicates(cohort, config.sweep)
     images = device_images(dataset, len(replicates))
-    states, failed, trained_by = _train(workdir, config, cohort, images, stop)
+    states, known = _train(workdir, config, cohort, images, stop)
     start = time.perf_counter()
-    done = workdir_lib.read_manifest(workdir.path)["replicates"]
+    done = workdir_lib.read_done(workdir.path)
     for trained, state in zip(replicates, replicas.unstack(states, len(replicates)), strict=True):
         name, seed = trained.name, trained.seed
         if workdir_lib.is_done(workdir, config, name, done):
             continue
-        replicate: dict[str, Any] = {"seed": seed, "epoch": config.num_epochs}
-        replicate |= {"origins": trained_by}
+        record: dict[str, Any] = {"seed": seed, "epoch": config.num_epochs}
+        record["origins"] = known.origins
         if trained.swept:
-            replicate["swept"] = trained.swept
-        paths = [f"{folder}/{name}.npz" for folder in workdir_lib.FOLDERS]
-        if name in failed:
-            for path in paths:
-                (workdir.path / path).unlink(missing_ok=True)
-            workdir_lib.update_manifest(workdir, {name: replicate | {"failed": failed[name]}}, [])
-            continue
-        # What is reported is not rounded as the training's products may be.
-        with jax.default_matmul_precision("highest"):
-            embed.write(workdir.path, name, _likelihood(config, trained), seed, state, dataset)
-        if state.best is not None:
-            replicate["selected_epoch"] = int(state.best.epoch)
-        workdir_lib.update_manifest(workdir, {name: replicate}, paths)
+            record["swept"] = trained.swept
+        if known.epoch_seconds is not None:
+            record["epoch_seconds"] = known.epoch_seconds
+        if name in known.failed:
+            for folder in workdir_lib.FOLDERS:
+                (workdir.path / folder / f"{name}.npz").unlink(missing_ok=True)
+            record["failed"] = known.failed[name]
+        else:
+            # What is reported is not rounded as the training's products may be.
+            with jax.default_matmul_precision("highest"):
+                embed.write(workdir.path, name, _likelihood(config, trained), seed, state, dataset)
+            if state.best is not None:
+                record["selected_epoch"] = int(state.best.epoch)
+        workdir_lib.record_done(workdir, name, record)
         if stop.asked:
             raise Interrupted(f"stopped after embedding {name}; the same command resumes there")
+    checkpoint.prune(workdir.checkpoints(cohort), keep=1)
     workdir_lib.log_time(workdir, "embed", time.perf_counter() - start, seeds=len(cohort))
 
 
 def halve(config: ConfigDict, workdir: Workdir, cohort: range) -> list[range]:
-    """Returns the halves of a cohort that does not fit the device's memory, checkpoint included."""
+    """Return the halves of a cohort that does not fit the device's memory, checkpoint included."""
     if len(cohort) == 1:
         raise RunError(
             f"{workdir.path}: one seed does not fit the device's memory; lower the batch_size"
@@ -78,18 +101,15 @@ def halve(config: ConfigDict, workdir: Workdir, cohort: range) -> list[range]:
     workdir_lib.log_time(workdir, "out of memory", 0.0, seeds=len(cohort))
     halves = [cohort[:half], cohort[half:]]
     folder = workdir.checkpoints(cohort)
-    epoch = checkpoint.latest(folder) or 0
-    workdir_lib.cut_back(workdir, {cohort: epoch})
-    if epoch:
+    if found := checkpoint.restore(folder, replicas.empty(config_lib.of_program(config), cohort)):
         replicates = config_lib.replicates(cohort, config.sweep)
-        states = checkpoint.restore(folder, epoch, replicas.empty(config, cohort))
         row = half * (len(replicates) // len(cohort))
         for part, rows in zip(halves, (slice(row), slice(row, None)), strict=True):
-            taken = jax.tree.map(itemgetter(rows), states)
+            taken = jax.tree.map(itemgetter(rows), found.state)
+            names = [replicate.name for replicate in replicates[rows]]
             shutil.rmtree(workdir.checkpoints(part), ignore_errors=True)  # of a killed halving
-            checkpoint.save(
-                workdir.checkpoints(part), epoch, taken, checkpoint.origins(folder, epoch)
-            )
+            details = Progress(**found.details).of(names)._asdict()
+            checkpoint.save(workdir.checkpoints(part), found.epoch, taken, details)
         shutil.rmtree(folder)
     return halves
 
@@ -106,33 +126,35 @@ def device_images(dataset: Dataset, num_seeds: int) -> Images:
 
 def _train(
     workdir: Workdir, config: ConfigDict, cohort: range, images: Images, stop: Stop
-) -> tuple[replicas.TrainState, dict[str, str], list[str]]:
-    """Trains a cohort from its checkpoint, or from the start, to the last epoch.
+) -> tuple[replicas.TrainState, Progress]:
+    """Train a cohort from its newest good checkpoint, or from the start, to the last epoch.
 
-    Returns the states, with a leading axis [S], the reason for each failed replicate, and the
-    identifiers of the origins that trained them.
+    Returns the states, with a leading axis [S], and what else is known of them.
     """
     folder, replicates = workdir.checkpoints(cohort), config_lib.replicates(cohort, config.sweep)
-    done = checkpoint.latest(folder) or 0
-    trained_by = checkpoint.origins(folder, done) if done else []
-    trained_by = list(dict.fromkeys([*trained_by, origins.identify(environment.origin())]))
+    number, names = len(replicates), [replicate.name for replicate in replicates]
+
+    def find_fault(details: dict[str, Any]) -> str:
+        return workdir_lib.find_log_fault(workdir, details["logs"])
+
     of_program = config_lib.of_program(config)
-    if done:
-        on_host = checkpoint.restore(folder, done, replicas.empty(of_program, cohort))
-        states = replicas.to_devices(on_host)
+    found = checkpoint.restore(folder, replicas.empty(of_program, cohort), find_fault)
+    if found:
+        done, states = found.epoch, replicas.to_devices(found.state)
+        so_far = Progress(**found.details)
     else:
-        states = replicas.init(of_program, cohort)
-    lines = [x for x in workdir_lib.read_metrics(workdir.path) if x["seed"] in cohort]
-    failed = {line["replicate"]: line["failed"] for line in lines if "failed" in line}
-    number = len(replicates)
+        done, states = 0, replicas.init(of_program, cohort)
+        so_far = Progress({}, {}, [], None)
+    failed = dict(so_far.failed)
+    now = origins.identify(environment.origin())
+    trained_by = list(dict.fromkeys([*so_far.origins, now]))
+    workdir_lib.cut_back(workdir, names, so_far.logs)
     seeds = "1 seed" if len(cohort) == 1 else f"{len(cohort)} seeds"
     what = seeds if number == len(cohort) else f"{number} replicates"
     title = f"{config.dataset} {config.model} z={config.latent_size}, {what}"
+    laps: list[float] = []  # seconds per epoch and seed, without the first epoch, which compiles
 
-    with (
-        (workdir.logs / "metrics.jsonl").open("a", encoding="utf-8") as log,
-        progress.epochs(title, done, config.num_epochs) as report,
-    ):
+    with progress.epochs(title, done, config.num_epochs) as report:
         for epoch in range(done + 1, config.num_epochs + 1):
             if len(failed) == number:
                 break
@@ -142,25 +164,30 @@ def _train(
             for line in _epoch_lines(replicates, epoch, jax.device_get(metrics)):
                 if line["replicate"] in failed:
                     continue
-                log.write(json.dumps(line) + "\n")
+                workdir_lib.append_epoch(workdir, line)
                 if "failed" in line:
                     failed[line["replicate"]] = line["failed"]
                     print(f"{line['replicate']}: failed, {line['failed']}", file=sys.stderr)
                 else:
                     elbos.append(line["elbo"])
-            log.flush()
             seconds = time.perf_counter() - start
-            rate = number * len(images.train) / seconds
+            if epoch > done + 1:
+                laps.append(seconds / len(cohort))
             workdir_lib.log_time(workdir, "epoch", seconds, epoch=epoch, seeds=len(cohort))
+            rate = number * len(images.train) / seconds
             report(epoch, float(np.mean(elbos)) if elbos else math.nan, rate)
 
-            stopped = stop.asked  # once: a signal behind this line waits for the next epoch
+            stopped = stop.asked  # once: a signal after this line waits for the next epoch
             last = epoch == config.num_epochs or len(failed) == number
             if last or stopped or epoch % config.checkpoint_every == 0:
-                checkpoint.save(folder, epoch, replicas.to_host(states, number), trained_by)
+                extents = {name: workdir_lib.log_extent(workdir.log(name)) for name in names}
+                lap = statistics.median(laps) if laps else so_far.epoch_seconds
+                so_far = Progress(extents, dict(failed), trained_by, lap)
+                on_host = replicas.to_host(states, number)
+                checkpoint.save(folder, epoch, on_host, so_far._asdict())
             if stopped:
                 raise Interrupted(f"stopped after epoch {epoch}; the same command resumes there")
-    return states, failed, trained_by
+    return states, so_far
 
 
 def _likelihood(config: ConfigDict, replicate: Replicate) -> ConfigDict:
@@ -172,7 +199,7 @@ def _likelihood(config: ConfigDict, replicate: Replicate) -> ConfigDict:
 def _epoch_lines(
     replicates: list[Replicate], epoch: int, metrics: replicas.EpochMetrics
 ) -> Iterator[dict[str, Any]]:
-    """Yields one line of metrics.jsonl per replicate; `failed` names the first value not finite."""
+    """Yield one line of its log per replicate; `failed` names the first value not finite."""
     for row, replicate in enumerate(replicates):
         found = {k: v[row] for k, v in metrics._asdict().items() if v is not None}
         values = found | {"elbo": float(found["log_likelihood"]) - float(found["kl"])}

@@ -14,6 +14,7 @@ from ml_collections import ConfigDict, FrozenConfigDict, config_dict
 
 from mvae_jax import paths
 from mvae_jax.rules import MODELS, PROTOCOLS, RULES, SWEPT, ConfigError, refusal, shown
+from mvae_jax.store import seal
 
 # Fields that change no number of a replicate. A resume may change them, and runs that differ in
 # them may be compared.
@@ -198,15 +199,21 @@ def default_workdir(config: ConfigDict) -> Path:
 # --- config.json -------------------------------------------------------------------------------
 
 
-def to_json(config: ConfigDict) -> str:
-    """Returns the text of config.json."""
-    return json.dumps(config.to_dict(), indent=2) + "\n"
+def read(path: Path, sealed: bool = False) -> FrozenConfigDict:
+    """Read config.json; raise ConfigError where it is not one, or was changed.
 
-
-def read(path: Path) -> FrozenConfigDict:
-    """Reads config.json; raises ConfigError where it is not one."""
+    sealed: refuse one without a SHA-256 of its own, which this version writes and others do not
+    """
     try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
+        data = path.read_bytes()
+        if not seal.check(data) and sealed:
+            raise ConfigError(
+                f"{path}: has no SHA-256 of its own; it was changed, or another version wrote it, "
+                "whose runs cannot be continued; choose another folder, or pass --overwrite, which "
+                "moves this one aside"
+            )
+        fields = json.loads(data)
+        fields.pop(seal.FIELD, None)
         return FrozenConfigDict({key: _with_tuples(value) for key, value in fields.items()})
     except (ValueError, AttributeError, OSError) as error:
         raise ConfigError(f"{path}: not a config.json ({error})") from error

@@ -107,8 +107,8 @@ def as_paths(paths: PathLike | Iterable[PathLike]) -> list[Path]:
     return found
 
 
-# A run whose seeds all failed has no embeddings, but a manifest.
-RUN_MARKS = frozenset({"embeddings", "manifest.json"})
+# A run whose seeds all failed has no embeddings, and an exported one has a manifest alone.
+RUN_MARKS = frozenset({"embeddings", "done", "manifest.json"})
 
 
 def find_runs(

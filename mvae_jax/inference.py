@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Key, UInt8
 from ml_collections import ConfigDict, FrozenConfigDict
 
 from mvae_jax import config as config_lib
-from mvae_jax import model, numerics
+from mvae_jax import files, model, numerics, run_folder
 from mvae_jax.config import ConfigError
 from mvae_jax.model import Params
 from mvae_jax.posterior import Posterior
@@ -88,13 +88,18 @@ def load(run_dir: str | Path, seed: int) -> tuple[FrozenConfigDict, Params]:
     Raises:
       FileNotFoundError: the run has no such seed; the message lists those it has.
       ConfigError: config.json is damaged, or of a model that is not of this package.
+      ValueError: another file is damaged.
     """
     run_dir = Path(run_dir)
-    path = run_dir / "model" / f"seed_{seed}.npz"
+    name = f"model/seed_{seed}.npz"
+    path = run_dir / name
     if not path.is_file():
         there = ", ".join(sorted(file.stem for file in path.parent.glob("*.npz"))) or "none"
         raise FileNotFoundError(f"{path}: no such file; replicates with a model: {there}")
-    stored = config_lib.read(run_dir / "config.json")
+    digest = run_folder.read_manifest(run_dir)["sha256"].get(name)
+    if digest and digest != files.sha256(path):
+        raise ValueError(f"{path}: damaged, its SHA-256 is not that of its record; train again")
+    stored = config_lib.read(run_dir / "config.json", sealed=run_folder.is_own(run_dir))
     # Fields that the run's version did not know have their defaults.
     defaults = config_lib.base_config("", "vae,1").to_dict()
     config = FrozenConfigDict({**defaults, **stored.to_dict()})

@@ -16,7 +16,8 @@
                     reliability, reliability_standardised: examples, confidence, accuracy per bin
                     covariance_eigenvalues: eigenvalue, the largest first
 
-Written by evaluation, which imports no jax; read by whoever wants the numbers.
+The last field, `file_sha256`, is the digest of the text before it; a file of another tool may lack
+it. Written by evaluation, which imports no jax; read by whoever wants the numbers.
 """
 
 import collections
@@ -26,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from mvae_jax import files, run_folder
+from mvae_jax.store import json_file, seal
 from mvae_jax.store.names import seed_of
 
 VERSION = 1
@@ -64,7 +66,7 @@ class MetricsError(ValueError):
 def read(path: Path) -> dict[str, Any]:
     """Reads and checks a metrics.json; raises MetricsError."""
     try:
-        found = run_folder.read_json(path)
+        found = json_file.read_json(path)
     except run_folder.RunFolderError as error:
         raise MetricsError(f"{error}; {WAY_OUT}") from error
     try:
@@ -78,9 +80,15 @@ def write(path: Path, content: dict[str, Any]) -> None:
     """Write what `read` reads, after the same check; the file is whole or as it was."""
     content = {"version": VERSION, **content}
     check(content)
-    text = _dumps(content) + "\n"
-    if not path.is_file() or path.read_bytes() != text.encode():
-        files.write_text(path, text)
+    if not path.is_file() or not _holds(path, content):
+        files.write_text(path, seal.seal(_dumps(content)))
+
+
+def _holds(path: Path, content: dict[str, Any]) -> bool:
+    try:
+        return read(path) == content
+    except MetricsError:
+        return False
 
 
 def carry(older: dict[str, Any], newer: dict[str, Any]) -> None:
@@ -108,8 +116,10 @@ def check(content: Any) -> None:
     """Raises MetricsError, which names the first field that is not of the format."""
     version = content.get("version") if isinstance(content, dict) else None
     if version != VERSION:
-        raise MetricsError(f"version is {run_folder.shown(version)}, not {VERSION}")
+        raise MetricsError(f"version is {json_file.shown(version)}, not {VERSION}")
     _check_fields(content, RUN, "")
+    if unknown := sorted(content.keys() - RUN.keys() - {"version"}):
+        raise MetricsError(f"{unknown[0]} is no field of the format")
     replicates = []
     for position, entry in enumerate(content["replicates"]):
         where = f"replicates[{position}]."
@@ -141,7 +151,7 @@ def _check_scored(entry: dict[str, Any], settings: dict[str, Any], where: str) -
         what = computed.get("metric", "a curve")
         unknown = [name for name in computed["settings"] if name not in list(settings)]
         if unknown:
-            said = run_folder.shown(unknown)
+            said = json_file.shown(unknown)
             raise MetricsError(f"{where}{what} has settings {said}, which are not in settings")
         if computed["seed"] != entry["seed"]:
             raise MetricsError(f"{where}{what} is of seed {computed['seed']}, not of its entry's")
@@ -160,9 +170,9 @@ def _check_curve(name: str, curve: Any, where: str) -> None:
 def _check_fields(found: Any, fields: dict[str, type], where: str) -> None:
     for field, kind in fields.items():
         value: Any = found.get(field) if isinstance(found, dict) else None
-        fits = run_folder.has_type(value, kind)
+        fits = json_file.has_type(value, kind)
         if not fits or (kind is float and not math.isfinite(value)):
-            said = run_folder.shown(value)
+            said = json_file.shown(value)
             raise MetricsError(f"{where}{field} is {said}, not a {kind.__name__}")
 
 

@@ -5,8 +5,8 @@
     device     its kind, as "cpu"
     versions   of jax, jaxlib, flax and optax
 
-environment.json holds every origin of a run under `origins`, by its identifier. The manifest has,
-for each replicate, the identifiers of all that trained it; a checkpoint has them for its own.
+environment.json holds every origin of a run under `origins`, by its identifier. The record of a
+replicate has the identifiers of all that trained it, and a checkpoint those of its cohort.
 """
 
 import hashlib
@@ -18,9 +18,9 @@ from typing import Any, NamedTuple
 
 from mvae_jax import run_folder
 from mvae_jax.config import ConfigError
+from mvae_jax.store import json_file
 
 Origin = dict[str, Any]
-UNKNOWN = "unknown"  # of a checkpoint that an older version wrote
 
 
 class Difference(NamedTuple):
@@ -39,7 +39,7 @@ def identify(origin: Origin) -> str:
 def read(folder: Path) -> dict[str, Origin]:
     """Returns the origins of a run folder by identifier; none where it does not hold them."""
     try:
-        return in_environment(run_folder.read_json(folder / "environment.json"))
+        return in_environment(json_file.read_json(folder / "environment.json"))
     except run_folder.RunFolderError:
         return {}
 
@@ -56,7 +56,7 @@ def _is_origin(found: Any) -> bool:
 
 
 def of_replicates(replicates: Mapping[str, Mapping[str, Any]]) -> set[str]:
-    """Returns the identifiers of all origins of the manifest's replicates."""
+    """Returns the identifiers of all origins of the replicates."""
     return {origin for replicate in replicates.values() for origin in replicate.get("origins", ())}
 
 
@@ -86,7 +86,7 @@ def check(folder: Path, earlier: Iterable[str], now: Origin, trains: bool, accep
     known = read(folder)
     code: dict[str, None] = {}
     machine: dict[str, None] = {}
-    for origin in sorted(set(earlier) - {identify(now), UNKNOWN}):
+    for origin in sorted(set(earlier) - {identify(now)}):
         if origin in known:
             found = differ(known[origin], now)
             code |= dict.fromkeys(found.sources + found.settings)

@@ -8,19 +8,28 @@ several processes share a run, each has cohorts of its own: no seed needs anothe
 
 import sys
 import time
-from contextlib import ExitStack
 from pathlib import Path
 
 import jax
 from ml_collections import ConfigDict, FrozenConfigDict
 
-from mvae_jax import checkpoint, datasets, environment, files, numerics, origins, replicas, sources
+from mvae_jax import (
+    checkpoint,
+    datasets,
+    environment,
+    files,
+    numerics,
+    origins,
+    replicas,
+    sources,
+)
 from mvae_jax import cohort as cohort_lib
 from mvae_jax import config as config_lib
 from mvae_jax import workdir as workdir_lib
 from mvae_jax.config import ConfigError
 from mvae_jax.datasets import Dataset
 from mvae_jax.stop import Interrupted, Stop, on_signal
+from mvae_jax.store import seal
 from mvae_jax.workdir import RunError, Workdir
 
 sources.hashes()  # as they are loaded: an edit of a file from here on changes nothing that runs
@@ -59,22 +68,19 @@ def run(
     environment.wait_for_all("the old folder is out of the way")
     config = workdir_lib.settle(config, path)
     data_seconds = time.perf_counter() - start
-    with on_signal(path / ".stop" if num_processes > 1 else None) as stop, ExitStack() as held:
+    with (
+        on_signal(path / ".stop" if num_processes > 1 else None) as stop,
+        workdir_lib.lock(workdir, num_processes),
+    ):
         if process == 0:
-            held.enter_context(workdir_lib.lock(workdir))
             (path / ".stop").unlink(missing_ok=True)
-            workdir_lib.merge(workdir)
-        environment.wait_for_all("what an earlier run left is merged")
-        if process:
-            held.enter_context(workdir_lib.lock(workdir))
+        environment.wait_for_all("every process holds its lock")
         interrupted = None
         try:
             _check_origin(config, workdir, num_processes, accept_changes)
             _train_missing(config, workdir, num_processes, dataset, data_seconds, stop, profile)
         except Interrupted as error:
             interrupted = error
-        if process:
-            held.close()
         environment.wait_for_all("all have trained")  # or have been stopped
         if stop.asked and num_processes > 1:
             interrupted = interrupted or Interrupted(
@@ -82,26 +88,23 @@ def run(
             )
         if interrupted:
             raise interrupted
-        if process:
-            return
-        workdir_lib.merge(workdir)
-        if (path / "metrics.jsonl").is_file():
-            workdir_lib.update_manifest(workdir, {}, ["metrics.jsonl"])
-    replicates = workdir_lib.read_manifest(path)["replicates"]
-    if all("failed" in replicate for replicate in replicates.values()):
-        reasons = "; ".join(f"{name}: {r['failed']}" for name, r in replicates.items())
+    if process:
+        return
+    done = workdir_lib.read_done(path)
+    if done and all("failed" in record for record in done.values()):
+        reasons = "; ".join(f"{name}: {r['failed']}" for name, r in done.items())
         raise RunError(f"{path}: every seed has failed ({reasons}); lower the learning rate?")
 
 
 def _check_origin(
     config: FrozenConfigDict, workdir: Workdir, num_processes: int, accepted: bool
 ) -> None:
-    """Raises ConfigError where other code or settings trained what is in the folder."""
+    """Raise ConfigError where other code or settings trained what is in the folder."""
     cohorts = workdir_lib.cohorts(workdir, config, num_processes)
-    earlier = origins.of_replicates(workdir_lib.read_manifest(workdir.path)["replicates"])
-    for folder in map(workdir.checkpoints, cohorts):
-        if epoch := checkpoint.latest(folder):
-            earlier |= set(checkpoint.origins(folder, epoch))
+    earlier = origins.of_replicates(workdir_lib.read_done(workdir.path))
+    for cohort in cohorts:
+        details = checkpoint.newest_details(workdir.checkpoints(cohort))
+        earlier |= set(details.get("origins", ()))
     if earlier:
         origins.check(workdir.path, earlier, environment.origin(), bool(cohorts), accepted)
 
@@ -126,7 +129,6 @@ def _train_missing(
         if workdir.process == 0:
             _record_harmless(config, workdir)
         return
-    epochs = {cohort: checkpoint.latest(workdir.checkpoints(cohort)) or 0 for cohort in cohorts}
     precision = None if config.matmul_precision == "default" else config.matmul_precision
     with jax.default_matmul_precision(precision):
         if config.seed_mode == "auto":
@@ -134,8 +136,7 @@ def _train_missing(
         if workdir.process == 0:
             _describe(config, workdir, dataset)
             workdir_lib.log_time(workdir, "data", data_seconds)
-            workdir_lib.cut_back(workdir, epochs)
-        environment.wait_for_all("the cohorts are dealt out")
+        environment.wait_for_all("config.json is written")
         if profile is not None:
             number = len(config_lib.replicates(config_lib.seeds(config), config.sweep))
             images = cohort_lib.device_images(dataset, number)
@@ -158,31 +159,24 @@ def _train_missing(
 
 def _record_harmless(config: ConfigDict, workdir: Workdir) -> None:
     """Write config.json anew where a finished run's harmless fields have other values now."""
-    stored = config_lib.read(workdir.path / "config.json")
+    stored = config_lib.read(workdir.path / "config.json", sealed=True)
     changed = {
         field: config[field]
         for field in config_lib.HARMLESS
         if config[field] != stored.get(field, config[field])
     }
     if changed:
-        text = config_lib.to_json(config_lib.replace(stored, **changed))
+        text = seal.dumps(config_lib.replace(stored, **changed).to_dict())
         files.write_text(workdir.path / "config.json", text)
-        workdir_lib.update_manifest(workdir, {}, ["config.json"])
 
 
 def _describe(config: ConfigDict, workdir: Workdir, dataset: Dataset) -> None:
-    """Writes config.json and environment.json, which keeps the origins of earlier starts."""
+    """Write config.json and environment.json, which keeps the origins of earlier starts."""
+    files.write_text(workdir.path / "config.json", seal.dumps(config.to_dict()))
     origin = environment.origin()
     known = {**origins.read(workdir.path), origins.identify(origin): origin}
-    described = {
-        "config.json": config_lib.to_json(config),
-        "environment.json": workdir_lib.to_json(
-            environment.describe(config, dataset) | {"origins": known}
-        ),
-    }
-    for name, text in described.items():
-        files.write_text(workdir.path / name, text)
-    workdir_lib.update_manifest(workdir, {}, list(described))
+    described = environment.describe(config, dataset) | {"origins": known}
+    files.write_text(workdir.path / "environment.json", seal.dumps(described))
 
 
 def _with_data_facts(config: FrozenConfigDict, dataset: Dataset) -> FrozenConfigDict:

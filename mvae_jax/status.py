@@ -12,7 +12,7 @@ from mvae_jax import run_folder
 # Of Status.state; `unscored` lacks metrics.json, `failed` has seeds that diverged.
 STATES = ("waiting", "running", "stopped", "unscored", "failed", "done")
 ALIVE_SECONDS = 120  # a run that has not written for so long, nor for five epochs, has stopped
-TAIL_BYTES = 1 << 14  # of a log: the last epoch of a few dozen seeds
+TAIL_BYTES = 1 << 12  # of a log: its last lines
 
 
 class Status(NamedTuple):
@@ -42,12 +42,16 @@ def of(folder: Path) -> Status:
     num_epochs, planned = config.get("num_epochs", 0), len(run_folder.planned_replicates(config))
     trained = run_folder.read_manifest(folder)["replicates"]
     ended = [r for r in trained.values() if r.get("epoch", num_epochs) == num_epochs]
-    epoch, elbo = _last_epoch(folder)
-    found = Status("stopped", len(ended), planned, epoch, num_epochs, elbo)
     if len(ended) >= planned:
         failed = any("failed" in replicate for replicate in ended)
         waits = bool(run_folder.unscored(folder, config, trained))
-        return found._replace(state="failed" if failed else "unscored" if waits else "done")
+        state = "failed" if failed else "unscored" if waits else "done"
+        if state == "done":  # whose ELBO nobody is shown; of many runs, most are done
+            return Status(state, len(ended), planned, num_epochs, num_epochs)
+    epoch, elbo = _last_epoch(folder)
+    found = Status("stopped", len(ended), planned, epoch, num_epochs, elbo)
+    if len(ended) >= planned:
+        return found._replace(state=state)
     times = list(run_folder.read_times(folder, TAIL_BYTES))
     laps = [line["seconds"] for line in times if line["event"] == "epoch"]
     # The first epoch of a start compiles as well.
@@ -63,12 +67,18 @@ def of(folder: Path) -> Status:
 
 
 def _last_epoch(folder: Path) -> tuple[int, float]:
-    lines = list(run_folder.read_epochs(folder, TAIL_BYTES))
-    lines = [line for line in lines if None not in (line.get("epoch"), line.get("elbo"))]
-    if not lines:
+    """Return the epoch that was logged last, and its mean ELBO over seeds."""
+    logs = run_folder.epoch_logs(folder)
+    newest = max(logs, key=lambda path: path.stat().st_mtime_ns, default=None)
+    last = {
+        path: line for path in logs for line in run_folder.read_epochs(path, last_bytes=TAIL_BYTES)
+    }
+    if newest is None or newest not in last:
         return 0, math.nan
-    epoch = lines[-1]["epoch"]
-    return epoch, statistics.fmean(line["elbo"] for line in lines if line["epoch"] == epoch)
+    epoch = last[newest]["epoch"]
+    elbos = [line.get("elbo") for line in last.values() if line["epoch"] == epoch]
+    known = [elbo for elbo in elbos if elbo is not None]
+    return epoch, statistics.fmean(known) if known else math.nan
 
 
 def _is_alive(folder: Path, lap: float) -> bool:

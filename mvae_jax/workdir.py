@@ -1,17 +1,16 @@
-"""The run folder while a run writes it: its lock, what of it is missing, manifest and logs.
+"""The run folder while a run writes it: its lock, what of it is missing, records and logs.
 
-Several processes may train into one folder, each its own cohorts. Checkpoints, embeddings, models
-and pictures are files of a cohort or a seed, so that no two processes write the same one. Logs and
-manifest belong to process 0; the others keep theirs in `.process-<n>/`, and process 0 takes them
-over at the end, or at the next start.
+Every file has one writer. Several processes may train into one folder, each its own cohorts: a
+seed's checkpoint, log, model, pictures, embeddings and record are written by the process that
+trains it, config.json and environment.json by process 0, and each process has a lock and a
+timing.jsonl of its own. Nothing is merged.
 """
 
 import fcntl
+import hashlib
 import json
-import math
 import os
 import re
-import shutil
 import socket
 import sys
 import time
@@ -26,6 +25,7 @@ from ml_collections import ConfigDict, FrozenConfigDict
 from mvae_jax import config as config_lib
 from mvae_jax import files, run_folder
 from mvae_jax.config import ConfigError
+from mvae_jax.store import seal
 
 # Three arrays-only files per replicate, written in this order.
 FOLDERS = ("model", "pictures", "embeddings")
@@ -46,22 +46,36 @@ class Workdir(NamedTuple):
     process: int = 0
 
     @property
-    def logs(self) -> Path:
-        """The folder of this process' metrics.jsonl, timing.jsonl and manifest.json."""
-        return self.path / f".process-{self.process}" if self.process else self.path
+    def lock(self) -> Path:
+        """The file that this process locks."""
+        return self.path / f".lock{self._suffix}"
+
+    @property
+    def times(self) -> Path:
+        """The log of this process' wall-clock times."""
+        return self.path / f"timing{self._suffix}.jsonl"
+
+    @property
+    def _suffix(self) -> str:
+        return f"-{self.process}" if self.process else ""
 
     def checkpoints(self, cohort: range) -> Path:
         """The folder of a cohort's checkpoints."""
         return self.path / "checkpoints" / f"seed_{cohort[0]}-{cohort[-1]}"
+
+    def log(self, replicate: str) -> Path:
+        """The log of a replicate's epochs."""
+        return self.path / "logs" / f"{replicate}.jsonl"
 
 
 # --- before the training -----------------------------------------------------------------------
 
 
 def settle(config: FrozenConfigDict, path: Path) -> FrozenConfigDict:
-    """Returns the configuration to run in this folder, which may hold an earlier run."""
-    if (path / "config.json").is_file():
-        return config_lib.settle(config, config_lib.read(path / "config.json"))
+    """Return the configuration to run in this folder, which may hold an earlier run."""
+    stored = path / "config.json"
+    if stored.is_file():
+        return config_lib.settle(config, config_lib.read(stored, sealed=True))
     if path.exists() and (
         not path.is_dir() or any(not inside.name.startswith(".") for inside in path.iterdir())
     ):
@@ -72,7 +86,7 @@ def settle(config: FrozenConfigDict, path: Path) -> FrozenConfigDict:
 
 
 def move_aside(path: Path) -> None:
-    """Renames an existing folder to .<name>.old-<n>, which no search for runs enters.
+    """Rename an existing run's folder to .<name>.old-<n>, which no search for runs enters.
 
     Raises LockedError where a process is training there.
     """
@@ -81,20 +95,23 @@ def move_aside(path: Path) -> None:
         names = (path.parent / f".{path.name}.old-{n}" for n in range(1, 1_000_000))
         aside = next(name for name in names if not name.exists())
         with ExitStack() as held:
-            for process in (0, *(_number(folder) for folder in path.glob(".process-*"))):
+            for process in sorted({0, *_processes(path)}):
                 held.enter_context(lock(Workdir(path, process)))
             path.rename(aside)
         print(f"moved {path} to {aside}", file=sys.stderr)
 
 
 @contextmanager
-def lock(workdir: Workdir) -> Iterator[None]:
-    """Holds the folder; raises LockedError where another process does.
+def lock(workdir: Workdir, num_processes: int = 1) -> Iterator[None]:
+    """Hold the folder; raise LockedError where another process does.
 
-    The system lets go of the lock when its process ends, however it ends, so that none is stale.
+    The system releases the lock when its process ends, however it ends, so no lock is stale.
+
+    num_processes: of this run; process 0 makes sure that no other process of an earlier run with
+      more of them is still training
     """
-    workdir.logs.mkdir(parents=True, exist_ok=True)
-    with (workdir.logs / ".lock").open("a+", encoding="utf-8") as file:
+    workdir.path.mkdir(parents=True, exist_ok=True)
+    with workdir.lock.open("a+", encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -105,6 +122,11 @@ def lock(workdir: Workdir) -> Iterator[None]:
             raise RunError(
                 f"{workdir.path}: its file system has no locks ({error}); choose another folder"
             ) from error
+        if workdir.process == 0:
+            for process in _processes(workdir.path):
+                if process >= num_processes:
+                    with lock(Workdir(workdir.path, process)):
+                        pass
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
         file.flush()
@@ -114,19 +136,25 @@ def lock(workdir: Workdir) -> Iterator[None]:
             file.truncate(0)  # which tells who watches that nobody trains there
 
 
+def _processes(path: Path) -> list[int]:
+    """Return which processes but 0 have ever locked the folder."""
+    matches = [re.fullmatch(r"\.lock-(\d+)", name) for name in os.listdir(path)]
+    return [int(match[1]) for match in matches if match]
+
+
 def cohorts(workdir: Workdir, config: ConfigDict, num_processes: int = 1) -> list[range]:
-    """Returns the cohorts of which a seed is not done: those with a checkpoint folder, then new.
+    """Return the cohorts of which a seed is not done: those with a checkpoint folder, then new.
 
     A new one has at most `seeds_per_program` seeds, and no more than what is one process' share.
     """
     folders = (workdir.path / "checkpoints").glob("seed_*")
     matches = [re.fullmatch(r"seed_(\d+)-(\d+)", folder.name) for folder in folders]
     old = sorted((range(int(m[1]), int(m[2]) + 1) for m in matches if m), key=lambda c: c[0])
-    # Of a cohort that was being halved when the run was killed, the halves stand if both are there.
+    # If a kill interrupted the halving of a cohort, use the halves only if both are there.
     old = [c for c in old if not set(c) <= {s for part in old if set(part) < set(c) for s in part}]
     old = [c for c in old if not any(set(c) < set(whole) for whole in old)]
     in_old = {seed for cohort in old for seed in cohort}
-    done = read_manifest(workdir.path)["replicates"]
+    done = read_done(workdir.path)
 
     def is_trained(seed: int) -> bool:
         replicates = config_lib.replicates([seed], config.sweep)
@@ -146,10 +174,13 @@ def cohorts(workdir: Workdir, config: ConfigDict, num_processes: int = 1) -> lis
     return [cohort for cohort in (*old, *new) if not all(map(is_trained, cohort))]
 
 
-def is_done(workdir: Workdir, config: ConfigDict, name: str, done: dict[str, Any]) -> bool:
-    """Returns whether a replicate has failed or has all its files, at the last epoch.
+# --- what is done ------------------------------------------------------------------------------
 
-    done: the manifest's replicates
+
+def is_done(workdir: Workdir, config: ConfigDict, name: str, done: dict[str, Any]) -> bool:
+    """Return whether a replicate has failed or has all its files, at the last epoch.
+
+    done: as `read_done` returns it
     """
     replicate = done.get(name, {})
     if replicate.get("epoch") != config.num_epochs:
@@ -160,93 +191,87 @@ def is_done(workdir: Workdir, config: ConfigDict, name: str, done: dict[str, Any
     )
 
 
-# --- manifest and logs -------------------------------------------------------------------------
-
-
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """Returns the manifest; raises RunError where it is damaged."""
-    path = folder / "manifest.json"
+def read_done(path: Path) -> dict[str, Any]:
+    """Return the records of the replicates that are trained; raise RunError at a damaged one."""
     try:
-        return {"version": 1, **run_folder.read_manifest(folder)}
+        return run_folder.read_manifest(path)["replicates"]
     except run_folder.RunFolderError as error:
-        raise RunError(f"{path}: damaged; delete it: the files are then written anew") from error
+        raise RunError(
+            f"{error}; delete that file: its seed's files are then written again"
+        ) from error
 
 
-def update_manifest(workdir: Workdir, replicates: dict[str, Any], written: list[str]) -> None:
-    """Records replicates that are done or failed, and the SHA-256 of files just written."""
-    before = read_manifest(workdir.logs)
-    hashes = {name: files.sha256(workdir.path / name) for name in written}
-    manifest = before | {
-        "replicates": before["replicates"] | replicates,
-        "sha256": before["sha256"] | hashes,
+def record_done(workdir: Workdir, name: str, record: dict[str, Any]) -> None:
+    """Write done/<replicate>.json: what was trained, and the SHA-256 of its files.
+
+    The log may grow behind what the record covers, if the run is trained for more epochs.
+    """
+    paths = [workdir.path / folder / f"{name}.npz" for folder in FOLDERS]
+    sha256 = {
+        path.relative_to(workdir.path).as_posix(): files.sha256(path)
+        for path in paths
+        if path.is_file()
     }
-    if manifest != before:
-        files.write_text(workdir.logs / "manifest.json", to_json(manifest))
+    record |= {"sha256": sha256, "log": log_extent(workdir.log(name))}
+    files.write_text(workdir.path / "done" / f"{name}.json", seal.dumps(record))
 
 
-def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """Returns the lines of metrics.jsonl that are whole; raises RunError where it is damaged."""
-    try:
-        lines = list(run_folder.read_epochs(folder))
-    except run_folder.RunFolderError as error:
-        raise RunError(f"{error}; delete the file to go on without its curves") from error
-    return [line for line in lines if None not in (line.get("seed"), line.get("epoch"))]
+# --- logs --------------------------------------------------------------------------------------
 
 
-def cut_back(workdir: Workdir, epochs: dict[range, int]) -> None:
-    """Drops the lines of this process' metrics.jsonl that stand behind the cohorts' checkpoints.
+def append_epoch(workdir: Workdir, line: dict[str, Any]) -> None:
+    """Append an epoch's line to its replicate's log."""
+    path = workdir.log(line["replicate"])
+    path.parent.mkdir(exist_ok=True)
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(line) + "\n")
 
-    epochs: after how many a cohort was saved
+
+def log_extent(path: Path) -> dict[str, Any]:
+    """Return how many bytes a log has, and their SHA-256."""
+    content = path.read_bytes() if path.is_file() else b""
+    return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+
+
+def find_log_fault(workdir: Workdir, extents: dict[str, dict[str, Any]]) -> str:
+    """Return which log does not begin with what was there at a checkpoint; empty if they all do.
+
+    extents: by replicate, as `log_extent` returned them then
     """
-    last = {seed: epoch for cohort, epoch in epochs.items() for seed in cohort}
-    found = read_metrics(workdir.logs)
-    kept = [line for line in found if line["epoch"] <= last.get(line["seed"], line["epoch"])]
-    if found:
-        _write_lines(workdir.logs / "metrics.jsonl", kept)
+    for name, extent in extents.items():
+        path = workdir.log(name)
+        content = path.read_bytes() if path.is_file() else b""
+        if hashlib.sha256(content[: extent["bytes"]]).hexdigest() != extent["sha256"]:
+            return f"{path}: damaged, it is not as it was at this checkpoint (SHA-256)"
+    return ""
 
 
-def merge(workdir: Workdir) -> None:
-    """Takes over what other processes have logged; only process 0 may call this, and no other run.
-
-    Killed in between, it can be called again: a seed's lines are replaced, not added.
-    """
-    for folder in sorted(workdir.path.glob(".process-*")):
-        with lock(Workdir(workdir.path, _number(folder))):
-            theirs = read_metrics(folder)
-            first: dict[int, int] = {}
-            for line in theirs:
-                first[line["seed"]] = min(line["epoch"], first.get(line["seed"], line["epoch"]))
-            ours = [
-                line
-                for line in read_metrics(workdir.path)
-                if line["epoch"] < first.get(line["seed"], math.inf)
-            ]
-            _write_lines(workdir.path / "metrics.jsonl", [*ours, *theirs])
-            manifest, other = read_manifest(workdir.path), read_manifest(folder)
-            for field in ("replicates", "sha256"):
-                manifest[field] |= other[field]
-            files.write_text(workdir.path / "manifest.json", to_json(manifest))
-            shutil.rmtree(folder)
+def cut_back(workdir: Workdir, names: list[str], extents: dict[str, dict[str, Any]]) -> None:
+    """Drop what logs hold of epochs after a checkpoint, which are trained again."""
+    for name in names:
+        path = workdir.log(name)
+        if path.is_file():
+            os.truncate(path, extents.get(name, {"bytes": 0})["bytes"])
 
 
 def log_time(workdir: Workdir, event: str, seconds: float, **details: Any) -> None:
-    """Appends one line to timing.jsonl, where all wall-clock figures go."""
-    with (workdir.logs / "timing.jsonl").open("a", encoding="utf-8") as file:
+    """Append one line to timing.jsonl, where all wall-clock figures go."""
+    with workdir.times.open("a", encoding="utf-8") as file:
         file.write(json.dumps({"event": event, "seconds": round(seconds, 6), **details}) + "\n")
 
 
 @contextmanager
 def timed(workdir: Workdir, event: str) -> Iterator[None]:
-    """Logs the time that a block took."""
+    """Log the time that a block took."""
     start = time.perf_counter()
     yield
     log_time(workdir, event, time.perf_counter() - start)
 
 
 def time_summary(path: Path) -> str:
-    """Returns in one line where the run's time went, over all its starts.
+    """Return in one line where the run's time went, over all its starts.
 
-    What an epoch behind a start takes more than the median epoch is compilation.
+    What an epoch after a start takes more than the median epoch is compilation.
     """
     seconds: dict[str, float] = {}
     epochs: list[tuple[bool, float]] = []  # whether it is the first of a start
@@ -270,17 +295,3 @@ def time_summary(path: Path) -> str:
     order = ("import", "data", "compile", "train", "embed", "evaluate", "report")
     parts = [f"{event} {seconds[event]:.1f}" for event in order if event in seconds]
     return f"seconds: {', '.join(parts)}"
-
-
-def _number(folder: Path) -> int:
-    """Returns which process' folder this is."""
-    return int(folder.name.rpartition("-")[2])
-
-
-def to_json(value: Any) -> str:
-    """Returns the text of a .json file."""
-    return json.dumps(value, indent=2) + "\n"
-
-
-def _write_lines(path: Path, lines: list[dict[str, Any]]) -> None:
-    files.write_text(path, "".join(json.dumps(line) + "\n" for line in lines))

@@ -12,6 +12,7 @@ from ml_collections import ConfigDict, FrozenConfigDict
 from mvae_jax import command_line
 from mvae_jax import config as config_lib
 from mvae_jax.config import ConfigError
+from mvae_jax.store import seal
 from tests.conftest import ROOT
 
 CONFIGS = sorted(path.name for path in (ROOT / "configs").glob("*.py"))
@@ -199,7 +200,7 @@ def test_default_run_folder():
 def test_config_json_round_trip(tmp_path):
     config = config_lib.base_config("digits", "mvae,16")
     config.image_shape = (8, 8, 1)
-    (tmp_path / "config.json").write_text(config_lib.to_json(config))
+    (tmp_path / "config.json").write_text(seal.dumps(config.to_dict()))
     assert config_lib.read(tmp_path / "config.json") == FrozenConfigDict(config)
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(ConfigError, match=r"config\.json"):

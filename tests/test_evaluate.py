@@ -21,7 +21,7 @@ from mvae_jax import files, metrics_file
 from mvae_jax.evaluate import embeddings, plan, replicate, scoring
 from mvae_jax.evaluate.embeddings import FormatError
 from mvae_jax.evaluate.scoring import score
-from mvae_jax.store import npz
+from mvae_jax.store import npz, seal
 from tests.conftest import ROOT
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -73,6 +73,13 @@ def change(folder, seed, /, **changed):
 def entries(folder):
     found = metrics_file.read(folder / "metrics.json")["replicates"]
     return {entry["replicate"]: entry for entry in found}
+
+
+def unsealed(path):
+    """Returns a file's content without its digest, to be changed."""
+    content = json.loads(path.read_text())
+    del content[seal.FIELD]
+    return content
 
 
 def values(entry):
@@ -247,7 +254,7 @@ def test_a_rerun_scores_all_under_other_settings(run, calls):
 @pytest.mark.parametrize("damage", ["version", "text", "metric"])
 def test_a_rerun_scores_all_of_another_version(run, calls, damage):
     path = run / "metrics.json"
-    content = json.loads(path.read_text())
+    content = unsealed(path)
     if damage == "version":
         content["version"] = 0
     elif damage == "metric":  # as of a version that had fewer
@@ -513,7 +520,7 @@ def test_scores_are_never_lost_with_the_embeddings(run, capsys, damage, kept):
     shutil.rmtree(run / "embeddings")
     (run / "embeddings").mkdir()
     path = run / "metrics.json"
-    content = json.loads(path.read_text())
+    content = unsealed(path)
     content |= {"version": 0} if damage == "version" else {"settings": {}}
     path.write_text(json.dumps(content))
     assert not score([run], jobs=1)

@@ -1,13 +1,12 @@
 """What decides numbers besides the configuration: recorded, refused on resume, or fixed."""
 
-import json
 import shutil
 
 import numpy as np
 import pytest
 from ml_collections import FrozenConfigDict
 
-from mvae_jax import checkpoint, environment, origins, run, sources
+from mvae_jax import checkpoint, environment, origins, run, run_folder, sources
 from mvae_jax import config as config_lib
 from mvae_jax.config import ConfigError
 
@@ -49,8 +48,8 @@ def edited(monkeypatch):
 
 
 def origins_of(folder):
-    """Returns the identifiers that the manifest has of each replicate, and those of the folder."""
-    replicates = json.loads((folder / "manifest.json").read_text())["replicates"]
+    """Returns the identifiers that each replicate's record has, and those of the folder."""
+    replicates = run_folder.read_manifest(folder)["replicates"]
     return {name: r["origins"] for name, r in replicates.items()}, set(origins.read(folder))
 
 
@@ -58,7 +57,8 @@ def test_every_replicate_and_checkpoint_says_what_trained_it(finished):
     replicates, known = origins_of(finished)
     (origin,) = known
     assert replicates == {"seed_777": [origin]}
-    assert checkpoint.origins(finished / "checkpoints" / "seed_777-777", 2) == [origin]
+    details = checkpoint.newest_details(finished / "checkpoints" / "seed_777-777")
+    assert details["origins"] == [origin]
     assert origins.read(finished)[origin]["sources"] == sources.hashes()
 
 
@@ -80,25 +80,6 @@ def test_a_run_of_other_sources_goes_on_only_if_told_to(folder, config, edited, 
 def test_a_finished_run_of_other_sources_says_so(folder, config, edited, capsys):
     run.run(config(), folder)
     assert "mvae_jax/model.py" in capsys.readouterr().err
-
-
-def test_a_run_of_an_older_version_goes_on(folder, config, edited, capsys):
-    """Its manifest and checkpoint name no origin."""
-    manifest = json.loads((folder / "manifest.json").read_text())
-    for replicate in manifest["replicates"].values():
-        del replicate["origins"]
-    (folder / "manifest.json").write_text(json.dumps(manifest))
-    cohort = folder / "checkpoints" / "seed_777-777"
-    for path in cohort.rglob("_CHECKPOINT_METADATA"):
-        metadata = json.loads(path.read_text())
-        del metadata["custom_metadata"]["origins"]
-        path.write_text(json.dumps(metadata))
-    assert checkpoint.origins(cohort, 2) == [origins.UNKNOWN]
-    run.run(config(num_epochs=3), folder)
-    assert "note" not in capsys.readouterr().err
-    (ids,) = origins_of(folder)[0].values()
-    assert ids[0] == origins.UNKNOWN
-    assert len(ids) == 2
 
 
 def test_another_compiler_flag_is_refused_and_another_machine_told(

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from ml_collections import FrozenConfigDict
 
-from mvae_jax import checkpoint, environment, replicas, run, workdir
+from mvae_jax import checkpoint, environment, replicas, run, run_folder, workdir
 from mvae_jax import config as config_lib
 from mvae_jax.workdir import RunError
 from tests.conftest import ROOT
@@ -39,23 +39,24 @@ def arrays(folder):
 
 
 def epochs(folder):
-    """Returns (seed, epoch) of every line of metrics.jsonl, sorted."""
-    lines = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
+    """Returns (seed, epoch) of every line of the logs, sorted."""
+    texts = [path.read_text() for path in (folder / "logs").iterdir()]
+    lines = [json.loads(line) for text in texts for line in text.splitlines()]
     return sorted((line["seed"], line["epoch"]) for line in lines)
 
 
 def assert_equal_runs(folder, expected):
     """All seeds, all epochs, and the same numbers up to rounding."""
     assert epochs(folder) == epochs(expected)
-    manifests = [json.loads((f / "manifest.json").read_text()) for f in (folder, expected)]
-    assert manifests[0]["replicates"] == manifests[1]["replicates"]
+    manifests = [run_folder.read_manifest(f) for f in (folder, expected)]
+    trained = [{n: (r["seed"], r["epoch"]) for n, r in m["replicates"].items()} for m in manifests]
+    assert trained[0] == trained[1]
     assert manifests[0]["sha256"].keys() == manifests[1]["sha256"].keys()
     found, wanted = arrays(folder), arrays(expected)
     assert found.keys() == wanted.keys()
     for path, file in wanted.items():
         for name, array in file.items():
             np.testing.assert_allclose(found[path][name], array, rtol=1e-3, atol=1e-4)
-    assert not list(folder.glob(".process-*"))
 
 
 @pytest.fixture(scope="module")
@@ -122,15 +123,12 @@ def test_out_of_memory_after_an_epoch_logs_every_epoch_once(whole, tmp_path, mon
     assert_equal_runs(tmp_path / "run", whole)
 
 
-def test_logs_are_merged_once(tmp_path):
-    """Process 0 is killed after it took over a line, and before the folder was gone."""
-    line = {"replicate": "seed_778", "seed": 778, "epoch": 1, "elbo": -1.0}
-    for folder in (tmp_path, tmp_path / ".process-1"):
-        folder.mkdir(exist_ok=True)
-        (folder / "metrics.jsonl").write_text(json.dumps(line) + "\n")
-    workdir.merge(workdir.Workdir(tmp_path))
-    assert epochs(tmp_path) == [(778, 1)]
-    assert not (tmp_path / ".process-1").exists()
+def test_no_process_of_an_earlier_run_trains_on(tmp_path):
+    """Of a run of two, process 0 was killed and process 1 has not noticed yet."""
+    folder = tmp_path / "run"
+    with workdir.lock(workdir.Workdir(folder, 1)), pytest.raises(workdir.LockedError):
+        run.run(small(), folder)
+    run.run(small(num_epochs=1), folder)
 
 
 def test_a_checkpoint_that_no_longer_fits_is_halved(whole, tmp_path, sizes, monkeypatch):
@@ -149,12 +147,12 @@ def test_a_kill_between_the_halves_loses_no_seed(whole, tmp_path, sizes, monkeyp
     folder = tmp_path / "run"
     run.run(small(num_epochs=2), folder)
     both = folder / "checkpoints" / "seed_777-779"
-    states = checkpoint.restore(
-        both, 2, replicas.empty(config_lib.read(folder / "config.json"), range(777, 780))
+    found = checkpoint.restore(
+        both, replicas.empty(config_lib.read(folder / "config.json"), range(777, 780))
     )
-    half = jax.tree.map(lambda leaf: leaf[:2], states)
+    half = jax.tree.map(lambda leaf: leaf[:2], found.state)
     sizes.clear()
-    checkpoint.save(folder / "checkpoints" / "seed_777-778", 2, half)
+    checkpoint.save(folder / "checkpoints" / "seed_777-778", 2, half, found.details)
     assert workdir.cohorts(workdir.Workdir(folder), small()) == [range(777, 780)]
     out_of_memory_above(2, monkeypatch)
     run.run(small(), folder)
@@ -214,8 +212,8 @@ def test_two_processes_share_the_seeds_and_a_killed_one_is_resumed(whole, tmp_pa
     long = {"num_epochs": 60, "checkpoint_every": 5}
     processes = start(folder, 2, **long)
     deadline = time.monotonic() + 120
-    checkpoints = folder / "checkpoints/seed_779-779"  # a number is the name of a whole one
-    while not any(path.name.isdigit() for path in checkpoints.glob("*")):
+    checkpoints = folder / "checkpoints/seed_779-779"
+    while not any(checkpoints.glob("*.json")):  # the record of a whole one
         assert time.monotonic() < deadline, finish(processes)
         assert all(process.poll() is None for process in processes), finish(processes)
         time.sleep(0.05)
@@ -233,7 +231,7 @@ def test_two_processes_share_the_seeds_and_a_killed_one_is_resumed(whole, tmp_pa
     assert statuses == [0, 0], said
     assert "wrote" in said[0]
     assert "wrote" not in said[1]
-    # Every seed once, every epoch once, and process 0 has all the logs.
+    # Every seed once, every epoch once.
     assert epochs(folder) == [(s, e) for s in range(777, 780) for e in range(1, 61)]
     found = sorted(path.name for path in checkpoints.parent.iterdir())
     assert found == ["seed_777-778", "seed_779-779"]
@@ -253,7 +251,7 @@ def test_a_signal_to_one_process_stops_all(tmp_path):
     folder = tmp_path / "run"
     processes = start(folder, 2, num_epochs=100_000)
     deadline = time.monotonic() + 120
-    while len(list(folder.glob("checkpoints/*/*/"))) < 2:
+    while len({path.parent for path in folder.glob("checkpoints/*/*.json")}) < 2:
         assert time.monotonic() < deadline, finish(processes)
         time.sleep(0.05)
     processes[1].send_signal(signal.SIGINT)

@@ -30,8 +30,11 @@ def write_arrays(run, seeds):
             sweep=sweep,
             sweep_values=np.arange(10.0),
         )
-    times = [{"event": "epoch", "seconds": s, "epoch": s, "seeds": 2} for s in (9, 1, 2, 3)]
-    (run / "timing.jsonl").write_text("".join(json.dumps(line) + "\n" for line in times))
+    path = run / "manifest.json"
+    manifest = json.loads(path.read_text())
+    record = {"epoch": 200, "epoch_seconds": 1.5}
+    manifest["replicates"] |= {f"seed_{seed}": {"seed": seed, **record} for seed in seeds}
+    path.write_text(json.dumps(manifest))
 
 
 def test_an_export_reports_as_the_runs_do(tmp_path, monkeypatch, capsys):
@@ -56,7 +59,7 @@ def test_an_export_reports_as_the_runs_do(tmp_path, monkeypatch, capsys):
         pages.append((tmp_path / "out" / "tables.csv").read_text())
     assert pages[:2] == pages[2:4] == pages[4:]
     # What was measured of files that are gone since is kept.
-    for path in [*runs.rglob("timing.jsonl"), *runs.rglob("pictures/*")]:
+    for path in runs.rglob("pictures/*"):
         path.unlink()
     before = {path: path.read_bytes() for path in exported.rglob("metrics.json")}
     export.export(runs, exported)

@@ -21,7 +21,6 @@ def write_full(root, model, z, dataset="mnist_basic", gain=0.0, **config):
     values = {"probe_accuracy": accuracy, "elbo": draw(-100, 1)}
     run = write_run(root, model, z, values, dataset=dataset, **config)
     rng = np.random.default_rng(0)
-    lines = []
     for seed in SEEDS:
         coupling = {"params/coupling": np.eye(z) * 2} if model == "mvae" else {}
         files = {
@@ -41,14 +40,15 @@ def write_full(root, model, z, dataset="mnist_basic", gain=0.0, **config):
         for folder, arrays in files.items():
             (run / folder).mkdir(exist_ok=True)
             np.savez(run / folder / f"seed_{seed}.npz", **arrays)
-        lines += [
+        lines = [
             {
                 **{"replicate": f"seed_{seed}", "seed": seed, "split": "train", "epoch": e},
                 "elbo": -100 / e + seed - 777,
             }
             for e in range(1, 31)
         ]
-    (run / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)))
+        (run / "logs").mkdir(exist_ok=True)
+        (run / "logs" / f"seed_{seed}.jsonl").write_text("\n".join(map(json.dumps, lines)))
     metrics = json.loads((run / "metrics.json").read_text())
     for entry in metrics["replicates"]:
         bins = {
@@ -99,8 +99,8 @@ def test_without_the_files_only_the_scores_are_drawn(tmp_path):
 
 def test_one_epoch_is_no_curve(tmp_path):
     run = write_full(tmp_path, "mvae", 2)
-    lines = (run / "metrics.jsonl").read_text().splitlines(keepends=True)
-    (run / "metrics.jsonl").write_text("".join(x for x in lines if json.loads(x)["epoch"] == 1))
+    for path in (run / "logs").iterdir():
+        path.write_text(path.read_text().splitlines()[0])
     found = runs.read([tmp_path])
     assert scores.training_curves(found.cells, comparisons.compare_all(found)) is None
 
@@ -151,19 +151,13 @@ def test_curves_are_those_of_the_cells_seeds_that_did_not_fail(tmp_path):
     values = {"nmi": dict.fromkeys((1, 2), 0.5)}
     run = write_run(tmp_path, "vae", 4, values, failed={3: "nan"})
     good = {"replicate": "seed_1", "split": "train", "epoch": 2, "elbo": -3.0}
-    lines = [
-        *(good, good | {"split": "test", "epoch": 3}, good | {"epoch": 4, "elbo": None}),
-        *(good | {"replicate": "seed_1__learning_rate=0.1", "elbo": -9.0}, 3, "text", None),
-        *(
-            good | {"replicate": "seed_3"},
-            good | {"replicate": None},
-            good | {"elbo": float("nan")},
-        ),
-    ]
+    lines = [good, good | {"epoch": 4, "elbo": None}, 3, "text", None]
     text = "\n".join(map(json.dumps, lines)) + '\n{"replicate": "seed_1", "spl'
     (scores_of,) = runs.read([tmp_path]).cells.values()
     assert scores.read_curves(scores_of) == {}
-    (run / "metrics.jsonl").write_text(text)
+    (run / "logs").mkdir()
+    for name in ("seed_1", "seed_1__learning_rate=0.1", "seed_3"):
+        (run / "logs" / f"{name}.jsonl").write_text(text)
     assert scores.read_curves(scores_of) == {1: {2: -3.0}}
 
 

@@ -1,11 +1,10 @@
 """What is measured from pictures, weights and times, on inputs whose answer is known."""
 
-import json
-
 import numpy as np
 import pytest
 
 from mvae_jax.report import measures
+from mvae_jax.store import seal
 
 
 def sweep(values):
@@ -71,9 +70,9 @@ def test_pictures_give_the_error_of_the_first_images(tmp_path):
     assert measures.measure_pictures(tmp_path / "absent.npz") == {}
 
 
-def test_epochs_that_compile_are_left_out_of_the_time(tmp_path):
-    events = [("data", 9), ("epoch", 50), ("epoch", 4), ("epoch", 6), ("data", 9), ("epoch", 60)]
-    events += [("epoch", 8)]
-    lines = [json.dumps({"event": e, "seconds": s, "seeds": 2}) for e, s in events]
-    (tmp_path / "timing.jsonl").write_text("\n".join(lines))
+def test_the_time_of_an_epoch_is_the_seeds_median(tmp_path):
+    (tmp_path / "done").mkdir()
+    for seed, seconds in enumerate((2.0, 3.0, 7.0, None)):
+        record = {"seed": seed, "epoch": 9} | ({"epoch_seconds": seconds} if seconds else {})
+        (tmp_path / "done" / f"seed_{seed}.json").write_text(seal.dumps(record))
     assert measures.measure_run(tmp_path, {}) == {"epoch_seconds": 3}

@@ -22,6 +22,7 @@ from mvae_jax import checkpoint, files, inference, model, replicas, run, stop
 from mvae_jax import config as config_lib
 from mvae_jax.checkpoint import CheckpointError
 from mvae_jax.config import ConfigError
+from mvae_jax.store import seal
 from mvae_jax.workdir import LockedError, RunError, Workdir, lock, log_time, time_summary
 from tests.conftest import ROOT
 
@@ -46,15 +47,27 @@ TIMES = "timing.jsonl"
 
 def contents(folder):
     """Returns the SHA-256 of every file that must be bitwise equal."""
-    varying = (TIMES, "environment.json", "manifest.json")
+    varying = (TIMES, "environment.json")
     return {
         str(path.relative_to(folder)): files.sha256(path)
         for path in sorted(folder.rglob("*"))
         if path.is_file()
         and path.name not in varying
+        and "done" not in path.parts  # which has the time of an epoch, and the others' SHA-256
         and "checkpoints" not in path.parts
         and "report" not in path.parts  # which shows times and paths
     }
+
+
+def log(folder, seed):
+    """Returns the lines of a seed's log."""
+    text = (folder / "logs" / f"seed_{seed}.jsonl").read_text()
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def done(folder):
+    """Returns the records of the replicates that are done."""
+    return {path.stem: json.loads(path.read_text()) for path in (folder / "done").iterdir()}
 
 
 @pytest.fixture(scope="module")
@@ -73,22 +86,26 @@ def folder(finished, tmp_path):
 def test_the_run_folder_holds_what_the_contract_says(finished):
     names = {path.name for path in finished.iterdir()}
     assert names == {
-        *("config.json", "environment.json", "metrics.jsonl", "timing.jsonl", "manifest.json"),
-        *("checkpoints", "embeddings", "model", "pictures", ".lock"),
+        *("config.json", "environment.json", "timing.jsonl"),
+        *("checkpoints", "embeddings", "model", "pictures", "logs", "done", ".lock"),
     }
     config = json.loads((finished / "config.json").read_text())
     assert config["image_shape"] == [8, 8, 1]
     assert config["seed_mode"] == "vmap"
-    lines = [json.loads(line) for line in (finished / "metrics.jsonl").read_text().splitlines()]
-    assert [(line["epoch"], line["seed"]) for line in lines] == [
-        (epoch, seed) for epoch in (1, 2, 3, 4) for seed in (777, 778)
+    lines = log(finished, 777) + log(finished, 778)
+    assert [(line["seed"], line["epoch"]) for line in lines] == [
+        (seed, epoch) for seed in (777, 778) for epoch in (1, 2, 3, 4)
     ]
     for line in lines:
         assert line["elbo"] == pytest.approx(line["log_likelihood"] - line["kl"])
         assert line["kl"] >= 0
-    manifest = json.loads((finished / "manifest.json").read_text())
-    for name, digest in manifest["sha256"].items():
-        assert files.sha256(finished / name) == digest
+    for name, record in done(finished).items():
+        assert len(record["sha256"]) == 3
+        for path, digest in record["sha256"].items():
+            assert files.sha256(finished / path) == digest
+        content = (finished / "logs" / f"{name}.jsonl").read_bytes()
+        assert record["log"]["bytes"] == len(content)
+        assert record["epoch_seconds"] > 0
     environment = json.loads((finished / "environment.json").read_text())
     assert environment["versions"]["jax"] == jax.__version__
 
@@ -154,11 +171,10 @@ def test_a_deleted_cohort_trains_again_and_a_backup_of_it_stays(folder):
     checkpoints = folder / "checkpoints"
     (checkpoints / "seed_777-778").rename(checkpoints / "seed_777-778.backup")
     (checkpoints / "seed_note").write_text("mine")
-    (folder / "manifest.json").unlink()
+    shutil.rmtree(folder / "done")
     run.run(small(), folder)
     assert contents(folder) == before
-    manifest = json.loads((folder / "manifest.json").read_text())
-    assert sorted(manifest["replicates"]) == ["seed_777", "seed_778"]
+    assert sorted(done(folder)) == ["seed_777", "seed_778"]
     assert (checkpoints / "seed_777-778.backup").is_dir()
     assert (checkpoints / "seed_note").is_file()
 
@@ -265,7 +281,7 @@ def test_python_functions_refuse_what_is_of_no_model_or_of_another(folder, argum
             with pytest.raises(ValueError, match=reason):
                 answer()
     foreign = {"dataset": "digits", "protocol": "release", "model": "pca", "latent_size": 3}
-    (folder / "config.json").write_text(json.dumps(foreign))
+    (folder / "config.json").write_text(seal.dumps(foreign))
     with pytest.raises(ConfigError, match="'pca' was not trained by mvae_jax"):
         mvae_jax.load(folder, 777)
 
@@ -325,12 +341,10 @@ def test_best_valid_keeps_the_epoch_of_the_best_validation_elbo(tmp_path, monkey
     with pytest.raises(stop.Interrupted):
         run.run(config, tmp_path / "run")
     run.run(config, tmp_path / "run")
-    lines = [json.loads(t) for t in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
-    manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
     selected = {}
     for seed in (777, 778):
-        curve = [line["valid_elbo"] for line in lines if line["seed"] == seed]
-        selected[seed] = manifest["replicates"][f"seed_{seed}"]["selected_epoch"]
+        curve = [line["valid_elbo"] for line in log(tmp_path / "run", seed)]
+        selected[seed] = done(tmp_path / "run")[f"seed_{seed}"]["selected_epoch"]
         assert selected[seed] == 1 + int(np.argmax(curve))
     assert min(selected.values()) < 6  # or the test shows nothing
 
@@ -362,13 +376,11 @@ def test_a_field_that_changes_no_number_refuses_no_resume(folder):
     before = contents(folder)
     harmless = {"checkpoint_every": 3, "keep_embeddings": False, "tag": "other"}
     run.run(small(seeds_per_program="1", **harmless), folder)
-    stored = config_lib.read(folder / "config.json")
+    stored = config_lib.read(folder / "config.json", sealed=True)
     assert {field: stored[field] for field in harmless} == harmless
     after = contents(folder)
     assert after.pop("config.json") != before.pop("config.json")
     assert after == before
-    manifest = json.loads((folder / "manifest.json").read_text())
-    assert manifest["sha256"]["config.json"] == files.sha256(folder / "config.json")
 
 
 def test_more_epochs_go_on_from_the_last(folder, tmp_path):
@@ -396,8 +408,7 @@ def test_more_seeds_train_the_new_ones_alone(folder, monkeypatch):
             np.testing.assert_allclose(ours[array], alone[array], rtol=1e-3, atol=1e-5)
     # And more epochs then carry both cohorts on.
     run.run(small(num_seeds=4, num_epochs=5), folder)
-    manifest = json.loads((folder / "manifest.json").read_text())
-    assert {r["epoch"] for r in manifest["replicates"].values()} == {5}
+    assert {record["epoch"] for record in done(folder).values()} == {5}
 
 
 def test_overwrite_moves_the_old_run_aside(folder):
@@ -430,7 +441,7 @@ def test_a_failed_seed_is_named_and_left_out(finished, tmp_path, monkeypatch, ca
     run.run(small(), folder)
     assert "seed_778: failed, log_likelihood was nan in epoch 1" in capsys.readouterr().err
     assert not (folder / "embeddings" / "seed_778.npz").exists()
-    for line in (folder / "metrics.jsonl").read_text().splitlines():
+    for line in (folder / "logs" / "seed_778.jsonl").read_text().splitlines():
         json.loads(line, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
     healthy = contents(finished)["embeddings/seed_777.npz"]
     assert contents(folder)["embeddings/seed_777.npz"] == healthy
@@ -454,50 +465,96 @@ def test_all_seeds_failed(tmp_path, monkeypatch):
         run.run(small(), tmp_path / "run")
 
 
+# --- checkpoints -------------------------------------------------------------------------------
+
+
 @pytest.mark.parametrize("name", ["a[1]", "a*?", "a\\b", "gs:", "caf\udce9"])
 def test_a_checkpoint_below_a_folder_of_any_name(tmp_path, name):
     folder = tmp_path / name / "seed_1-2"
     state = {"values": np.arange(6.0)}
+    for epoch in (3, 4, 5):
+        checkpoint.save(folder, epoch, state, {"of": epoch})
+    restored = checkpoint.restore(folder, {"values": np.zeros(6)})
+    assert restored.epoch == 5
+    assert restored.details == {"of": 5}
+    np.testing.assert_array_equal(restored.state["values"], state["values"])
+    names = sorted(path.name for path in folder.iterdir())
+    assert names == ["4", "4.json", "5", "5.json"]
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """Two checkpoints, of epochs 3 and 4, and what restores them; copy it before changing it."""
+    folder = tmp_path_factory.mktemp("saved") / "seed_0-1"
+    states = replicas.to_host(replicas.init(small_resolved(), range(2)), 2)
     for epoch in (3, 4):
-        checkpoint.save(folder, epoch, state)
-        assert checkpoint.latest(folder) == epoch
-    restored = checkpoint.restore(folder, 4, {"values": np.zeros(6)})
-    np.testing.assert_array_equal(restored["values"], state["values"])
-    assert [path.name for path in folder.iterdir()] == ["4"]
+        checkpoint.save(folder, epoch, states._replace(step=states.step + epoch), {"of": epoch})
+    return folder, states
 
 
-def test_a_flipped_bit_in_a_checkpoint_is_noticed(tmp_path):
-    states = replicas.init(small_resolved(), range(2))
-    checkpoint.save(tmp_path, 3, states)
-    assert checkpoint.latest(tmp_path) == 3
-    values = [p for p in (tmp_path / "3").rglob("*") if p.is_file() and p.parent.name == "d"]
-    largest = max(values, key=lambda path: path.stat().st_size)
-    data = bytearray(largest.read_bytes())
-    data[len(data) // 2] ^= 1
-    largest.write_bytes(bytes(data))
-    with pytest.raises(CheckpointError, match=r"damaged|unreadable"):
-        checkpoint.restore(tmp_path, 3, states)
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(bytes(content))
 
 
-def test_other_values_than_those_saved_are_noticed(tmp_path):
-    """What Orbax restores without a word does not fit the checksum in the metadata."""
-    states = replicas.init(small_resolved(), range(2))
-    checkpoint.save(tmp_path, 3, states)
-    other = checkpoint._digest(states._replace(step=states.step + 1))
-    metadata = tmp_path / "3" / "_CHECKPOINT_METADATA"
-    metadata.write_text(metadata.read_text().replace(checkpoint._digest(states), other))
+def damage_checkpoint(where, how):
+    largest = max(where.rglob("*"), key=lambda path: path.stat().st_size * path.is_file())
+    if how == "flip":
+        flip(largest)
+    elif how == "truncate":
+        largest.write_bytes(largest.read_bytes()[:100])
+    elif how == "remove":  # as a removal that was cut off
+        largest.unlink()
+    elif how == "record":
+        flip(where.with_name(f"{where.name}.json"))
+
+
+@pytest.mark.parametrize("how", ["flip", "truncate", "remove", "record"])
+def test_training_falls_back_to_the_good_checkpoint_before(saved, tmp_path, capsys, how):
+    folder, states = shutil.copytree(saved[0], tmp_path / "seed_0-1"), saved[1]
+    damage_checkpoint(folder / "4", how)
+    found = checkpoint.restore(folder, states)
+    assert found.epoch == 3
+    assert found.state.step.tolist() == [3, 3]
+    said = capsys.readouterr().err
+    assert str(folder / "4") in said
+    assert "going on from epoch 3" in said
+    assert sorted(path.name for path in folder.iterdir()) == ["3", "3.json"]
+    damage_checkpoint(folder / "3", how)
+    with pytest.raises(CheckpointError, match=f"{folder / '3'}.*--overwrite"):
+        checkpoint.restore(folder, states)
+    assert (folder / "3").is_dir()
+
+
+def test_a_checkpoint_without_its_record_is_not_whole(saved, tmp_path):
+    folder = shutil.copytree(saved[0], tmp_path / "seed_0-1")
+    (folder / "4.json").unlink()  # killed before it was written
+    assert checkpoint.restore(folder, saved[1]).epoch == 3
+    (folder / "3.json").unlink()
+    assert checkpoint.restore(folder, saved[1]) is None
+
+
+def test_a_damaged_log_falls_back_too(tmp_path, capsys):
+    """Of the lines behind the earlier checkpoint; of those before it there is no way back."""
+    folder = tmp_path / "run"
+    config = small(num_epochs=4, checkpoint_every=1)
+    original = checkpoint.prune
+    with pytest.MonkeyPatch.context() as patch:  # as if killed before the seeds were embedded
+        patch.setattr(checkpoint, "prune", lambda folder, keep: original(folder, 2))
+        run.run(config, folder)
+    before = contents(folder)
+    shutil.rmtree(folder / "done")
+    path = folder / "logs" / "seed_778.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([*lines[:3], lines[3].replace(b"7", b"8")]))
+    run.run(config, folder)
+    assert f"{path}: damaged" in capsys.readouterr().err
+    assert contents(folder) == before
+    shutil.rmtree(folder / "done")
+    path.write_bytes(b"".join([lines[0].replace(b"7", b"8"), *lines[1:]]))
     with pytest.raises(CheckpointError, match="damaged"):
-        checkpoint.restore(tmp_path, 3, states)
-
-
-def test_a_truncated_checkpoint_is_an_error_with_a_way_out(tmp_path):
-    states = replicas.init(small_resolved(), range(2))
-    checkpoint.save(tmp_path, 3, states)
-    for path in (tmp_path / "3").rglob("*"):
-        if path.is_file() and path.parent.name == "d":
-            path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(CheckpointError, match="--overwrite"):
-        checkpoint.restore(tmp_path, 3, states)
+        run.run(config, folder)
 
 
 def small_resolved():
@@ -527,7 +584,7 @@ def test_killed_at_random_moments_ends_as_if_never_killed(tmp_path):
         deadline = time.monotonic() + 120
         new: set[str] = set()
         while not new - seen and time.monotonic() < deadline:
-            new = {p.name for p in killed.glob("checkpoints/*/*") if p.name.isdecimal()}
+            new = {p.name for p in killed.glob("checkpoints/*/*.json")}
             time.sleep(0.002)
         time.sleep(moments.uniform(0.0, 0.1))
         process.kill()
@@ -565,8 +622,8 @@ def test_a_profile_is_written_and_changes_nothing(tmp_path):
     run.run(small(), tmp_path / "plain")
     run.run(small(), tmp_path / "profiled", profile=tmp_path / "trace")
     assert list((tmp_path / "trace").rglob("*.xplane.pb"))
-    plain, profiled = (tmp_path / name / "metrics.jsonl" for name in ("plain", "profiled"))
-    assert plain.read_bytes() == profiled.read_bytes()
+    plain, profiled = (contents(tmp_path / name) for name in ("plain", "profiled"))
+    assert plain == profiled
 
 
 def test_a_second_process_finds_the_programs_of_the_first(tmp_path):

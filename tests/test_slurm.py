@@ -123,10 +123,9 @@ def test_a_preempted_run_saves_is_queued_again_and_resumes(cluster, manifest, tm
     slurm_cluster.call([*sbatch, "--output=/dev/null"], cluster)
     log = next((tmp_path / "logs").glob("slurm-*.txt"))
     wait_until(lambda: "the same command resumes there" in log.read_text(), 60, explain)
-    saved = [int(p.name) for p in folder.glob("checkpoints/*/[0-9]*")]
-    assert len(saved) == 1
+    assert list(folder.glob("checkpoints/*/*.json"))
     wait_until(lambda: status.of(folder).state == "done", 150, explain)
-    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    lines = [x for path in folder.glob("logs/*") for x in path.read_text().splitlines()]
     assert [json.loads(line)["epoch"] for line in lines] == list(range(1, epochs + 1))
     starts = [json.loads(line) for line in (folder / "timing.jsonl").read_text().splitlines()]
     assert sum(line["event"] == "data" for line in starts) == 2

@@ -209,12 +209,13 @@ def test_two_sweeps_at_once_then_more_seeds(tmp_path, start, call):
     statuses = sorted(process.returncode for process in both)
     assert statuses in ([0, 1], [0, 0]), said  # 1: the other one holds the folder
     assert statuses == [0, 0] or "1 held by other processes" in "".join(said)
-    lines = (folder(tmp_path, "vae-z2") / "metrics.jsonl").read_text().splitlines()
+    lines = (folder(tmp_path, "vae-z2") / "logs" / "seed_777.jsonl").read_text().splitlines()
     assert [json.loads(line)["epoch"] for line in lines] == list(range(1, 31))
     returned, _, err = call(tmp_path, *flags, "--num_seeds=2")
     assert returned == 0, err
-    lines = (folder(tmp_path, "vae-z2") / "metrics.jsonl").read_text().splitlines()
-    assert [json.loads(line)["seed"] for line in lines] == [777] * 30 + [778] * 30
+    logs = sorted((folder(tmp_path, "vae-z2") / "logs").iterdir())
+    assert [path.stem for path in logs] == ["seed_777", "seed_778"]
+    assert [len(path.read_text().splitlines()) for path in logs] == [30, 30]
 
 
 def test_an_interrupt_saves_the_running_ones_and_the_same_command_goes_on(tmp_path, start):

@@ -1,15 +1,14 @@
 """Scalars of the training as an axis beside the seeds, in one program."""
 
-import json
-
 import numpy as np
 import pytest
 from absl import flags
 
-from mvae_jax import command_line, evaluate, run, status
+from mvae_jax import command_line, evaluate, run, run_folder, status
 from mvae_jax import config as config_lib
 from mvae_jax.config import ConfigError
 from mvae_jax.report import runs
+from mvae_jax.store import json_file
 
 SMALL = {"hidden_size": 8, "batch_size": 500, "num_epochs": 3, "num_seeds": 2, "iwae_samples": 0}
 GRID = {"learning_rate": (1e-4, 1e-2), "beta": (0.5, 2.0)}
@@ -51,13 +50,12 @@ def test_the_values_are_in_logs_manifest_and_tables(swept):
         for rate in GRID["learning_rate"]
         for beta in GRID["beta"]
     ]
-    manifest = json.loads((swept / "manifest.json").read_text())["replicates"]
+    manifest = run_folder.read_manifest(swept)["replicates"]
     assert sorted(manifest) == sorted(names)
     assert manifest[names[1]]["swept"] == {"learning_rate": 1e-4, "beta": 2.0}
-    lines = list(map(json.loads, (swept / "metrics.jsonl").read_text().splitlines()))
+    lines = [x for path in run_folder.epoch_logs(swept) for x in json_file.read_lines(path)]
     assert len(lines) == 3 * len(names)
-    assert lines[1]["replicate"] == names[1]
-    assert lines[1]["beta"] == 2.0
+    assert [line["beta"] for line in lines if line["replicate"] == names[1]] == [2.0] * 3
     found = status.of(swept)
     assert (found.state, found.done, found.planned) == ("unscored", 8, 8)
     assert evaluate.score([swept], jobs=1)
@@ -72,16 +70,16 @@ def test_the_values_are_in_logs_manifest_and_tables(swept):
 
 
 def test_a_small_beta_lets_the_kl_grow(swept):
-    lines = list(map(json.loads, (swept / "metrics.jsonl").read_text().splitlines()))
+    lines = [x for path in run_folder.epoch_logs(swept) for x in json_file.read_lines(path)]
     kl = {line["replicate"]: line["kl"] for line in lines if line["epoch"] == 3}
     fast = "seed_777__learning_rate=0.01"
     assert kl[f"{fast}__beta=0.5"] > kl[f"{fast}__beta=2.0"]
 
 
 def test_a_finished_grid_is_done_and_another_is_refused(swept):
-    before = (swept / "manifest.json").read_bytes()
+    before = run_folder.read_manifest(swept)
     run.run(small(GRID), swept)
-    assert (swept / "manifest.json").read_bytes() == before
+    assert run_folder.read_manifest(swept) == before
     with pytest.raises(ConfigError, match="sweep"):
         run.run(small(GRID | {"beta": (0.5, 1.0)}), swept)
 

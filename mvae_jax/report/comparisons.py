@@ -117,7 +117,7 @@ def _with_defaults(config: dict[str, Any]) -> dict[str, Any]:
     """
     if "data_sha256" not in config:
         return config
-    return json.loads(config_lib.to_json(config_lib.base_config("", "vae,1"))) | config
+    return json.loads(config_lib.base_config("", "vae,1").to_json()) | config
 
 
 def unlike_bounds(vae: Scores | None, mvae: Scores | None) -> str:

@@ -47,7 +47,8 @@ def measure_run(run: Path, config: dict[str, Any]) -> dict[str, float]:
                 if name.endswith(("kernel", "coupling"))
             )
         )
-    seconds = _epoch_seconds(run)
+    trained = run_folder.read_manifest(run)["replicates"].values()
+    seconds = [r["epoch_seconds"] for r in trained if r.get("epoch_seconds") is not None]
     if seconds:
         values["epoch_seconds"] = statistics.median(seconds)
     return values
@@ -116,17 +117,3 @@ def measure_sweep(sweep: Float[np.ndarray, "i j h w c"]) -> dict[str, float]:
         net = sum(np.abs(step.sum(axis=0)).sum() for step in steps)
         values |= {"sweep_roughness": bends / total, "sweep_monotonicity": net / total}
     return {name: float(value) for name, value in values.items()}
-
-
-def _epoch_seconds(run: Path) -> list[float]:
-    """Returns the epochs' times per seed, without the first of each start, which compiles."""
-    seconds, compiled = [], False
-    for event in run_folder.read_times(run):
-        if event["event"] != "epoch":
-            compiled = False
-            continue
-        seeds = event.get("seeds") or 0
-        if compiled and seeds > 0:
-            seconds.append(event["seconds"] / seeds)
-        compiled = True
-    return seconds

@@ -1,4 +1,4 @@
-"""`--tensorboard`: the training curves of metrics.jsonl as TensorBoard event files."""
+"""`--tensorboard`: the training curves as TensorBoard event files."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 from mvae_jax import files, run_folder
 from mvae_jax.report.runs import Problem
 
-Line = dict[str, Any]  # of metrics.jsonl
+Line = dict[str, Any]  # of a log
 NOT_CURVES = ("seed", "epoch")
 
 
@@ -39,12 +39,9 @@ class EventFiles:
                     self.problems.append(Problem(str(run), str(error)))
 
     def _update_run(self, run: Path, out: Path) -> None:
-        by_replicate: dict[str, list[Line]] = {}
-        for line in run_folder.read_epochs(run):
-            if None not in (line.get("replicate"), line.get("epoch")):
-                by_replicate.setdefault(line["replicate"], []).append(line)
-        for name, lines in by_replicate.items():  # of checked names: they lead nowhere else
-            self._append(out / name, lines, (run / "metrics.jsonl").stat().st_mtime)
+        for log in run_folder.epoch_logs(run):
+            lines = list(run_folder.read_epochs(log))  # which checks the log's name
+            self._append(out / log.stem, lines, log.stat().st_mtime)
 
     def _append(self, folder: Path, lines: list[Line], written_at: float) -> None:
         if folder not in self.epochs:  # what an earlier call has left

@@ -182,16 +182,19 @@ def reliability(cells: Cells, _comparisons: Comparisons) -> Figure | None:
 
 
 def read_curves(scores: Scores) -> dict[int, dict[int, float]]:
-    """Returns, per seed that did not fail, the training ELBO by epoch; empty without a log."""
-    seeds = {name: seed for seed, name in scores.replicates.items() if seed not in scores.failed}
-    curves: dict[int, dict[int, float]] = defaultdict(dict)
-    for line in run_folder.read_epochs(scores.run):
-        if line.get("split") != "train" or line.get("replicate") not in seeds:
+    """Return, per seed that did not fail, the training ELBO by epoch; empty without a log."""
+    trained = run_folder.read_manifest(scores.run)["replicates"]
+    curves: dict[int, dict[int, float]] = {}
+    for seed, name in scores.replicates.items():
+        path = scores.run / "logs" / f"{name}.jsonl"
+        if seed in scores.failed or not path.is_file():
             continue
-        seed, epoch, elbo = seeds[line["replicate"]], line.get("epoch"), line.get("elbo")
-        if epoch is not None and elbo is not None and math.isfinite(elbo):
-            curves[seed][epoch] = float(elbo)
-    return dict(curves)
+        lines = run_folder.read_epochs(path, trained.get(name, {}).get("log"))
+        elbos = {line["epoch"]: line.get("elbo") for line in lines}
+        curve = {e: float(v) for e, v in elbos.items() if v is not None and math.isfinite(v)}
+        if curve:
+            curves[seed] = curve
+    return curves
 
 
 def _reliability_bins(scores: Scores) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
