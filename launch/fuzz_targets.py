@@ -302,7 +302,7 @@ def parse_npz(data: bytes) -> None:
         embeddings.read(path, path, 2)
     except FormatError:
         npz.read(path)
-    measures.measure_pictures(path)
+    measures.read_pictures(path)
 
 
 def parse_metrics(data: bytes) -> None:

@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Key, UInt8
 from ml_collections import ConfigDict, FrozenConfigDict
 
 from mvae_jax import config as config_lib
-from mvae_jax import files, model, numerics, run_folder
+from mvae_jax import model, numerics, run_folder
 from mvae_jax.config import ConfigError
 from mvae_jax.model import Params
 from mvae_jax.posterior import Posterior
@@ -97,8 +97,6 @@ def load(run_dir: str | Path, seed: int) -> tuple[FrozenConfigDict, Params]:
         there = ", ".join(sorted(file.stem for file in path.parent.glob("*.npz"))) or "none"
         raise FileNotFoundError(f"{path}: no such file; replicates with a model: {there}")
     digest = run_folder.read_manifest(run_dir)["sha256"].get(name)
-    if digest and digest != files.sha256(path):
-        raise ValueError(f"{path}: damaged, its SHA-256 is not that of its record; train again")
     stored = config_lib.read(run_dir / "config.json", sealed=run_folder.is_own(run_dir))
     # Fields that the run's version did not know have their defaults.
     defaults = config_lib.base_config("", "vae,1").to_dict()
@@ -108,13 +106,16 @@ def load(run_dir: str | Path, seed: int) -> tuple[FrozenConfigDict, Params]:
             f"{run_dir}: its model '{config.model}' was not trained by mvae_jax; allowed: runs of "
             f"{', '.join(model.COUPLED)} whose config.json has image_shape"
         )
-    return config, read_params(path)
+    return config, read_params(path, digest)
 
 
-def read_params(path: Path) -> Params:
-    """Reads parameters from an .npz whose names are their paths, as `encoder/layer_0/.../bias`."""
+def read_params(path: Path, sha256: str | None = None) -> Params:
+    """Read parameters from an .npz whose names are their paths, as `encoder/layer_0/.../bias`.
+
+    Raises ValueError where the file is damaged, or its SHA-256 is another one.
+    """
     params: dict[str, Any] = {}
-    for name, array in npz.read(path).items():
+    for name, array in npz.read(path, sha256=sha256).items():
         if name.startswith("params/"):
             *parents, last = name.split("/")[1:]
             node = params

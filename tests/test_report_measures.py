@@ -60,14 +60,17 @@ def test_high_frequency_energy_of_waves():
 def test_pictures_give_the_error_of_the_first_images(tmp_path):
     rng = np.random.default_rng(0)
     inputs, outputs = rng.uniform(size=(2, 48, 6, 5, 1))
-    path = tmp_path / "seed_1.npz"
+    path = tmp_path / "pictures" / "seed_1.npz"
+    path.parent.mkdir()
     plane = rng.uniform(size=(10, 10, 6, 5, 1))
     np.savez(
         path, input=inputs, reconstruction_sampled=outputs, sweep=plane, sweep_values=np.arange(10)
     )
-    found = measures.measure_pictures(path)
+    found = measures.measure_pictures(tmp_path, "seed_1", {})
     assert found["mse_first_48"] == pytest.approx(((inputs - outputs) ** 2).mean())
-    assert measures.measure_pictures(tmp_path / "absent.npz") == {}
+    assert measures.measure_pictures(tmp_path, "absent", {}) == {}
+    with pytest.raises(ValueError, match="damaged: its SHA-256"):
+        measures.measure_pictures(tmp_path, "seed_1", {"pictures/seed_1.npz": "0" * 64})
 
 
 def test_the_time_of_an_epoch_is_the_seeds_median(tmp_path):

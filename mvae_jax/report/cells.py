@@ -7,6 +7,7 @@ value of a swept scalar in it. What cannot be read is a cell without values, wit
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from mvae_jax import metrics_file, run_folder
@@ -51,6 +52,7 @@ class Scores(NamedTuple):
     absent:     metric -> why no seed has it
     missing:    why the cell may not be averaged as it stands; empty where it may
     tested_on:  the number of test examples, and the SHA-256 of their indices where it is known
+    sha256:     path below the run -> SHA-256, of the files that training has recorded
     """
 
     run: Path
@@ -63,6 +65,7 @@ class Scores(NamedTuple):
     absent: dict[str, str]
     missing: str
     tested_on: frozenset[tuple[int, str | None]] = frozenset()
+    sha256: Mapping[str, str] = MappingProxyType({})
 
     @property
     def first(self) -> int | None:
@@ -147,7 +150,7 @@ def _scores(run: Path, config: dict[str, Any], entries: list[dict[str, Any]]) ->
             unscored.append(f"seed {seed} was trained anew since it was scored; {SCORE_AGAIN}")
         of_seed = [row for row in entry["values"] if row["split"] in SPLITS]
         rows = {row["metric"]: row["value"] for row in of_seed}
-        rows |= measures.measure_pictures(run / "pictures" / f"{name}.npz")
+        rows |= measures.measure_pictures(run, name, manifest["sha256"])
         per_run |= {m: rows.pop(m) for m in list(rows) if describe(m).per_run}
         for metric, value in rows.items():
             of_metric = values.setdefault(metric, {})
@@ -179,6 +182,7 @@ def _scores(run: Path, config: dict[str, Any], entries: list[dict[str, Any]]) ->
             for entry in known
             if "failed" not in entry
         ),
+        manifest["sha256"],
     )
 
 

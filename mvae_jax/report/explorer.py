@@ -56,7 +56,7 @@ def write(out: Path, runs: Runs) -> tuple[dict[str, Path], list[Problem]]:
 
 def _model(name: str, scores: Scores, path: Path) -> dict[str, Any] | None:
     """Returns what the page needs of one model; None of one that has no decoder as ours."""
-    arrays = npz.read(path)
+    arrays = npz.read(path, sha256=scores.sha256.get(f"model/{path.name}"))
     layers = (f"params/decoder/layer_{n}/Dense_0/kernel" for n in itertools.count())
     hidden = list(itertools.takewhile(arrays.__contains__, layers))
     if not hidden or PIXELS not in arrays or "image_shape" not in scores.config:

@@ -103,14 +103,14 @@ def _export_run(run: Path, folder: Path) -> None:
     """
     config = run_folder.read_config(run)
     metrics = cells.read_metrics(run, config)
-    of_run = measures.measure_run(run, config)
+    of_run, manifest = measures.measure_run(run, config), run_folder.read_manifest(run)
     path = folder / "metrics.json"
     there = metrics_file.read(path) if path.exists() else {"replicates": [], "settings": {}}
     exported = {entry["replicate"]: entry for entry in there["replicates"]}
     for entry in metrics["replicates"]:
         if "failed" in entry:
             continue
-        of_seed = measures.measure_pictures(run / "pictures" / f"{entry['replicate']}.npz")
+        of_seed = measures.measure_pictures(run, entry["replicate"], manifest["sha256"])
         measured = {"run": (1, of_run), "pictures": (NUM_PICTURES, of_seed)}
         entry["values"] = [
             *(row for row in entry["values"] if row["metric"] not in of_run | of_seed),
@@ -126,7 +126,6 @@ def _export_run(run: Path, folder: Path) -> None:
     for name in AS_IT_IS:
         if (run / name).is_file():
             files.copy(run / name, folder / name)
-    manifest = run_folder.read_manifest(run)
     digests = {k: v for k, v in manifest["sha256"].items() if k.startswith(DIGESTS)}
     kept: dict[str, Any] = {"version": 1, "replicates": manifest["replicates"], "sha256": digests}
     files.write_text(folder / "manifest.json", json.dumps(kept, indent=2) + "\n")

@@ -6,6 +6,7 @@ raises ValueError.
 """
 
 import statistics
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +32,13 @@ def measure_run(run: Path, config: dict[str, Any]) -> dict[str, float]:
     epoch_seconds:  median time of an epoch per seed, those that compile left out
     """
     values: dict[str, float] = {}
+    manifest = run_folder.read_manifest(run)
     model = next(iter(sorted((run / "model").glob("[!.]*.npz"))), None)
     if model is not None:
+        digest = manifest["sha256"].get(f"model/{model.name}")
         sizes = {
             name: array.size
-            for name, array in npz.read(model).items()
+            for name, array in npz.read(model, sha256=digest).items()
             if name.startswith("params/")
         }
         products = 1 + bool(config.get("couple_mean"))
@@ -47,18 +50,22 @@ def measure_run(run: Path, config: dict[str, Any]) -> dict[str, float]:
                 if name.endswith(("kernel", "coupling"))
             )
         )
-    trained = run_folder.read_manifest(run)["replicates"].values()
+    trained = manifest["replicates"].values()
     seconds = [r["epoch_seconds"] for r in trained if r.get("epoch_seconds") is not None]
     if seconds:
         values["epoch_seconds"] = statistics.median(seconds)
     return values
 
 
-def measure_pictures(path: Path) -> dict[str, float]:
-    """Returns what one replicate's pictures show; nothing where there are none."""
-    if not path.is_file():
+def measure_pictures(run: Path, replicate: str, sha256: Mapping[str, str]) -> dict[str, float]:
+    """Return what one replicate's pictures show; nothing where there are none.
+
+    sha256: by path below the run, of the files that training has recorded
+    """
+    name = f"pictures/{replicate}.npz"
+    if not (run / name).is_file():
         return {}
-    pictures = read_pictures(path)
+    pictures = read_pictures(run / name, sha256.get(name))
     inputs, outputs = pictures["input"], pictures["reconstruction_sampled"]
     values = {"mse_first_48": float(np.mean((inputs - outputs) ** 2, dtype=np.float64))}
     of_input = high_frequency_energy(inputs)
@@ -67,13 +74,13 @@ def measure_pictures(path: Path) -> dict[str, float]:
     return values | measure_sweep(pictures["sweep"])
 
 
-def read_pictures(path: Path) -> dict[str, np.ndarray]:
-    """Reads `pictures/<replicate>.npz`; raises ValueError where it is not of its format.
+def read_pictures(path: Path, sha256: str | None = None) -> dict[str, np.ndarray]:
+    """Read `pictures/<replicate>.npz`; raise ValueError where it is not of its format.
 
     input, reconstruction_sampled: [N, H, W, C]; sweep, and those of OPTIONAL:
     [I, J, H, W, C]; sweep_values: [I]
     """
-    pictures = npz.read(path)
+    pictures = npz.read(path, sha256=sha256)
     for name, axes in (PICTURES | OPTIONAL).items():
         found = pictures.get(name)
         if found is None and name in OPTIONAL:

@@ -4,6 +4,7 @@ A zip directory and an .npy header each say how much is there. Both are held aga
 the file before any array is read, so that a small file cannot ask for terabytes.
 """
 
+import hashlib
 import math
 import os
 import zipfile
@@ -26,17 +27,26 @@ class ArrayError(ValueError):
 
 
 def read(
-    path: Path, names: Container[str] | None = None, most: int | None = MAX_BYTES
+    path: Path,
+    names: Container[str] | None = None,
+    most: int | None = MAX_BYTES,
+    sha256: str | None = None,
 ) -> dict[str, np.ndarray]:
     """Read a file's arrays, or those of them that are named, of at most so many bytes together.
 
     As in np.load, a member's name may end in .npy or not.
+
+    sha256: of the file's bytes, where it is known; those of another file are refused
 
     Raises ValueError, which names the file, where it is damaged or holds more than plain arrays.
     """
     try:
         with regular.open_binary(path) as file, zipfile.ZipFile(file) as archive:
             size = os.fstat(file.fileno()).st_size
+            if sha256 is not None:
+                file.seek(0)
+                if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
+                    raise ValueError("damaged: its SHA-256 is not that of its record")
             members = _members(archive)
             wanted = {k: info for k, info in members.items() if names is None or k in names}
             for name, info in wanted.items():

@@ -127,7 +127,8 @@ def _load(scores: Scores, folder: str, seed: int | None, name: str) -> np.ndarra
     path = scores.run / folder / f"{scores.replicates[seed]}.npz"
     if not path.is_file():
         return None
-    found = npz.read(path, (name, f"params/{name}"))
+    digest = scores.sha256.get(f"{folder}/{path.name}")
+    found = npz.read(path, (name, f"params/{name}"), sha256=digest)
     array = next(iter(found.values()), None)
     axes = 1 if name.startswith("label") else 2
     if array is not None and (array.ndim != axes or not array.size):

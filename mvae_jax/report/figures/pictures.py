@@ -108,7 +108,10 @@ def data_sets(samples: Path) -> Figure:
 def _pictures(cells: Cells) -> tuple[int, dict[str, dict[str, np.ndarray]]]:
     """Returns the latent size drawn, and each model's pictures of its first seed."""
     z, found = side_by_side(cells, "pictures")
-    return z, {model: read_pictures(path) for model, (_, path) in found.items()}
+    return z, {
+        model: read_pictures(path, scores.sha256.get(f"pictures/{path.name}"))
+        for model, (scores, path) in found.items()
+    }
 
 
 def _drawable(
