@@ -20,10 +20,10 @@ if __name__ == "__main__":
     terminal.prepare()  # before the imports below, which take seconds
 
 import argparse
+import contextlib
 import json
 import multiprocessing
 import random
-import signal
 import statistics
 import sys
 import time
@@ -192,9 +192,11 @@ def ours_apart(config: FrozenConfigDict, images: np.ndarray, seeds: int) -> Cont
     """Our training in a process of its own, which divides the cores among the seeds."""
     context = multiprocessing.get_context("spawn")
     connection, other = context.Pipe()
-    arguments = (other, config.to_dict(), images, seeds)
-    context.Process(target=_serve, args=arguments, daemon=True).start()
+    arguments = (other, config.to_dict(), seeds)
+    with terminal.starting_processes():
+        context.Process(target=_serve, args=arguments, daemon=True).start()
     other.close()
+    connection.send(images)
 
     def go() -> None:
         connection.send("go")
@@ -204,17 +206,14 @@ def ours_apart(config: FrozenConfigDict, images: np.ndarray, seeds: int) -> Cont
     return Contestant(name, config.model, seeds, len(images) // BATCH, go, True)
 
 
-def _serve(connection: Connection, config: dict[str, Any], images: np.ndarray, seeds: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
+def _serve(connection: Connection, config: dict[str, Any], seeds: int) -> None:
     replicas.split_cores(seeds)
-    contestant = ours(FrozenConfigDict(config), images, seeds)
-    while connection.poll(None):
-        try:
+    with contextlib.suppress(EOFError, ConnectionError):  # until the other process ends
+        contestant = ours(FrozenConfigDict(config), connection.recv(), seeds)
+        while True:
             connection.recv()
-        except EOFError:
-            return
-        contestant.go()
-        connection.send("done")
+            contestant.go()
+            connection.send("done")
 
 
 def loop(

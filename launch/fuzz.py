@@ -21,6 +21,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from mvae_jax import paths, terminal
+
 TIMEOUT_SECONDS = 30
 MEMORY_MB = 2048
 MAX_LENGTH = 1 << 16  # bytes of an input
@@ -31,8 +33,6 @@ MEMORY = "/dev/shm" if os.path.isdir("/dev/shm") else None  # for the files that
 
 def main() -> None:
     """Runs the targets asked for, each in a process of its own."""
-    if sys.argv[1:2] == [CHILD]:
-        fuzz_forever(sys.argv[2], sys.argv[3:])
     from fuzz_targets import TARGETS
 
     parser = argparse.ArgumentParser(
@@ -41,9 +41,9 @@ def main() -> None:
     parser.add_argument("target", nargs="*", help=f"by default all: {', '.join(TARGETS)}")
     parser.add_argument("--seconds", type=int, default=600, help="for each target; 600")
     parser.add_argument(
-        "--out", type=Path, default=Path("runs/fuzz"), help="corpora, finds and logs"
+        "--out", type=paths.from_user, default=Path("runs/fuzz"), help="corpora, finds and logs"
     )
-    parser.add_argument("--input", type=Path, help="run one target on this file alone")
+    parser.add_argument("--input", type=paths.from_user, help="run one target on this file alone")
     args = parser.parse_args()
     if unknown := [name for name in args.target if name not in TARGETS]:
         parser.error(f"target: got {unknown[0]!r}; allowed: {', '.join(TARGETS)}")
@@ -57,11 +57,8 @@ def main() -> None:
     if importlib.util.find_spec("atheris") is None:
         parser.error("atheris is not installed; pip install mvae_jax[fuzz]")
     finds = 0
-    try:
-        for name in args.target or TARGETS:
-            finds += not fuzz(name, TARGETS[name].seeds, args.out / name, args.seconds)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    for name in args.target or TARGETS:
+        finds += not fuzz(name, TARGETS[name].seeds, args.out / name, args.seconds)
     sys.exit(int(finds > 0))
 
 
@@ -108,4 +105,7 @@ def fuzz_forever(name: str, flags: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:2] == [CHILD]:  # which answers signals by itself
+        fuzz_forever(sys.argv[2], sys.argv[3:])
+    terminal.prepare()
+    terminal.command(main)

@@ -129,19 +129,27 @@ def importing() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def deferring() -> Iterator[None]:
-    """Answer a signal at the end of a block that must not stop half way.
+def starting_processes() -> Iterator[None]:
+    """Start processes that leave Ctrl-C, which reaches every process of a terminal, to this one.
 
-    Python's signals are the main thread's; in another one there is nothing to do.
+    They inherit the signal mask. A signal that arrives meanwhile is answered after the block, so
+    that none of them is half started. Python's signals are the main thread's alone.
     """
+    from multiprocessing import resource_tracker
+
+    resource_tracker.ensure_running()  # whose start would end the mask
     received: list[int] = []
     previous = {}
     if threading.current_thread() is threading.main_thread():
         for signum in SIGNALS:
             previous[signum] = signal.signal(signum, lambda number, _: received.append(number))
-    yield
-    for signum, handler in previous.items():
-        signal.signal(signum, handler)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        for signum, handler in previous.items():
+            signal.signal(signum, handler)
     if received:
         signal.raise_signal(received[0])
 

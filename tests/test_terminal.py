@@ -186,7 +186,7 @@ def test_a_script_runs_its_main_as_a_command(name):
     module = ast.parse((ROOT / "launch" / name).read_text(encoding="utf-8"))
     guard = module.body[-1]
     assert isinstance(guard, ast.If)
-    assert ast.unparse(guard.body[0]) == "terminal.command(main)"
+    assert ast.unparse(guard.body[-1]) == "terminal.command(main)"
 
 
 # --- processes ---------------------------------------------------------------------------------

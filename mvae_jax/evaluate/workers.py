@@ -1,12 +1,10 @@
 """Functions called in processes of their own, which end with the process that started them."""
 
 import os
-import signal
 import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from multiprocessing import resource_tracker
 from typing import Any
 
 import joblib
@@ -31,17 +29,10 @@ def run(function: Callable[..., Any], calls: Iterable[tuple], jobs: int) -> Iter
         initializer=_follow,
         initargs=(os.getpid(),),
     ):
-        # Joblib cleans up after a signal once its workers have been started. They inherit the mask,
-        # so that a Ctrl-C, which reaches every process of a terminal, is for this one to answer.
-        with terminal.deferring():
-            resource_tracker.ensure_running()  # whose start would unblock it
-            before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-            try:
-                results = joblib.Parallel(return_as="generator_unordered")(
-                    joblib.delayed(function)(*call) for call in calls
-                )
-            finally:
-                signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        with terminal.starting_processes():
+            results = joblib.Parallel(return_as="generator_unordered")(
+                joblib.delayed(function)(*call) for call in calls
+            )
         yield from results
 
 
