@@ -77,7 +77,7 @@ def main() -> None:
         root, entries = args.manifest.parent, grid.read(args.manifest)
         missing, refused = grid.sort_out(root, entries, overwrite=False)
         for workdir, reason in refused:
-            print(f"{workdir}: {reason}", file=sys.stderr)
+            terminal.say(f"{workdir}: {reason}")
         queued = find_queued(root)
         new = [e for e in missing if e.workdir not in queued]
         size = args.max_array_size or max_array_size()

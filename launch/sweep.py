@@ -64,7 +64,7 @@ def main() -> None:
         return
     missing, refused = grid.sort_out(args.root, entries, args.overwrite)
     for workdir, reason in refused:
-        print(f"{workdir}: {reason}", file=sys.stderr)
+        terminal.say(f"{workdir}: {reason}")
     try:
         number = grid.add(args, [e for e in entries if e.workdir not in dict(refused)])
     except (OSError, ValueError) as error:

@@ -15,7 +15,7 @@ import joblib
 from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
-from mvae_jax import __version__, datasets, numerics, replicas, sources
+from mvae_jax import __version__, datasets, numerics, replicas, sources, terminal
 from mvae_jax.config import ConfigError
 from mvae_jax.datasets import Dataset
 from mvae_jax.origins import Origin
@@ -113,7 +113,7 @@ def disconnect() -> None:
 
 def exit_process(error: Exception, status: int) -> NoReturn:
     """Ends this process. One of several does not wait for the others: they give up without it."""
-    print(f"error: {error}", file=sys.stderr, flush=True)
+    terminal.say(f"error: {error}")
     if jax.distributed.is_initialized():
         os._exit(status)
     sys.exit(status)

@@ -11,12 +11,11 @@ replicate has the identifiers of all that trained it, and a checkpoint those of 
 
 import hashlib
 import json
-import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mvae_jax import run_folder
+from mvae_jax import run_folder, terminal
 from mvae_jax.config import ConfigError
 from mvae_jax.store import json_file
 
@@ -110,4 +109,4 @@ def check(folder: Path, earlier: Iterable[str], now: Origin, trains: bool, accep
 
 
 def _note(text: str) -> None:
-    print(f"note: {text}", file=sys.stderr)
+    terminal.say(f"note: {text}")

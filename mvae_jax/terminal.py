@@ -83,7 +83,7 @@ def command(main: Callable[[], object]) -> NoReturn:
     unwritten = _flush()
     status = status or unwritten
     if isinstance(status, str):
-        print(status, file=sys.stderr)
+        say(status)
         status = 1
     sys.exit(status)
 
@@ -172,10 +172,15 @@ def _line(signum: int) -> str:
 
 def exit_with(error: Exception | str, status: int = 2) -> NoReturn:
     """Print the error as one line and exit; status 2 is a mistake of usage."""
+    say(f"error: {error}")
+    sys.exit(status)
+
+
+def say(line: object) -> None:
+    """Print one line to standard error, on which no terminal acts whatever a file put into it."""
     from mvae_jax import escape
 
-    print(escape.plain(f"error: {error}"), file=sys.stderr)
-    sys.exit(status)
+    print(escape.plain(line), file=sys.stderr, flush=True)
 
 
 class _Pipe(io.FileIO):

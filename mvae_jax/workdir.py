@@ -12,7 +12,6 @@ import json
 import os
 import re
 import socket
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -23,7 +22,7 @@ import numpy as np
 from ml_collections import ConfigDict, FrozenConfigDict
 
 from mvae_jax import config as config_lib
-from mvae_jax import files, run_folder
+from mvae_jax import files, run_folder, terminal
 from mvae_jax.config import ConfigError
 from mvae_jax.store import seal
 
@@ -98,7 +97,7 @@ def move_aside(path: Path) -> None:
             for process in sorted({0, *_processes(path)}):
                 held.enter_context(lock(Workdir(path, process)))
             path.rename(aside)
-        print(f"moved {path} to {aside}", file=sys.stderr)
+        terminal.say(f"moved {path} to {aside}")
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from mvae_jax import escape
+from mvae_jax import escape, evaluate
 from mvae_jax.report import formats, power, render, watch
 from mvae_jax.status import Status
 from tests.fake_runs import draw, write_run
@@ -223,3 +223,13 @@ def test_what_a_run_folder_says_is_text_wherever_it_is_shown(tmp_path, monkeypat
     records = list(csv.DictReader(io.StringIO((out / "tables.csv").read_text())))
     assert {record["metric"] for record in records} > {escape.plain(text), "nmi"}
     assert all(None not in record and None not in record.values() for record in records)
+
+
+def test_scoring_says_a_folders_name_and_a_files_words_as_text(tmp_path, capsys):
+    run = tmp_path / "a\x1b[2J\udcff"
+    (run / "embeddings").mkdir(parents=True)
+    (run / "config.json").write_text(json.dumps({"dataset": "\x9b2J\u202e"}))
+    assert not evaluate.score(tmp_path)
+    said = capsys.readouterr().err
+    assert r"a\x1b[2J\udcff/config.json" in said
+    assert said.replace("\n", "").isprintable()

@@ -27,7 +27,7 @@ ALLOWED = {
     "sources": set(),
     "numerics": set(),
     "programs": {"sources"},
-    "origins": {"config", "run_folder", "store"},
+    "origins": {"config", "run_folder", "store", "terminal"},
     "posterior": {"inverse"},
     "datasets": {"files", "paths", "store", "terminal"},
     "model": {"inverse", "posterior"},
@@ -41,8 +41,10 @@ ALLOWED = {
     "embed": {
         *("datasets", "elbo", "files", "inference", "model", "posterior", "programs", "train"),
     },
-    "workdir": {"config", "files", "run_folder", "store"},
-    "environment": {"config", "datasets", "numerics", "origins", "replicas", "sources"},
+    "workdir": {"config", "files", "run_folder", "store", "terminal"},
+    "environment": {
+        *("config", "datasets", "numerics", "origins", "replicas", "sources", "terminal"),
+    },
     "stop": {"terminal"},
     "cohort": {
         *("checkpoint", "config", "datasets", "embed", "environment", "origins", "progress"),
@@ -52,7 +54,7 @@ ALLOWED = {
         *("checkpoint", "cohort", "config", "datasets", "environment", "files", "numerics"),
         *("origins", "replicas", "sources", "stop", "store", "workdir"),
     },
-    "evaluate": {"files", "metrics_file", "paths", "run_folder", "store", "terminal"},
+    "evaluate": {"escape", "files", "metrics_file", "paths", "run_folder", "store", "terminal"},
     "status": {"run_folder"},
     "report": {
         *("config", "escape", "files", "metrics_file", "paths", "run_folder", "status"),

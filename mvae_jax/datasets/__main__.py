@@ -8,7 +8,6 @@ Exit status: 0 complete, 1 a data set could not be had (the reason is printed), 
 """
 
 import argparse
-import sys
 from pathlib import Path
 
 from mvae_jax import paths, terminal
@@ -27,19 +26,19 @@ def main(argv: list[str] | None = None) -> int:
             dataset = load(name, source=flags.source, **inputs)
             print(f"{name}: {len(dataset.images):,} images are ready")
         except DataError as error:
-            print(f"error: {error}", file=sys.stderr)
+            terminal.say(f"error: {error}")
             failed = True
     try:
         if flags.samples:
             missing = samples.write(flags.samples, flags.source, **inputs)
             for reason in missing.values():
-                print(f"error: {reason}", file=sys.stderr)
+                terminal.say(f"error: {reason}")
             print(f"{flags.samples}: {len(CATALOGUE) - len(missing)} of {len(CATALOGUE)} data sets")
             return int(failed or bool(missing))
         if not flags.prepare:
             print("\n".join(_listing(find_inputs(**inputs))))
     except DataError as error:
-        print(f"error: {error}", file=sys.stderr)
+        terminal.say(f"error: {error}")
         return 1
     return int(failed)
 

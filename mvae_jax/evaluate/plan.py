@@ -8,11 +8,10 @@ marked as stale if it no longer describes the run.
 import hashlib
 import json
 import os
-import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mvae_jax import files, metrics_file, run_folder
+from mvae_jax import files, metrics_file, run_folder, terminal
 from mvae_jax.evaluate import embeddings, replicate
 from mvae_jax.evaluate.embeddings import FormatError
 
@@ -134,7 +133,7 @@ def _earlier(
         if not embedding_files(folder):
             raise FormatError(f"{error}, but the embeddings are gone; repair the file") from error
         aside = files.move_aside(path)
-        print(f"{error}; moved to {aside}", file=sys.stderr)
+        terminal.say(f"{error}; moved to {aside}")
         return {}, {}
     for field in run_folder.REQUIRED:
         if found[field] != config[field]:

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from mvae_jax import escape, terminal
+
 
 @contextmanager
 def replicates(total: int) -> Iterator[Callable[[str], None]]:
@@ -24,6 +26,7 @@ def replicates(total: int) -> Iterator[Callable[[str], None]]:
             task = bar.add_task("", total=total)
 
             def advance(line: str) -> None:
+                line = escape.plain(line)
                 console.print(line, markup=False, highlight=False, soft_wrap=True)
                 bar.advance(task)
 
@@ -35,6 +38,6 @@ def replicates(total: int) -> Iterator[Callable[[str], None]]:
     def plain_line(line: str) -> None:
         nonlocal done
         done += 1
-        print(f"[{done}/{total}] {line}", file=sys.stderr, flush=True)
+        terminal.say(f"[{done}/{total}] {line}")
 
     yield plain_line

@@ -1,6 +1,5 @@
 """Scores run folders: every pending replicate in a process, each written as it finishes."""
 
-import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,7 +12,7 @@ import sklearn
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 import mvae_jax
-from mvae_jax import files
+from mvae_jax import files, terminal
 from mvae_jax.evaluate import embeddings, plan, progress, replicate, workers
 from mvae_jax.evaluate.embeddings import FormatError
 from mvae_jax.evaluate.plan import Entry, Run
@@ -42,7 +41,7 @@ def score(paths: PathLike | Iterable[PathLike], jobs: int | None = None) -> bool
     paths = files.as_paths(paths)
     empty = [path for path in paths if not files.find_runs([path])]
     for path in empty:
-        print(f"error: path: no folder with embeddings/ at or below {path}", file=sys.stderr)
+        terminal.say(f"error: path: no folder with embeddings/ at or below {path}")
     folders = files.find_runs(paths)
     runs = []
     for folder in folders:
@@ -50,16 +49,15 @@ def score(paths: PathLike | Iterable[PathLike], jobs: int | None = None) -> bool
             run = plan.plan(folder)
             plan.write(run)
         except (OSError, ValueError) as error:
-            print(f"error: {error}", file=sys.stderr)
+            terminal.say(f"error: {error}")
             continue
         runs.append(run)
     try:
         _score_pending(runs, jobs or joblib.cpu_count())
     except TerminatedWorkerError:
-        print(
+        terminal.say(
             "error: a scoring process was killed, for its memory most likely; what was finished "
-            "is kept: run the command again, with --jobs=1",
-            file=sys.stderr,
+            "is kept: run the command again, with --jobs=1"
         )
         return False
     complete = [_finish(run) for run in runs]
@@ -98,7 +96,7 @@ def score_replicate(folder: Path, name: str, latent_size: int, batch_size: int) 
 def _score_pending(runs: list[Run], jobs: int) -> None:
     tasks = [(run, name) for run in runs for name in run.pending]
     if not tasks:
-        print(f"nothing to score: {len(runs)} runs are as they were", file=sys.stderr)
+        terminal.say(f"nothing to score: {len(runs)} runs are as they were")
         return
     calls = (
         (
@@ -127,16 +125,15 @@ def _timed(position: int, *task: Any) -> tuple[int, Entry, float]:
 def _finish(run: Run) -> bool:
     """Return whether the run is complete, which ends embeddings that are not to be kept."""
     if run.kept:
-        print(
+        terminal.say(
             f"{run.folder}: {len(run.kept)} scored replicates are kept as they were, because their "
-            "embeddings are gone",
-            file=sys.stderr,
+            "embeddings are gone"
         )
     failed = {n: e for n, e in run.entries.items() if "failed" in e or "stale" in e}
     for name, entry in failed.items():
         if name not in run.pending:  # those were reported as they finished
             reason = entry.get("failed") or f"its scores are stale: {entry['stale']}"
-            print(f"{run.folder} {name}: {reason}", file=sys.stderr)
+            terminal.say(f"{run.folder} {name}: {reason}")
     if not failed and not run.config.get("keep_embeddings", True):
         for path in plan.embedding_files(run.folder):
             path.unlink()

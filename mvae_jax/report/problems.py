@@ -21,8 +21,6 @@ def isolated(problems: list[Problem], where: str) -> Iterator[None]:
     """
     try:
         yield
-    except BrokenPipeError:  # of what is printed: nobody reads on
-        raise
     except Exception as error:
         problems.append(Problem(where, reason_of(error)))
 

@@ -1,12 +1,10 @@
 """The room's door: from run folders to every table, figure and page of the report."""
 
-import contextlib
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mvae_jax import escape, files
+from mvae_jax import escape, files, terminal
 from mvae_jax.files import PathLike
 from mvae_jax.report import (
     audit,
@@ -63,8 +61,7 @@ def render(
         findings = audit.findings(found) if of_paper or page else []
     grids = _grids(found, compared, findings if of_paper else [], problems)
     text = _write_tables(out, grids, found, compared, problems)
-    with contextlib.suppress(BrokenPipeError):  # the figures are drawn though nobody reads on
-        print("\n".join([text, *map(formats.to_text, grids[OVERVIEW])]), flush=True)
+    print("\n".join([text, *map(formats.to_text, grids[OVERVIEW])]), flush=True)
 
     drawn: list[Drawn] = []
     if samples:
@@ -144,5 +141,5 @@ def _write_tables(
 def tell(problems: Sequence[Problem]) -> bool:
     """Prints what is missing; returns whether nothing is."""
     for problem in problems:
-        print(escape.plain(f"error: {problem.where}: {problem.reason}"), file=sys.stderr)
+        terminal.say(f"error: {problem.where}: {problem.reason}")
     return not problems
