@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from absl import flags
 
-from mvae_jax import command_line, datasets, files, run_folder
+from mvae_jax import command_line, datasets, files, origins, run_folder, sources
 from mvae_jax import config as config_lib
 from mvae_jax import workdir as workdir_lib
 from mvae_jax.config import ConfigError
@@ -30,6 +30,7 @@ SIZES = {
     "digits": (1_437, 64),
 }
 USUAL_SIZE = (49_600, 784)
+ACCEPT = "--accept_changes"
 # What a run folder may say against a command.
 NOT_TO_RUN = (ConfigError, datasets.DataError, workdir_lib.RunError, run_folder.RunFolderError)
 
@@ -121,6 +122,7 @@ def resolve(command: list[str]) -> Any:
     values, argv = flags.FlagValues(), ["sweep", *command]
     command_line.define_config(values, argv)
     flags.DEFINE_string("data_dir", None, "", flag_values=values)
+    flags.DEFINE_bool(ACCEPT.removeprefix("--"), False, "", flag_values=values)
     command_line.parse(argv, values)
     config = config_lib.validate(values["config"].value)
     return config_lib.replace(config, source=datasets.find_source(config))
@@ -145,11 +147,18 @@ def sort_out(
 
     overwrite: move another run's folder aside, and run the entry
     """
-    missing, refused = [], []
+    missing, refused, older = [], [], []
+    now = sources.hashes()
     for e in entries:
         path = root / e.workdir
         try:
-            if not path.exists() or not is_complete(e, path):
+            left = remaining(e, path) if path.exists() else "training"
+            changed = [] if ACCEPT in e.command else origins.changed_files(path, now)
+            if changed and (overwrite or left == "training"):
+                said = f"was trained with other code ({', '.join(changed)})"
+                raise ConfigError(f"{said}; {origins.WAY_OUT}")
+            older += [e.workdir] if changed else []
+            if left:
                 missing.append(e)
                 continue
             replicates = workdir_lib.read_done(path)
@@ -164,21 +173,23 @@ def sort_out(
                     refused.pop()
                 except workdir_lib.LockedError as locked:
                     refused[-1] = (e.workdir, str(locked))
+    if older:
+        said = f"note: {len(older)} trained runs are of other code, {older[0]} the first of them"
+        print(f"{said}; --overwrite trains them again", file=sys.stderr)
     return missing, refused
 
 
-def is_complete(entry: Entry, path: Path) -> bool:
-    """Returns whether a run has all its seeds and scores; raises ConfigError if it is another."""
+def remaining(entry: Entry, path: Path) -> str:
+    """Returns what a run lacks: training, scoring or nothing; raises ConfigError of another run."""
     flags = [flag for flag in entry.command[3:] if not flag.startswith("--workdir=")]
     config, is_run = resolve(flags), (path / "config.json").is_file()
     if is_run:
         config = _with_data(config, config_lib.read(path / "config.json"), flags)
     config = workdir_lib.settle(config, path)
-    if not is_run:
-        return False
+    if not is_run or workdir_lib.cohorts(Workdir(path), config):
+        return "training"
     trained = workdir_lib.read_done(path)
-    unscored = run_folder.unscored(path, config.to_dict(), trained)
-    return not unscored and not workdir_lib.cohorts(Workdir(path), config)
+    return "scoring" if run_folder.unscored(path, config.to_dict(), trained) else ""
 
 
 def _with_data(config: Any, stored: Any, flags: list[str]) -> Any:

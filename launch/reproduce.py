@@ -111,8 +111,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--dry_run", action="store_true", help="time the shapes, print the plan")
     args, passed = parser.parse_known_args()
     for flag in passed:
-        if not flag.startswith("--config."):
-            parser.error(f"got {flag!r}; allowed beside those above: --config.FIELD=VALUE")
+        if flag != grid.ACCEPT and not flag.startswith("--config."):
+            said = f"--config.FIELD=VALUE, {grid.ACCEPT}"
+            parser.error(f"got {flag!r}; allowed beside those above: {said}")
         if flag.startswith(OWN):
             parser.error(
                 f"got {flag!r}; the plan has --tables, --num_seeds and --num_epochs for it"

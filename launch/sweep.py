@@ -98,10 +98,10 @@ def parse() -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--dry_run", action="store_true", help="print the grid and do nothing")
     args, passed = parser.parse_known_args()
     for flag in passed:
-        if not flag.startswith(("--config.", "--data_dir=")):
+        if flag != grid.ACCEPT and not flag.startswith(("--config.", "--data_dir=")):
             parser.error(
-                f"got {flag!r}; allowed: --config.FIELD=VALUE and --data_dir=DIR, which every run "
-                "is given; lists have commas, as in --latent=2,16"
+                f"got {flag!r}; allowed: --config.FIELD=VALUE, --data_dir=DIR and {grid.ACCEPT}, "
+                "which every run is given; lists have commas, as in --latent=2,16"
             )
     for name in ("dataset", "model", "latent", "protocol"):
         values = getattr(args, name)

@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 from mvae_jax import __version__, datasets, numerics, replicas, sources, terminal
 from mvae_jax.config import ConfigError
 from mvae_jax.datasets import Dataset
-from mvae_jax.origins import Origin
+from mvae_jax.origins import LIBRARIES, Origin
 
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 HEARTBEAT_SECONDS = 30  # after which the processes of a dead one's run give up
@@ -150,12 +150,11 @@ def describe(config: ConfigDict, dataset: Dataset) -> dict[str, Any]:
 
 def origin() -> Origin:
     """Returns what decides the numbers of what this process trains (`mvae_jax.origins`)."""
-    libraries = ("jax", "jaxlib", "flax", "optax")
     return {
         "sources": sources.hashes(),
         "settings": numerics.settings(),
         "device": jax.local_devices()[0].device_kind,
-        "versions": {name: importlib.metadata.version(name) for name in libraries},
+        "versions": {name: importlib.metadata.version(name) for name in LIBRARIES},
     }
 
 

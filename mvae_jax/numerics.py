@@ -18,7 +18,7 @@ RECORDED = (
     *("jax_exec_time_optimization_effort", "jax_memory_fitting_effort", "jax_memory_fitting_level"),
     *("jax_optimization_level", "jax_remat3", "jax_remat_barrier_no_cotangents", "jax_scan3"),
     *("jax_softmax_custom_jvp", "jax_threefry_gpu_kernel_lowering", "jax_use_direct_linearize"),
-    *("jax_use_hlo_logistic_lowering", "jax_use_rgv3"),
+    "jax_use_hlo_logistic_lowering",
 )
 VARIABLES = ("XLA_FLAGS", "LIBTPU_INIT_ARGS", "NVIDIA_TF32_OVERRIDE")
 # Beginnings of flags that change no number: the devices' count, dumps, profiles.

@@ -20,6 +20,12 @@ from mvae_jax.config import ConfigError
 from mvae_jax.store import json_file
 
 Origin = dict[str, Any]
+WAY_OUT = (
+    "restore them, choose another folder by --config.tag, --workdir or (of a sweep) --root, pass "
+    "--overwrite, which moves the old one aside, or --accept_changes, which goes on and marks the "
+    "run in every report"
+)
+LIBRARIES = ("jax", "jaxlib", "flax", "optax")  # that decide numbers
 
 
 class Difference(NamedTuple):
@@ -54,15 +60,34 @@ def _is_origin(found: Any) -> bool:
     return isinstance(found, dict) and all(isinstance(found.get(f), t) for f, t in fields.items())
 
 
-def of_replicates(replicates: Mapping[str, Mapping[str, Any]]) -> set[str]:
-    """Returns the identifiers of all origins of the replicates."""
-    return {origin for replicate in replicates.values() for origin in replicate.get("origins", ())}
+def named_by(replicates: Iterable[Mapping[str, Any]]) -> set[str]:
+    """Returns the identifiers of all origins of the replicates' records."""
+    named = (origin for replicate in replicates for origin in replicate.get("origins", ()))
+    return {origin for origin in named if isinstance(origin, str)}
+
+
+def trained_by(
+    environment: Mapping[str, Any], replicates: Iterable[Mapping[str, Any]]
+) -> list[Origin]:
+    """Returns the origins of the replicates' records, as far as environment.json knows them.
+
+    Of an older run only the machine is known; of a foreign one, nothing.
+    """
+    known = in_environment(environment)
+    if named := sorted(named_by(replicates)):
+        return [known[name] for name in named if name in known]
+    devices, found = environment.get("devices"), environment.get("versions")
+    if not devices or not found:
+        return []
+    versions = {name: found[name] for name in LIBRARIES if name in found}
+    return [{"sources": {}, "settings": {}, "device": devices[0], "versions": versions}]
 
 
 def differ(one: Origin, other: Origin) -> Difference:
     """Returns in what two origins differ."""
     old, new = one["sources"], other["sources"]
-    files = [file for file in sorted(old.keys() | new.keys()) if old.get(file) != new.get(file)]
+    both = sorted(old.keys() | new.keys()) if old and new else []
+    files = [file for file in both if old.get(file) != new.get(file)]
     # A setting that one version of JAX lacks is the other's default or a matter of the version.
     machines = ({"device": origin["device"], **origin["versions"]} for origin in (one, other))
     return Difference(files, _unequal(one["settings"], other["settings"]), _unequal(*machines))
@@ -97,15 +122,21 @@ def check(folder: Path, earlier: Iterable[str], now: Origin, trains: bool, accep
         if not trains:
             _note(f"{said}; its results stay, because nothing is left to train; --overwrite trains")
         elif not accepted:
-            raise ConfigError(
-                f"{said}; restore them, choose another folder by --config.tag or --workdir, pass "
-                "--overwrite, which moves the old one aside, or --accept_changes, which goes on "
-                "and marks the run in every report"
-            )
+            raise ConfigError(f"{said}; {WAY_OUT}")
         else:
             _note(f"{said}; it goes on, and reports mark it")
     if machine and trains:
         _note(f"{folder}: goes on with another {', another '.join(machine)}: other rounding")
+
+
+def changed_files(folder: Path, now: Mapping[str, str]) -> list[str]:
+    """Returns the files in which the sources are others than in some start of a run.
+
+    Needs no jax, and so no device, but does not know what of a start was saved.
+    """
+    of_starts = [origin["sources"] for origin in read(folder).values()]
+    both = sorted({*now, *(file for sources in of_starts for file in sources)})
+    return [file for file in both if any(old.get(file) != now.get(file) for old in of_starts)]
 
 
 def _note(text: str) -> None:

@@ -101,7 +101,7 @@ def _check_origin(
 ) -> None:
     """Raise ConfigError where other code or settings trained what is in the folder."""
     cohorts = workdir_lib.cohorts(workdir, config, num_processes)
-    earlier = origins.of_replicates(workdir_lib.read_done(workdir.path))
+    earlier = origins.named_by(workdir_lib.read_done(workdir.path).values())
     for cohort in cohorts:
         details = checkpoint.newest_details(workdir.checkpoints(cohort))
         earlier |= set(details.get("origins", ()))

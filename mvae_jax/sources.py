@@ -7,6 +7,7 @@ A function that is replaced at run time is not seen: the hash is of the files.
 import ast
 import hashlib
 import importlib.util
+import sys
 from collections.abc import Iterable, Iterator
 from importlib.machinery import ModuleSpec
 from typing import Any, NamedTuple
@@ -55,7 +56,8 @@ def _closure(extra: Iterable[str]) -> dict[str, _Source]:
         )
         if name in found or spec is None or not decides:
             continue
-        if name not in _READ or _READ[name].spec is not spec:  # a reloaded module has a new spec
+        reloaded = name in sys.modules and name in _READ and _READ[name].spec is not spec
+        if reloaded or name not in _READ:
             _READ[name] = _read(name, spec)
         found[name] = _READ[name]
         package = name.partition(".")[0]
@@ -64,11 +66,13 @@ def _closure(extra: Iterable[str]) -> dict[str, _Source]:
 
 
 def _spec(name: str) -> ModuleSpec | None:
-    """Returns where a module comes from; None where the name is none of a module."""
-    try:
-        return importlib.util.find_spec(name)
-    except ModuleNotFoundError:  # as of mvae_jax.model.Linear
-        return None
+    """Returns where a module comes from, unimported; None where the name is none of a module."""
+    parent = name.rpartition(".")[0]
+    if parent:
+        above = _spec(parent)
+        if above is None or above.submodule_search_locations is None:  # as of mvae_jax.model.Linear
+            return None
+    return importlib.util.find_spec(name)
 
 
 def _read(name: str, spec: ModuleSpec) -> _Source:

@@ -57,8 +57,8 @@ ALLOWED = {
     "evaluate": {"escape", "files", "metrics_file", "paths", "run_folder", "store", "terminal"},
     "status": {"run_folder"},
     "report": {
-        *("config", "escape", "files", "metrics_file", "paths", "run_folder", "status"),
-        *("store", "terminal"),
+        *("config", "escape", "files", "metrics_file", "origins", "paths", "run_folder"),
+        *("status", "store", "terminal"),
     },
     "main": {
         *("checkpoint", "command_line", "config", "datasets", "environment", "evaluate"),

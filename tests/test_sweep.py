@@ -13,6 +13,7 @@ import pytest
 import sweep
 
 from mvae_jax import status
+from mvae_jax.store import json_file, seal
 from tests.conftest import ROOT
 
 NAMES = ["vae-z2", "mvae-z2"]
@@ -92,7 +93,7 @@ def test_a_users_configuration_is_found_from_any_folder(tmp_path, inside, monkey
     )
 
 
-def test_every_run_is_done_once_and_another_configuration_is_reported(tmp_path, call):
+def test_every_run_is_done_once_and_another_configuration_is_reported(tmp_path, call, capsys):
     """Nothing runs a second time; what is another run is left alone, or with --overwrite kept."""
     returned, _, err = call(tmp_path)
     assert returned == 0, err
@@ -111,13 +112,28 @@ def test_every_run_is_done_once_and_another_configuration_is_reported(tmp_path, 
     assert "0 of 2 runs are complete, 0 failed, 2 left alone" in err
     assert stored.read_bytes() == before
 
+    environment = folder(tmp_path, "vae-z2") / "environment.json"
+    described = json_file.read_json(environment)
+    (origin,) = described["origins"].values()
+    origin["sources"]["mvae_jax/model.py"] = "0" * 16
+    environment.write_text(seal.dumps(described))
+    entries = grid.read(tmp_path / "sweep.jsonl")
+    assert grid.sort_out(tmp_path, entries, overwrite=False) == ([], [])
+    said = "1 trained runs are of other code, tiny/release/vae-z2 the first of them"
+    assert said in capsys.readouterr().err
+    more = [e._replace(command=[*e.command, "--config.num_epochs=3"]) for e in entries]
+    missing, refused = grid.sort_out(tmp_path, more, overwrite=False)
+    assert len(missing) == 1
+    assert "other code (mvae_jax/model.py); restore" in refused[0][1]
+    accepted = [e._replace(command=[*e.command, grid.ACCEPT]) for e in more]
+    assert len(grid.sort_out(tmp_path, accepted, overwrite=False)[0]) == 2
+
     config = folder(tmp_path, "mvae-z2") / "config.json"
     other = config.read_text().replace('"learning_rate": 0.001', '"learning_rate": 0.5')
     config.write_text(other)
-    entries = grid.read(tmp_path / "sweep.jsonl")
     assert not any("learning_rate" in flag for entry in entries for flag in entry.command)
     missing, differing = grid.sort_out(tmp_path, entries, overwrite=True)
-    assert [e.workdir for e in missing] == ["tiny/release/mvae-z2"]
+    assert [e.workdir for e in missing] == ["tiny/release/vae-z2", "tiny/release/mvae-z2"]
     assert not differing
     assert (folder(tmp_path, ".mvae-z2.old-1") / "config.json").read_text() == other
     assert not folder(tmp_path, "mvae-z2").exists()

@@ -10,7 +10,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from mvae_jax import metrics_file, run_folder
+from mvae_jax import metrics_file, origins, run_folder
+from mvae_jax.origins import Origin
 from mvae_jax.report import measures
 from mvae_jax.report.metrics import describe
 from mvae_jax.report.problems import reason_of
@@ -53,6 +54,7 @@ class Scores(NamedTuple):
     missing:    why the cell may not be averaged as it stands; empty where it may
     tested_on:  the number of test examples, and the SHA-256 of their indices where it is known
     sha256:     path below the run -> SHA-256, of the files that training has recorded
+    origins:    what trained its seeds besides the configuration, as far as it is known
     """
 
     run: Path
@@ -66,6 +68,7 @@ class Scores(NamedTuple):
     missing: str
     tested_on: frozenset[tuple[int, str | None]] = frozenset()
     sha256: Mapping[str, str] = MappingProxyType({})
+    origins: tuple[Origin, ...] = ()
 
     @property
     def first(self) -> int | None:
@@ -167,10 +170,12 @@ def _scores(run: Path, config: dict[str, Any], entries: list[dict[str, Any]]) ->
         missing = f"seed {listed(lost)} of the {config['num_seeds']} planned has no scores"
     elif len(failed) == len(replicates):
         missing = "every seed failed"
+    environment = run_folder.read_environment(run)
+    trained = [manifest["replicates"].get(name, {}) for name in replicates.values()]
     return Scores(
         run,
         config,
-        run_folder.read_environment(run),
+        environment,
         dict(sorted(replicates.items())),
         values,
         per_run | measures.measure_run(run, config),
@@ -183,6 +188,7 @@ def _scores(run: Path, config: dict[str, Any], entries: list[dict[str, Any]]) ->
             if "failed" not in entry
         ),
         manifest["sha256"],
+        tuple(origins.trained_by(environment, trained)),
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mvae_jax import config as config_lib
+from mvae_jax.report import provenance
 from mvae_jax.report.cells import Cell, Scores, Setting
 from mvae_jax.report.claims import CELLS
 from mvae_jax.report.formats import Bold, Grid
@@ -107,7 +108,8 @@ def unlike(vae: Scores | None, mvae: Scores | None) -> str:
     vaes, mvaes = (_with_defaults(scores.config) for scores in (vae, mvae))
     fields = sorted((vaes.keys() | mvaes.keys()) - FREE)
     pairs = [(field, vaes.get(field), mvaes.get(field)) for field in fields]
-    return ", ".join(f"{field} is {x!r} and {y!r}" for field, x, y in pairs if x != y)
+    differing = [f"{field} is {x!r} and {y!r}" for field, x, y in pairs if x != y]
+    return ", ".join([*differing, *provenance.settings_apart(vae, mvae)])
 
 
 def _with_defaults(config: dict[str, Any]) -> dict[str, Any]:

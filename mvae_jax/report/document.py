@@ -14,6 +14,7 @@ from mvae_jax.report import (
     couplings,
     errata,
     power,
+    provenance,
     reference,
     reproduction,
     summary,
@@ -47,7 +48,9 @@ def write(
     )
     environment = templates.environment(markdown, keep_trailing_newline=True)
     environment.filters |= {
-        "grid": lambda grid: Markup(to_markdown(reproduction.noted(found, grid))),
+        "grid": lambda grid: Markup(
+            to_markdown(provenance.noted(found, reproduction.noted(found, grid)))
+        ),
         "html": escape.html,
     }
     text = environment.get_template("reproduction.md").render(

@@ -14,6 +14,7 @@ from mvae_jax.report import (
     figures,
     formats,
     html,
+    provenance,
     reproduction,
     runs,
     tables,
@@ -111,7 +112,8 @@ def _grids(
     grids: dict[str, list[Grid]] = {title: [] for title in sections}
     for title, make in sections.items():
         with isolated(problems, title):
-            grids[title] += [reproduction.noted(found, grid) for grid in make()]
+            noted = (reproduction.noted(found, grid) for grid in make())
+            grids[title] += [provenance.noted(found, grid) for grid in noted]
     return grids
 
 
