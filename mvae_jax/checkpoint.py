@@ -8,6 +8,8 @@ that matches, and training goes on from the newest good one.
 """
 
 import contextlib
+import errno
+import os
 import re
 import shutil
 import sys
@@ -24,6 +26,8 @@ from mvae_jax import files
 from mvae_jax.store import json_file, seal
 
 KEPT = 2  # checkpoints of a cohort while it trains
+MARGIN = 1 << 20  # bytes of a checkpoint beside its arrays
+OS_ERROR = re.compile(r"os_error_code='(\d+)'")
 WAY_OUT = "delete that folder to train its seeds from the start, or pass --overwrite"
 
 
@@ -43,13 +47,27 @@ def save(folder: Path, epoch: int, state: Any, details: dict[str, Any]) -> None:
     """Save the state after `epoch` epochs, and drop the oldest checkpoint.
 
     details: what else a resumed run has to know, as JSON holds it
+
+    Raises OSError where it cannot be written; the checkpoints before it stay.
     """
     where = folder / str(epoch)
     _remove(where)  # what a kill, or a fallback to an earlier epoch, has left there
-    with _manager(folder, create=True) as manager:
-        manager.save(epoch, args=orbax.args.StandardSave(state), force=True)
-    record = {"epoch": epoch, "details": details, "files": _digests(where)}
-    files.write_text(_record(where), seal.dumps(record))
+    folder.mkdir(parents=True, exist_ok=True)
+    # Asked before, because Orbax's threads do not fail in one line.
+    needed = sum(leaf.nbytes for leaf in jax.tree.leaves(state)) + MARGIN
+    if shutil.disk_usage(folder).free < needed:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(where))
+    try:
+        with _manager(folder, create=True) as manager:
+            manager.save(epoch, args=orbax.args.StandardSave(state), force=True)
+        record = {"epoch": epoch, "details": details, "files": _digests(where)}
+        files.write_text(_record(where), seal.dumps(record))
+    except BaseException as error:
+        for left in (where, *folder.glob(f"{epoch}.orbax-checkpoint-tmp*")):
+            shutil.rmtree(left, ignore_errors=True)
+        if code := OS_ERROR.search(str(error)):  # TensorStore's, which are ValueErrors
+            raise OSError(int(code[1]), os.strerror(int(code[1])), str(where)) from error
+        raise
     prune(folder, KEPT)
 
 
@@ -157,8 +175,6 @@ def _manager(folder: Path, create: bool = False) -> Iterator[orbax.CheckpointMan
     what is numpy, refuse what lies on one process's devices, and wait for the others; so it is
     told that there is one process.
     """
-    if create:
-        folder.mkdir(parents=True, exist_ok=True)
     options = orbax.CheckpointManagerOptions(
         max_to_keep=None,  # `prune` removes the older ones
         create=False,

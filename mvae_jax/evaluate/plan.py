@@ -268,8 +268,8 @@ def _digests(folder: Path, name: str, manifest: dict[str, Any]) -> dict[str, str
             written = manifest["sha256"].get(f"{room}/{name}.npz", digests[key])
             if written != digests[key]:
                 raise FormatError(
-                    f"{path}: is not the file that training wrote (manifest.json has another "
-                    "SHA-256); train again, or remove manifest.json to score it as it is"
+                    f"{path}: is not the file that training wrote (its record has another "
+                    "SHA-256); train again, or remove done/ and manifest.json to score it as it is"
                 )
     return digests
 

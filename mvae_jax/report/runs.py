@@ -41,7 +41,9 @@ def read(paths: PathLike | Iterable[PathLike]) -> Runs:
     paths = files.as_paths(paths)
     for path in paths:
         if not files.find_runs([path], holding=MARKS):
-            reason = "no folder with embeddings/, metrics.json or manifest.json at or below it"
+            reason = (
+                "no folder with embeddings/, metrics.json, done/ or manifest.json at or below it"
+            )
             problems.append(Problem(str(path), reason))
         problems += _not_begun(path)
     for run in files.find_runs(paths, holding=MARKS):
