@@ -214,7 +214,7 @@ HOSTILE = {
 
 
 def test_the_users_settings_of_matplotlib_change_no_byte(found, compared, tmp_path):
-    names = ("metrics", "covariance", "reconstructions")
+    names = ("covariance", "reconstructions")
     images = np.random.default_rng(0).integers(0, 256, (3, 5, 4, 1), dtype=np.uint8)
     samples = {"names": np.array(["digits"]), "images_digits": images, "source_digits": ""}
     np.savez(tmp_path / "samples.npz", **samples)
