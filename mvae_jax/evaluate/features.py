@@ -15,7 +15,7 @@ from jaxtyping import Float
 from mvae_jax.evaluate.geometry import power_of_two_over
 
 EPSILON = np.finfo(np.float64).eps
-NEGLIGIBLE = 1e-6
+NEGLIGIBLE = 1e-8
 # Times EPSILON and the largest direction's size: what is smaller is rounding, what is larger not.
 NOISE, SIGNAL = 8, 1000
 
@@ -23,7 +23,6 @@ NOISE, SIGNAL = 8, 1000
 class Features(NamedTuple):
     """z = (x * scale - centre) @ basis; the weights of x are scale * (basis @ the weights of z).
 
-    z:        float64 [n, m], those of the examples that were given
     scale:    float64 [d], powers of two
     centre:   float64 [d]
     basis:    float64 [d, m]; None for the identity
@@ -32,7 +31,6 @@ class Features(NamedTuple):
     resolved: whether every direction that was left out of the basis is one of no variance
     """
 
-    z: Float[np.ndarray, "n m"]
     scale: Float[np.ndarray, " d"]
     centre: Float[np.ndarray, " d"]
     basis: Float[np.ndarray, "d m"] | None
@@ -41,22 +39,24 @@ class Features(NamedTuple):
     resolved: bool = True
 
 
-def of(x: Float[np.ndarray, "n d"], penalty: float) -> Features:
-    """Return the features of x under a penalty on the squares of their weights.
+def of(x: Float[np.ndarray, "n d"], penalty: float) -> tuple[Float[np.ndarray, "n m"], Features]:
+    """Return z, the features of x under a penalty on the squares of their weights.
 
-    Features whose variance is at most penalty / NEGLIGIBLE are only centred.
+    Features whose variances sum to at most penalty / NEGLIGIBLE are only centred.
     """
     with np.errstate(over="ignore", invalid="ignore"):
         centre = x.mean(axis=0, dtype=np.float64)
         z = x - centre
-        variance = np.einsum("ij,ij->j", z, z) / len(z)
-    if np.all(NEGLIGIBLE * variance <= penalty):  # false of NaN, after an overflow
+        variance = np.vdot(z, z) / len(z)
+    if NEGLIGIBLE * variance <= penalty:  # false of NaN, after an overflow
         d = len(centre)
-        return Features(z, np.ones(d), centre, None, penalty * np.eye(d))
+        return z, Features(np.ones(d), centre, None, penalty * np.eye(d))
     return _combined(x, penalty)
 
 
-def _combined(x: Float[np.ndarray, "n d"], penalty: float) -> Features:
+def _combined(
+    x: Float[np.ndarray, "n d"], penalty: float
+) -> tuple[Float[np.ndarray, "n m"], Features]:
     """Return uncorrelated features of about unit variance.
 
     The rows sqrt(penalty) * scale below those of the examples make the penalty count as examples
@@ -79,7 +79,7 @@ def _combined(x: Float[np.ndarray, "n d"], penalty: float) -> Features:
     basis -= null @ np.linalg.lstsq(original * null, original * basis)[0]
     shrunk = np.sqrt(penalty) * scale[:, None] * basis
     resolved = bool(np.all(size[~kept] <= NOISE * rounding))
-    return Features(z @ basis, scale, centre, basis, shrunk.T @ shrunk, True, resolved)
+    return z @ basis, Features(scale, centre, basis, shrunk.T @ shrunk, True, resolved)
 
 
 def _scale(

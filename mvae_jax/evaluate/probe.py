@@ -69,8 +69,8 @@ def fit(
     classes, targets = np.unique(labels, return_inverse=True)
     if len(classes) < 2:
         raise ValueError(f"labels: got {len(classes)} class; a probe needs two or more")
-    found = features.of(x, (2 if len(classes) == 2 else 1) / C)
-    z = np.column_stack([found.z, np.ones(len(x))])
+    z, found = features.of(x, (2 if len(classes) == 2 else 1) / C)
+    z = np.column_stack([z, np.ones(len(z))])
     weights = np.zeros((z.shape[1], len(classes)))  # the last row is the intercept
     weights, value = _approach(weights, z.astype(np.float32), targets, found.penalty)
     weights, converged = _newton(
