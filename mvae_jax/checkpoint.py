@@ -13,7 +13,6 @@ import os
 import re
 import shutil
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,7 +21,7 @@ from unittest import mock
 import jax
 from orbax import checkpoint as orbax
 
-from mvae_jax import files
+from mvae_jax import files, paths
 from mvae_jax.store import json_file, seal
 
 KEPT = 2  # checkpoints of a cohort while it trains
@@ -184,26 +183,10 @@ def _manager(folder: Path, create: bool = False) -> Iterator[orbax.CheckpointMan
     with (
         mock.patch.object(jax, "process_index", return_value=0),
         mock.patch.object(jax, "process_count", return_value=1),
-        _plain_path(folder.absolute()) as path,
+        paths.plain(folder) as path,
         orbax.CheckpointManager(path, options=options) as manager,
     ):
         yield manager
-
-
-@contextlib.contextmanager
-def _plain_path(folder: Path) -> Iterator[Path]:
-    """Yield a path of the folder that Orbax and TensorStore take as it is written.
-
-    They read `[1]` as a pattern, `\\` as a separator and `gs:/` as a scheme, and they cannot encode
-    a name that is not UTF-8. Such a folder gets a symbolic link with a plain name.
-    """
-    if re.fullmatch(r"[\w/. +=,@-]*", str(folder)):
-        yield folder
-        return
-    with tempfile.TemporaryDirectory(prefix="mvae_jax-") as links:
-        link = Path(links) / "checkpoints"
-        link.symlink_to(folder)
-        yield link
 
 
 def _first_line(error: Exception) -> str:

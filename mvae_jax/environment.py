@@ -37,7 +37,8 @@ def prepare_jax(num_seeds: int) -> None:
         return
     try:
         cache = datasets.cache.user_folder()
-    except datasets.DataError:  # without a folder, every run compiles
+        str(cache).encode()  # JAX takes no other
+    except (datasets.DataError, UnicodeEncodeError):  # without a folder, every run compiles
         return
     made_for = f"{importlib.metadata.version('jaxlib')} {_instructions()}"
     name = hashlib.sha256(made_for.encode()).hexdigest()[:16]

@@ -20,6 +20,7 @@ from mvae_jax import (
     files,
     numerics,
     origins,
+    paths,
     replicas,
     sources,
 )
@@ -140,7 +141,8 @@ def _train_missing(
         if profile is not None:
             number = len(config_lib.replicates(config_lib.seeds(config), config.sweep))
             images = cohort_lib.device_images(dataset, number)
-            replicas.profile(config, config.seed_mode, images.train, profile)
+            with paths.plain(profile) as folder:
+                replicas.profile(config, config.seed_mode, images.train, folder)
         left = cohorts[workdir.process :: num_processes]
         while left:
             cohort = left.pop(0)

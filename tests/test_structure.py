@@ -34,7 +34,7 @@ ALLOWED = {
     "elbo": {"inverse", "model", "posterior"},
     "train": {"config", "elbo", "inverse", "model"},
     "replicas": {"config", "programs", "train"},
-    "checkpoint": {"files", "store"},
+    "checkpoint": {"files", "paths", "store"},
     "inference": {
         *("config", "files", "model", "numerics", "posterior", "run_folder", "store"),
     },
@@ -52,7 +52,7 @@ ALLOWED = {
     },
     "run": {
         *("checkpoint", "cohort", "config", "datasets", "environment", "files", "numerics"),
-        *("origins", "replicas", "sources", "stop", "store", "workdir"),
+        *("origins", "paths", "replicas", "sources", "stop", "store", "workdir"),
     },
     "evaluate": {"escape", "files", "metrics_file", "paths", "run_folder", "store", "terminal"},
     "status": {"run_folder"},

@@ -239,7 +239,7 @@ def test_paths_as_people_type_them(monkeypatch):
     monkeypatch.setenv("HOME", "/home/me")
     assert str(paths.from_user("~/runs")) == "/home/me/runs"
     assert str(paths.from_user("a[1]/~")) == "a[1]/~"
-    for text in ("", "a\0b", "a" * 256, "a/" * 3000, "~nobody_/x"):
+    for text in ("", "a\0b", "a" * 256, "a\ud800", "a/" * 3000, "~nobody_/x"):
         with pytest.raises(paths.PathError, match="got "):
             paths.from_user(text)
 
