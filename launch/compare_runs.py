@@ -3,8 +3,9 @@
     python launch/compare_runs.py runs/on_cpu runs/on_gpu
 
 Prints the relative distance (Frobenius) of every array of the models and of the embeddings, the
-worst over the seeds that both runs have, and the difference of their mean test ELBOs. Exit status
-1: an ELBO is further off than `--max_nats`.
+worst over the seeds that both runs have, the difference of their mean test ELBOs, and what besides
+the configuration was not alike when they were trained. Exit status 1: an ELBO is further off than
+`--max_nats`.
 """
 
 from mvae_jax import terminal
@@ -13,13 +14,14 @@ if __name__ == "__main__":
     terminal.prepare()  # before the imports below, which take seconds
 
 import argparse
+import itertools
 import sys
 from pathlib import Path
 
 import numpy as np
 from tabulate import tabulate
 
-from mvae_jax import paths
+from mvae_jax import escape, origins, paths
 from mvae_jax.store import npz
 
 
@@ -57,6 +59,9 @@ def main() -> None:
     rows = [(field, f"{found:.1e}") for field, found in sorted(worst.items())]
     print(tabulate(rows, ("array", "relative distance"), disable_numparse=True))
     print(f"{len(common)} seeds; mean test ELBOs at most {nats:.2g} nats apart")
+    for pair in itertools.product(*(origins.read(run).values() for run in args.run)):
+        if differing := ", ".join(itertools.chain(*origins.differ(*pair))):
+            print(escape.plain(f"not trained alike, in {differing}"))
     sys.exit(0 if nats <= args.max_nats else 1)
 
 

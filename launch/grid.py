@@ -180,7 +180,7 @@ def sort_out(
 
 
 def remaining(entry: Entry, path: Path) -> str:
-    """Returns what a run lacks: training, scoring or nothing; raises ConfigError of another run."""
+    """Return what a run lacks: training, scoring or nothing; raise ConfigError of another run."""
     flags = [flag for flag in entry.command[3:] if not flag.startswith("--workdir=")]
     config, is_run = resolve(flags), (path / "config.json").is_file()
     if is_run:

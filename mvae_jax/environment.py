@@ -150,7 +150,7 @@ def describe(config: ConfigDict, dataset: Dataset) -> dict[str, Any]:
 
 
 def origin() -> Origin:
-    """Returns what decides the numbers of what this process trains (`mvae_jax.origins`)."""
+    """Return what decides the numbers of what this process trains (`mvae_jax.origins`)."""
     return {
         "sources": sources.hashes(),
         "settings": numerics.settings(),

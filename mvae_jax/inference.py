@@ -72,7 +72,7 @@ def sample_prior(
 
 
 def _checked(config: ConfigDict, params: Params) -> Params:
-    """Returns the parameters in 32 bit; raises ValueError where they are of another model."""
+    """Return the parameters in 32 bit; raise ValueError where they are of another model."""
     if ("coupling" in params) != model.has_coupling(config):
         found = "have a" if "coupling" in params else "have no"
         raise ValueError(

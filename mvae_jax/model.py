@@ -156,7 +156,7 @@ def coupling_matrix(learned: Float[Array, "d d"]) -> Float[Array, "d d"]:
 
 
 def has_coupling(config: ConfigDict) -> bool:
-    """Returns whether the configuration's model learns a C; raises ValueError of another model."""
+    """Return whether the configuration's model learns a C; raise ValueError of another model."""
     if config.model not in COUPLED:
         raise ValueError(f"config.model: got {config.model!r}; allowed: {', '.join(COUPLED)}")
     return COUPLED[config.model]

@@ -27,7 +27,7 @@ HARMLESS_FLAGS = ("--xla_force_host_platform_device_count", "--xla_dump_", "--xl
 
 @contextlib.contextmanager
 def fixed() -> Iterator[None]:
-    """Fixes, inside the block or the decorated function, what the package's contract fixes.
+    """Fix, inside the block or the decorated function, what the package's contract fixes.
 
     32 bit, Threefry keys whose draws may be partitioned, standard type promotion, compiled
     functions. The user's own settings hold again after it.
@@ -43,7 +43,7 @@ def fixed() -> Iterator[None]:
 
 
 def settings() -> dict[str, Any]:
-    """Returns the other settings that change numbers, by name; flags that do not are left out."""
+    """Return the other settings that change numbers, by name; flags that do not are left out."""
     found = {name: jax.config.values[name] for name in RECORDED if name in jax.config.values}
     return {**found, **{name: _flags(os.environ.get(name, "")) for name in VARIABLES}}
 
@@ -57,7 +57,7 @@ def _enable_x64(enabled: bool) -> contextlib.AbstractContextManager[None]:
 
 
 def _flags(value: str) -> str:
-    """Returns the flags of a variable, sorted, without the harmless ones."""
+    """Return the flags of a variable, sorted, without the harmless ones."""
     if value and not value.startswith("-") and Path(value).is_file():  # XLA takes a file, too
         value = Path(value).read_text(encoding="utf-8")
     return " ".join(sorted(f for f in value.split() if not f.startswith(HARMLESS_FLAGS)))

@@ -37,12 +37,12 @@ class Difference(NamedTuple):
 
 
 def identify(origin: Origin) -> str:
-    """Returns the identifier of an origin: 12 hex digits."""
+    """Return the identifier of an origin: 12 hex digits."""
     return hashlib.sha256(json.dumps(origin, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def read(folder: Path) -> dict[str, Origin]:
-    """Returns the origins of a run folder by identifier; none where it does not hold them."""
+    """Return the origins of a run folder by identifier; none where it does not hold them."""
     try:
         return in_environment(json_file.read_json(folder / "environment.json"))
     except run_folder.RunFolderError:
@@ -50,7 +50,7 @@ def read(folder: Path) -> dict[str, Origin]:
 
 
 def in_environment(environment: Mapping[str, Any]) -> dict[str, Origin]:
-    """Returns the origins that an environment.json holds; none of an older or a foreign run."""
+    """Return the origins that an environment.json holds; none of an older or a foreign run."""
     found = environment.get("origins")
     return {k: v for k, v in found.items() if _is_origin(v)} if isinstance(found, dict) else {}
 
@@ -61,7 +61,7 @@ def _is_origin(found: Any) -> bool:
 
 
 def named_by(replicates: Iterable[Mapping[str, Any]]) -> set[str]:
-    """Returns the identifiers of all origins of the replicates' records."""
+    """Return the identifiers of all origins of the replicates' records."""
     named = (origin for replicate in replicates for origin in replicate.get("origins", ()))
     return {origin for origin in named if isinstance(origin, str)}
 
@@ -69,7 +69,7 @@ def named_by(replicates: Iterable[Mapping[str, Any]]) -> set[str]:
 def trained_by(
     environment: Mapping[str, Any], replicates: Iterable[Mapping[str, Any]]
 ) -> list[Origin]:
-    """Returns the origins of the replicates' records, as far as environment.json knows them.
+    """Return the origins of the replicates' records, as far as environment.json knows them.
 
     Of an older run only the machine is known; of a foreign one, nothing.
     """
@@ -84,7 +84,7 @@ def trained_by(
 
 
 def differ(one: Origin, other: Origin) -> Difference:
-    """Returns in what two origins differ."""
+    """Return in what two origins differ."""
     old, new = one["sources"], other["sources"]
     both = sorted(old.keys() | new.keys()) if old and new else []
     files = [file for file in both if old.get(file) != new.get(file)]
@@ -99,9 +99,9 @@ def _unequal(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
 
 
 def check(folder: Path, earlier: Iterable[str], now: Origin, trains: bool, accepted: bool) -> None:
-    """Raises ConfigError where a run would go on with other code than it was trained by.
+    """Raise ConfigError where a run would go on with other code than it was trained by.
 
-    Says it on stderr where that is accepted, where nothing is trained, and where the machine is
+    Say it on stderr where that is accepted, where nothing is trained, and where the machine is
     another one.
 
     earlier: the identifiers of the origins of what is there
@@ -130,7 +130,7 @@ def check(folder: Path, earlier: Iterable[str], now: Origin, trains: bool, accep
 
 
 def changed_files(folder: Path, now: Mapping[str, str]) -> list[str]:
-    """Returns the files in which the sources are others than in some start of a run.
+    """Return the files in which the sources are others than in some start of a run.
 
     Needs no jax, and so no device, but does not know what of a start was saved.
     """

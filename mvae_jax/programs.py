@@ -16,7 +16,7 @@ from mvae_jax import sources
 
 
 def jit(function: Callable[..., Any], **options: Any) -> Any:
-    """Returns `jax.jit(function, **options)`, the same one as long as the code is the same."""
+    """Return `jax.jit(function, **options)`, the same one as long as the code is the same."""
     return _jit(function, tuple(_held()), **options)
 
 
@@ -37,7 +37,7 @@ _modules = functools.cache(sources.modules)
 
 
 def _held() -> Iterator[tuple[str, _Same]]:
-    """Yields what the modules hold, by name, and what is in the classes that they define."""
+    """Yield what the modules hold, by name, and what is in the classes that they define."""
     for module in (sys.modules[name] for name in _modules() if name in sys.modules):
         for name, value in vars(module).items():
             yield name, _Same(value)

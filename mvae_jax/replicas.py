@@ -85,7 +85,7 @@ def train_epoch(
 
 
 def epoch_program() -> Any:
-    """Returns the compiled function of `train_epoch`, with the mesh as third argument."""
+    """Return the compiled function of `train_epoch`, with the mesh as third argument."""
     static = ("config", "mode", "mesh")
     return programs.jit(_train_epoch, static_argnames=static, donate_argnames="states")
 

@@ -29,7 +29,7 @@ _READ: dict[str, _Source] = {}
 
 
 def hashes(extra: Iterable[str] = ()) -> dict[str, str]:
-    """Returns the hash of each file that decides numbers: {"mvae_jax/model.py": 16 hex digits}.
+    """Return the hash of each file that decides numbers: {"mvae_jax/model.py": 16 hex digits}.
 
     Each is of the file as it was when this function first met the loaded module, since an edit
     takes effect only when the module is loaded again.
@@ -40,12 +40,12 @@ def hashes(extra: Iterable[str] = ()) -> dict[str, str]:
 
 
 def modules(extra: Iterable[str] = ()) -> list[str]:
-    """Returns the dotted names of these modules."""
+    """Return the dotted names of these modules."""
     return sorted(_closure(extra))
 
 
 def _closure(extra: Iterable[str]) -> dict[str, _Source]:
-    """Returns the roots and what they import of their own top-level package, by dotted name."""
+    """Return the roots and what they import of their own top-level package, by dotted name."""
     found: dict[str, _Source] = {}
     waiting = [*ROOTS, *extra]
     while waiting:
@@ -66,7 +66,7 @@ def _closure(extra: Iterable[str]) -> dict[str, _Source]:
 
 
 def _spec(name: str) -> ModuleSpec | None:
-    """Returns where a module comes from, unimported; None where the name is none of a module."""
+    """Return where a module comes from, unimported; None where the name is none of a module."""
     parent = name.rpartition(".")[0]
     if parent:
         above = _spec(parent)
@@ -88,7 +88,7 @@ def _read(name: str, spec: ModuleSpec) -> _Source:
 
 
 def _imports(tree: ast.Module, package: str) -> Iterator[str]:
-    """Yields every name that may be a module, wherever in the file it is imported."""
+    """Yield every name that may be a module, wherever in the file it is imported."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -100,7 +100,7 @@ def _imports(tree: ast.Module, package: str) -> Iterator[str]:
 
 
 def _without_docstrings(node: Any) -> Any:
-    """Returns a syntax tree as tuples and lists that are the same in every version of Python.
+    """Return a syntax tree as tuples and lists that are the same in every version of Python.
 
     Empty fields are left out, because newer versions have more of them.
     """

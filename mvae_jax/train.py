@@ -77,7 +77,7 @@ def key(seed: Int[Array, ""], purpose: int) -> Key[Array, ""]:
 
 
 def seed_key(seed: Int[Array, ""]) -> Key[Array, ""]:
-    """Returns `jax.random.key(seed)` as JAX makes it by default, whatever a user has set.
+    """Return `jax.random.key(seed)` as JAX makes it by default, whatever a user has set.
 
     That is a Threefry key of the 64-bit seed's halves, without jax_random_seed_offset.
     """

@@ -79,13 +79,15 @@ def test_the_table_sets_each_beside_its_own_kind():
     assert any("1.50" in row and "cheap KL" in row for row in rows)
 
 
-def run_folder(folder, shift=0.0, elbo=-100.0, seeds=(1, 2)):
+def run_folder(folder, shift=0.0, elbo=-100.0, seeds=(1, 2), device="cpu"):
     for name in ("model", "embeddings"):
         (folder / name).mkdir(parents=True)
     for seed in seeds:
         terms = {"log_likelihood_test": np.full(3, elbo), "kl_test": np.zeros(3)}
         np.savez(folder / "embeddings" / f"seed_{seed}.npz", mu_test=np.ones(4) + shift, **terms)
         np.savez(folder / "model" / f"seed_{seed}.npz", kernel=np.ones(4))
+    origin = {"sources": {}, "settings": {}, "device": device, "versions": {}}
+    (folder / "environment.json").write_text(json.dumps({"origins": {"a": origin}}))
     return folder
 
 
@@ -98,6 +100,7 @@ def run_folder(folder, shift=0.0, elbo=-100.0, seeds=(1, 2)):
         ({"elbo": np.nan}, 1, "nan nats apart"),
         ({"seeds": (2, 3)}, 0, "seed_3.npz: only one run has it"),
         ({"seeds": (7,)}, 2, "no seed in common"),
+        ({"device": "H100"}, 0, "not trained alike, in device ('cpu' and 'H100')"),
     ],
 )
 def test_two_runs_compared(tmp_path, other, returned, message):
