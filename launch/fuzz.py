@@ -7,7 +7,8 @@
 
 A find is an exception that the parser does not announce, an input that takes more than
 TIMEOUT_SECONDS, or more than MEMORY_MB of memory. Inputs that reach new code stay in
-OUT/<target>/corpus, from which the next call goes on. `fuzz_targets.py` holds the targets.
+OUT/<target>/corpus, from which the next call goes on. `fuzz_targets.py` holds the targets, and
+`fuzz_inputs.py` what they are fed.
 
 Exit status 0: no find, 1: finds, 2: usage, 130: interrupted.
 """

@@ -20,6 +20,8 @@ from mvae_jax import command_line, datasets, files, origins, run_folder, sources
 from mvae_jax import config as config_lib
 from mvae_jax import workdir as workdir_lib
 from mvae_jax.config import ConfigError
+from mvae_jax.store.json_text import shown
+from mvae_jax.store.names import is_plain
 from mvae_jax.workdir import Workdir
 
 # Training examples of the release protocol and pixels, for the order of the runs alone.
@@ -67,7 +69,7 @@ def add(args: argparse.Namespace, entries: list[Entry]) -> int:
     """
     args.root.mkdir(parents=True, exist_ok=True)
     path = args.root / "sweep.jsonl"
-    with (args.root / ".sweep.lock").open("w", encoding="utf-8") as lock:
+    with files.open_own(args.root / ".sweep.lock") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # another sweep may add its own
         known = {e.workdir: e for e in read(path)} if path.is_file() else {}
         known |= {e.workdir: e for e in entries}
@@ -86,13 +88,25 @@ def to_lines(entries: list[Entry]) -> str:
 
 
 def read(manifest: Path) -> list[Entry]:
-    """Returns what a sweep.jsonl lists; raises ValueError where a line is none of its own."""
-    try:
-        return [
-            Entry(**json.loads(line)) for line in manifest.read_text(encoding="utf-8").splitlines()
-        ]
-    except (TypeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{manifest}: no sweep.jsonl ({error}); write it anew") from error
+    """Return what a sweep.jsonl lists; raise RunFolderError where a line is not an entry."""
+    if not manifest.exists():
+        raise run_folder.RunFolderError(f"{manifest}: does not exist; sweep.py writes it")
+    return [_checked(manifest, line) for line in run_folder.read_entries(manifest, torn=False)]
+
+
+def _checked(manifest: Path, line: dict[str, Any]) -> Entry:
+    """Return a line as an entry: the names, and a command of printable words."""
+    if Entry._field_defaults.keys() | line.keys() != {*Entry._fields}:
+        fields = ", ".join(Entry._fields)
+        raise run_folder.RunFolderError(
+            f"{manifest}: a line has {shown([*line])}; allowed: {fields}"
+        )
+    entry = Entry(**line)
+    if not all(isinstance(word, str) and is_plain(word) for word in entry.command):
+        raise run_folder.RunFolderError(
+            f"{manifest}: 'command' is {shown(entry.command)}; allowed: a list of printable text"
+        )
+    return entry
 
 
 def entry(

@@ -137,7 +137,7 @@ def submit(args: argparse.Namespace, entries: list[grid.Entry], chunk: int) -> N
         return
     job = slurm("sbatch", "--parsable", str(folder / f"{name}.sh")).strip().partition(";")[0]
     line = {"job": job, "workdirs": [e.workdir for e in entries]}
-    with (folder / "jobs.jsonl").open("a", encoding="utf-8") as file:
+    with files.open_own(folder / "jobs.jsonl") as file:
         file.write(json.dumps(line) + "\n")
 
 
@@ -187,7 +187,7 @@ def find_queued(root: Path) -> dict[str, str]:
     # Of all jobs of the user: squeue fails where it is asked for one that has long ended.
     for line in slurm("squeue", "--me", "--noheader", "--array", "--format=%F %K %T").splitlines():
         job, task, state = line.split()
-        if job in jobs and task.isdigit():
+        if job in jobs and task.isdigit() and int(task) < len(jobs[job]):
             queued[jobs[job][int(task)]] = state
     return queued
 
@@ -225,7 +225,7 @@ def find_ended(root: Path) -> dict[str, str]:
     try:
         for line in slurm(*command, f"--jobs={','.join(jobs)}").splitlines():
             (job, _, task), state, code = line.split("|")[0].partition("_"), *line.split("|")[1:3]
-            if job in jobs and task.isdigit():
+            if job in jobs and task.isdigit() and int(task) < len(jobs[job]):
                 ended[jobs[job][int(task)]] = f"{state.lower()}, exit code {code}"
     except SlurmError:  # no sacct, or no accounts
         return {}
@@ -234,8 +234,12 @@ def find_ended(root: Path) -> dict[str, str]:
 
 def read_jobs(root: Path) -> dict[str, list[str]]:
     """Returns the run folders of each job array that was submitted."""
-    lines = json_file.read_lines(root / "slurm" / "jobs.jsonl")
-    return {line["job"]: line["workdirs"] for line in lines if {"job", "workdirs"} <= line.keys()}
+    lines = json_file.read_lines(root / "slurm" / "jobs.jsonl", {"job": str, "workdirs": list})
+    return {
+        line["job"]: [str(workdir) for workdir in line["workdirs"]]
+        for line in lines
+        if line.get("job") is not None and line.get("workdirs") is not None
+    }
 
 
 def slurm(*command: str) -> str:

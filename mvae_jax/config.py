@@ -4,7 +4,7 @@ Nothing here imports jax: a mistake is answered before any device is touched.
 """
 
 import itertools
-import json
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -13,9 +13,11 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict, FrozenConfigDict, config_dict
 
 from mvae_jax import paths
-from mvae_jax.rules import MODELS, PROTOCOLS, RULES, SWEPT, ConfigError, refusal, shown
-from mvae_jax.store import seal
+from mvae_jax.rules import MODELS, PROTOCOLS, RULES, STORED, SWEPT, ConfigError, refusal
+from mvae_jax.store import json_text, regular, seal
+from mvae_jax.store.json_text import shown
 
+MAX_REPLICATES = 10_000  # of one run: seeds times the grid of swept values
 # Fields that change no number of a replicate. A resume may change them, and runs that differ in
 # them may be compared.
 HARMLESS = ("checkpoint_every", "keep_embeddings", "seeds_per_program", "tag")
@@ -127,7 +129,17 @@ def validate(config: ConfigDict) -> FrozenConfigDict:
             f"config.num_seeds: got {config.num_seeds} from first_seed {config.first_seed}; "
             "allowed: seeds up to 2147483647"
         )
+    if (number := num_replicates(config.num_seeds, config.sweep)) > MAX_REPLICATES:
+        raise ConfigError(
+            f"config.num_seeds: got {config.num_seeds}, which with config.sweep are {number:,} "
+            f"replicates; allowed: at most {MAX_REPLICATES:,}"
+        )
     return replace(config, **{field: _expanded(field, config[field]) for field in PATHS})
+
+
+def num_replicates(num_seeds: int, sweep: ConfigDict | Mapping[str, Sequence[float | int]]) -> int:
+    """Return how many replicates these seeds are with every combination of the swept values."""
+    return num_seeds * math.prod(len(sweep.get(field) or ()) or 1 for field in SWEPT)
 
 
 def _expanded(field: str, value: str) -> str:
@@ -178,7 +190,7 @@ def seeds(config: ConfigDict) -> range:
 
 
 def replicates(
-    seeds: Iterable[int], sweep: ConfigDict | Mapping[str, Sequence[float]]
+    seeds: Iterable[int], sweep: ConfigDict | Mapping[str, Sequence[float | int]]
 ) -> list[Replicate]:
     """Returns what is trained of these seeds: each with every combination of the swept values."""
     fields = [field for field in SWEPT if sweep.get(field)]
@@ -205,17 +217,24 @@ def read(path: Path, sealed: bool = False) -> FrozenConfigDict:
     sealed: refuse one without a SHA-256 of its own, which this version writes and others do not
     """
     try:
-        data = path.read_bytes()
+        data = regular.read_bytes(path, json_text.MAX_BYTES)
         if not seal.check(data) and sealed:
             raise ConfigError(
                 f"{path}: has no SHA-256 of its own; it was changed, or another version wrote it, "
                 "whose runs cannot be continued; choose another folder, or pass --overwrite, which "
                 "moves this one aside"
             )
-        fields = json.loads(data)
+        fields = json_text.loads(data)
         fields.pop(seal.FIELD, None)
-        return FrozenConfigDict({key: _with_tuples(value) for key, value in fields.items()})
-    except (ValueError, AttributeError, OSError) as error:
+        config = ConfigDict({key: _with_tuples(value) for key, value in fields.items()})
+        for field in sorted(STORED.keys() & config.keys()):
+            if not STORED[field].holds(config[field]):
+                allowed = STORED[field].allowed
+                raise ValueError(f"{field} is {shown(config[field])}; allowed: {allowed}")
+        if "sweep" in config:
+            _validate_sweep(config)
+        return FrozenConfigDict(config)
+    except (ValueError, AttributeError, KeyError, TypeError, OSError) as error:
         raise ConfigError(f"{path}: not a config.json ({error})") from error
 
 

@@ -1,6 +1,7 @@
 """Files that are whole or absent: written beside their place, then renamed into it."""
 
 import contextlib
+import errno
 import fcntl
 import glob
 import hashlib
@@ -9,7 +10,7 @@ import secrets
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TextIO
 
 import numpy as np
 
@@ -45,6 +46,19 @@ def _remove_stale(path: Path) -> None:
         with contextlib.suppress(OSError):
             if time.time() - os.lstat(left).st_mtime > STALE_SECONDS:
                 left.unlink()
+
+
+def open_own(path: Path) -> TextIO:
+    """Open a file to read and to append to, created where it is missing.
+
+    Raises OSError where it is a link, which may lead anywhere, or no regular file.
+    """
+    if path.is_symlink():
+        raise OSError(errno.ELOOP, "is a link, and is not followed; remove it", str(path))
+    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    descriptor = os.open(path, flags, 0o666)
+    regular.check(descriptor, path)
+    return os.fdopen(descriptor, "a+", encoding="utf-8")
 
 
 def write_text(path: Path, text: str) -> None:

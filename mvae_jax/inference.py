@@ -121,6 +121,8 @@ def read_params(path: Path, sha256: str | None = None) -> Params:
             node = params
             for parent in parents:
                 node = node.setdefault(parent, {})
+                if not isinstance(node, dict):
+                    raise ValueError(f"{path}: {name} lies below another array; train again")
             node[last] = array
     return params
 

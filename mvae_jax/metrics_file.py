@@ -28,6 +28,7 @@ from typing import Any
 
 from mvae_jax import files, run_folder
 from mvae_jax.store import json_file, seal
+from mvae_jax.store.json_text import shown
 from mvae_jax.store.names import seed_of
 
 VERSION = 1
@@ -116,7 +117,7 @@ def check(content: Any) -> None:
     """Raises MetricsError, which names the first field that is not of the format."""
     version = content.get("version") if isinstance(content, dict) else None
     if version != VERSION:
-        raise MetricsError(f"version is {json_file.shown(version)}, not {VERSION}")
+        raise MetricsError(f"version is {shown(version)}, not {VERSION}")
     _check_fields(content, RUN, "")
     if unknown := sorted(content.keys() - RUN.keys() - {"version"}):
         raise MetricsError(f"{unknown[0]} is no field of the format")
@@ -151,7 +152,7 @@ def _check_scored(entry: dict[str, Any], settings: dict[str, Any], where: str) -
         what = computed.get("metric", "a curve")
         unknown = [name for name in computed["settings"] if name not in list(settings)]
         if unknown:
-            said = json_file.shown(unknown)
+            said = shown(unknown)
             raise MetricsError(f"{where}{what} has settings {said}, which are not in settings")
         if computed["seed"] != entry["seed"]:
             raise MetricsError(f"{where}{what} is of seed {computed['seed']}, not of its entry's")
@@ -172,7 +173,7 @@ def _check_fields(found: Any, fields: dict[str, type], where: str) -> None:
         value: Any = found.get(field) if isinstance(found, dict) else None
         fits = json_file.has_type(value, kind)
         if not fits or (kind is float and not math.isfinite(value)):
-            said = json_file.shown(value)
+            said = shown(value)
             raise MetricsError(f"{where}{field} is {said}, not a {kind.__name__}")
 
 

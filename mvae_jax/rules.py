@@ -7,6 +7,8 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from mvae_jax.store.json_text import shown
+
 MODELS = ("mvae", "vae")
 PROTOCOLS = ("release", "paper")
 LIKELIHOODS = ("bernoulli", "gaussian", "gaussian_learned")
@@ -17,17 +19,9 @@ SELECTIONS = ("last", "best_valid")
 SWEPT = ("learning_rate", "weight_decay", "beta", "likelihood_variance")
 MATMUL_PRECISIONS = ("default", "high", "highest")
 
-SHOWN = 100  # characters of a wrong value
-
 
 class ConfigError(Exception):
     """A mistake of the user's; its message is the one line to print."""
-
-
-def shown(value: Any) -> str:
-    """Return a value as a message shows it: on one line, and not too long."""
-    text = repr(value)
-    return text if len(text) <= SHOWN else f"{text[:SHOWN]}... ({len(text):,} characters)"
 
 
 class Rule(NamedTuple):
@@ -94,6 +88,19 @@ RULES = {
         lambda value: value is None or (type(value) in (int, float) and 0 < value <= 1),
         "a number above 0, at most 1",
     ),
+}
+# Of a run that is there, the data set has determined these.
+STORED = RULES | {
+    "image_shape": Rule(
+        lambda v: (
+            v is None
+            or (isinstance(v, tuple) and len(v) == 3 and all(type(n) is int and n > 0 for n in v))
+        ),
+        "[height, width, channels]",
+    ),
+    "data_sha256": Rule(lambda value: value is None or isinstance(value, str), "a SHA-256"),
+    "model": _text("(?s).+", "a name"),  # of a foreign run it may be any
+    "protocol": _text("(?s).+", "a name"),
 }
 
 

@@ -20,11 +20,11 @@ from mvae_jax.store.json_file import (
     is_finite,
     read_json,
     read_lines,
-    shown,
+    typed,
+    unreadable,
     wrong,
 )
-
-MAX_REPLICATES = 100_000  # of one run: seeds times the grid of swept values
+from mvae_jax.store.json_text import shown
 
 REQUIRED: dict[str, type] = {"dataset": str, "protocol": str, "model": str, "latent_size": int}
 # What else is read, where it is there.
@@ -84,18 +84,17 @@ def read_config(folder: Path) -> dict[str, Any]:
             raise RunFolderError(
                 f"{path}: '{field}' is {config[field]}; write an integer of at least {least}"
             )
-    number = config.get("num_seeds", 1)
     for field in config_lib.SWEPT:
         values = config.get("sweep", {}).get(field, [])
         if not isinstance(values, list) or not all(map(is_finite, values)):
             raise RunFolderError(
                 f"{path}: 'sweep.{field}' is {shown(values)}; write a list of finite numbers"
             )
-        number *= len(values) or 1
-    if number > MAX_REPLICATES:
+    number = config_lib.num_replicates(config.get("num_seeds", 1), config.get("sweep", {}))
+    if number > config_lib.MAX_REPLICATES:
         raise RunFolderError(
             f"{path}: 'num_seeds' and 'sweep' ask for {number:,} replicates; "
-            f"allowed: at most {MAX_REPLICATES:,}"
+            f"allowed: at most {config_lib.MAX_REPLICATES:,}"
         )
     return config
 
@@ -143,7 +142,7 @@ def read_manifest(folder: Path) -> dict[str, dict[str, Any]]:
         if not isinstance(manifest.get(field), dict):
             raise RunFolderError(f"{path}: '{field}' is missing; train again")
     for name, replicate in manifest["replicates"].items():
-        _check_trained(path, name, replicate)
+        manifest["replicates"][name] = _trained(path, name, replicate)
     _check_digests(path, manifest["sha256"])
     return {field: manifest[field] for field in ("replicates", "sha256")}
 
@@ -153,23 +152,26 @@ def _read_done(folder: Path) -> dict[str, dict[str, Any]]:
     replicates: dict[str, Any] = {}
     sha256: dict[str, Any] = {}
     for path in sorted((folder / "done").glob("[!.]*.json")):
-        record = read_json(path, sealed=True)
-        check_types(path, record, DONE)
-        check_types(path, record.get("log", {}), LOG)
-        _check_trained(path, path.stem, record)
+        record = _trained(path, path.stem, typed(path, read_json(path, sealed=True), DONE))
+        if "log" in record and not LOG.keys() <= typed(path, record["log"], LOG).keys():
+            raise RunFolderError(f"{path}: 'log' is {shown(record['log'])}; train again")
         _check_digests(path, record.get("sha256", {}))
         sha256 |= record.pop("sha256", {})
         replicates[path.stem] = record
     return {"replicates": replicates, "sha256": sha256}
 
 
-def _check_trained(path: Path, name: str, replicate: Any) -> None:
+def _trained(path: Path, name: str, replicate: Any) -> dict[str, Any]:
+    """Return what is known of a replicate, checked."""
     seed = _checked(path, names.seed_of, name)
     if not isinstance(replicate, dict) or replicate.get("seed") != seed:
         raise RunFolderError(f"{path}: replicate {name} has no seed {seed}; train again")
-    check_types(path, replicate, TRAINED)
+    replicate = typed(path, replicate, TRAINED)
     if not all(map(is_finite, replicate.get("swept", {}).values())):
         raise RunFolderError(f"{path}: 'swept' of {name} is no numbers; train again")
+    if not all(isinstance(origin, str) for origin in replicate.get("origins", ())):
+        raise RunFolderError(f"{path}: 'origins' of {name} is no list of names; train again")
+    return replicate
 
 
 def _check_digests(path: Path, sha256: Mapping[str, Any]) -> None:
@@ -193,16 +195,25 @@ def read_epochs(
     Raises RunFolderError where the log does not begin with what was recorded.
     """
     seed = _checked(path, names.seed_of, path.stem)
-    if extent:
-        with regular.open_binary(path) as file:
-            if hashlib.sha256(file.read(extent["bytes"])).hexdigest() != extent["sha256"]:
-                raise RunFolderError(f"{path}: damaged, its SHA-256 is not that of its record")
+    if extent and not _begins_as(path, extent):
+        raise RunFolderError(f"{path}: damaged, its SHA-256 is not that of its record")
     for line in read_lines(path, EPOCH, last_bytes):
         if line.get("seed", seed) != seed:
             raise RunFolderError(f"{path}: 'seed' is {line['seed']}, not that of its name")
         if line.get("epoch") is None or line["epoch"] < 1:
             raise RunFolderError(f"{path}: 'epoch' is {line.get('epoch')}; allowed: at least 1")
         yield line
+
+
+def _begins_as(path: Path, extent: Mapping[str, Any]) -> bool:
+    """Return whether a log begins with the bytes that were recorded of it."""
+    try:
+        with regular.open_binary(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            known = file.read(extent["bytes"]) if 0 <= extent["bytes"] <= size else b""
+    except OSError as error:
+        raise unreadable(path, error) from error
+    return hashlib.sha256(known).hexdigest() == extent["sha256"]
 
 
 def read_times(folder: Path, last_bytes: int | None = None) -> Iterator[dict[str, Any]]:
@@ -214,9 +225,20 @@ def read_times(folder: Path, last_bytes: int | None = None) -> Iterator[dict[str
 
 def read_sweep(root: Path) -> dict[Path, dict[str, Any]]:
     """Returns what a root's sweep.jsonl lists: run folder -> its entry; nothing without one."""
-    path = root / "sweep.jsonl"
-    entries = [line for line in read_lines(path, SWEEP) if line.get("workdir") is not None]
-    return {root / _checked(path, names.check_below, e["workdir"]): e for e in entries}
+    entries = read_entries(root / "sweep.jsonl")
+    return {root / entry["workdir"]: entry for entry in entries if "workdir" in entry}
+
+
+def read_entries(path: Path, torn: bool = True) -> Iterator[dict[str, Any]]:
+    """Yield the lines of a sweep.jsonl; their run folders lie below its own.
+
+    torn: skips lines that are no objects; else they raise RunFolderError
+    """
+    for line in read_lines(path, SWEEP, torn=torn):
+        entry = typed(path, line, SWEEP)
+        if "workdir" in entry:
+            _checked(path, names.check_below, entry["workdir"])
+        yield entry
 
 
 def failure_mark(log: Path) -> Path:

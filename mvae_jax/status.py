@@ -69,7 +69,7 @@ def of(folder: Path) -> Status:
 def _last_epoch(folder: Path) -> tuple[int, float]:
     """Return the epoch that was logged last, and its mean ELBO over seeds."""
     logs = run_folder.epoch_logs(folder)
-    newest = max(logs, key=lambda path: path.stat().st_mtime_ns, default=None)
+    newest = max(logs, key=lambda path: path.lstat().st_mtime_ns, default=None)
     last = {
         path: line for path in logs for line in run_folder.read_epochs(path, last_bytes=TAIL_BYTES)
     }

@@ -110,7 +110,7 @@ def lock(workdir: Workdir, num_processes: int = 1) -> Iterator[None]:
       more of them is still training
     """
     workdir.path.mkdir(parents=True, exist_ok=True)
-    with workdir.lock.open("a+", encoding="utf-8") as file:
+    with files.open_own(workdir.lock) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -147,8 +147,9 @@ def cohorts(workdir: Workdir, config: ConfigDict, num_processes: int = 1) -> lis
     A new one has at most `seeds_per_program` seeds, and no more than what is one process' share.
     """
     folders = (workdir.path / "checkpoints").glob("seed_*")
-    matches = [re.fullmatch(r"seed_(\d+)-(\d+)", folder.name) for folder in folders]
-    old = sorted((range(int(m[1]), int(m[2]) + 1) for m in matches if m), key=lambda c: c[0])
+    matches = [re.fullmatch(r"seed_(\d{1,10})-(\d{1,10})", folder.name) for folder in folders]
+    found = [range(int(m[1]), int(m[2]) + 1) for m in matches if m]
+    old = sorted((c for c in found if 0 < len(c) <= config_lib.MAX_REPLICATES), key=lambda c: c[0])
     # If a kill interrupted the halving of a cohort, use the halves only if both are there.
     old = [c for c in old if not set(c) <= {s for part in old if set(part) < set(c) for s in part}]
     old = [c for c in old if not any(set(c) < set(whole) for whole in old)]
@@ -222,7 +223,7 @@ def append_epoch(workdir: Workdir, line: dict[str, Any]) -> None:
     """Append an epoch's line to its replicate's log."""
     path = workdir.log(line["replicate"])
     path.parent.mkdir(exist_ok=True)
-    with path.open("a", encoding="utf-8") as file:
+    with files.open_own(path) as file:
         file.write(json.dumps(line) + "\n")
 
 
@@ -249,13 +250,14 @@ def cut_back(workdir: Workdir, names: list[str], extents: dict[str, dict[str, An
     """Drop what logs hold of epochs after a checkpoint, which are trained again."""
     for name in names:
         path = workdir.log(name)
-        if path.is_file():
-            os.truncate(path, extents.get(name, {"bytes": 0})["bytes"])
+        if path.exists():
+            with files.open_own(path) as file:
+                file.truncate(extents.get(name, {"bytes": 0})["bytes"])
 
 
 def log_time(workdir: Workdir, event: str, seconds: float, **details: Any) -> None:
     """Append one line to timing.jsonl, where all wall-clock figures go."""
-    with workdir.times.open("a", encoding="utf-8") as file:
+    with files.open_own(workdir.times) as file:
         file.write(json.dumps({"event": event, "seconds": round(seconds, 6), **details}) + "\n")
 
 

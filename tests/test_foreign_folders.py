@@ -7,9 +7,10 @@ import json
 import os
 import signal
 
+import numpy as np
 import pytest
 
-from mvae_jax import evaluate, report
+from mvae_jax import evaluate, inference, report
 from mvae_jax.report import cells, watch
 from mvae_jax.report.tensorboard import EventFiles
 from tests.fake_runs import draw, write_run
@@ -71,13 +72,13 @@ def replicates(edit):
 
 
 EMBEDDINGS = "embeddings/seed_777.npz"
-TRAINED = {"replicates": {}, "sha256": {}}
+LOG = "logs/seed_777.jsonl"
 # What the report says; a case of the embeddings is evaluation's to tell.
 CASES = [
     ("config.json", fifo, "config.json: not readable (is a FIFO, not a regular file)"),
     ("config.json", endless, "config.json: not readable (is a device, not a regular file)"),
     ("config.json", folder, "config.json: not readable (is a folder, not a regular file)"),
-    ("config.json", huge, "has 1,073,741,824 bytes; allowed: at most 67,108,864"),
+    ("config.json", huge, "has 1,073,741,824 bytes; allowed: at most 134,217,728"),
     ("config.json", deep, "config.json: not readable (objects and lists are nested too deeply"),
     ("config.json", less_deep, "nested too deeply; allowed: 32 levels"),
     ("config.json", merged(seed=10**400), "an integer is 10000000000000000000... (401 digits)"),
@@ -86,7 +87,7 @@ CASES = [
     (
         "config.json",
         merged(sweep={f: [*range(1000)] for f in ("beta", "weight_decay", "learning_rate")}),
-        "'num_seeds' and 'sweep' ask for 1,000,000,000 replicates; allowed: at most 100,000",
+        "'num_seeds' and 'sweep' ask for 1,000,000,000 replicates; allowed: at most 10,000",
     ),
     ("config.json", merged(first_seed=0, num_seeds=10**9), "ask for 1,000,000,000 replicates"),
     ("manifest.json", fifo, "manifest.json: not readable (is a FIFO"),
@@ -116,10 +117,8 @@ CASES = [
         "replicates[0].replicate: got 'seed_777/../../../x'; allowed: seed_<n>",
     ),
     ("metrics.json", replicates({"seed": 778}), "replicates[0].replicate is seed_777, of seed 778"),
-    ("metrics.jsonl", fifo, "metrics.jsonl: not readable (is a FIFO"),
-    ("metrics.jsonl", text('{"epoch": -1}'), "'epoch' is -1; allowed: at least 1"),
-    ("timing.jsonl", endless, "timing.jsonl: not readable (is a device"),
-    ("timing.jsonl", text('{"event": 3}'), "'event' is 3; write str there"),
+    (LOG, fifo, "seed_777.jsonl: not readable (is a FIFO"),
+    (LOG, text('{"epoch": -1}'), "'epoch' is -1; allowed: at least 1"),
     (EMBEDDINGS, fifo, "is a FIFO, not a regular file"),
     (EMBEDDINGS, endless, "is a device, not a regular file"),
     (EMBEDDINGS, folder, "is a folder, not a regular file"),
@@ -140,6 +139,7 @@ def test_every_fault_is_one_line_and_costs_no_other_run(tmp_path, capsys):
     root = tmp_path / "runs"
     for number, (name, damage, _) in enumerate(CASES):
         run = write_run(root, f"model{number}", LATENT_SIZE, {"nmi": draw(0.5, 0.01)})
+        (run / name).parent.mkdir(exist_ok=True)
         damage(run / name)
     odd = {"likelihood": "gaussian", "tag": "\ud800"}  # no variance, a lone surrogate
     write_run(root, "good", LATENT_SIZE, {"nmi": draw(0.123, 0)}, **odd)
@@ -158,4 +158,11 @@ def test_every_fault_is_one_line_and_costs_no_other_run(tmp_path, capsys):
     list(watch.look([root]))
     events = EventFiles([root], tmp_path / "events")
     events.update()
-    assert len(events.problems) == 2  # the two cases of metrics.jsonl
+    assert len(events.problems) == 2  # those of logs/
+
+
+def test_a_model_whose_arrays_lie_below_each_other_is_refused(tmp_path):
+    path = tmp_path / "seed_1.npz"
+    np.savez(path, **{"params/a": np.ones(1), "params/a/b": np.ones(1)})
+    with pytest.raises(ValueError, match=r"seed_1\.npz: params/a/b lies below another array"):
+        inference.read_params(path)

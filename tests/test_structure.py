@@ -13,11 +13,11 @@ PACKAGE = ROOT / "mvae_jax"
 # Room -> the rooms it may import. `store`, `files`, `escape` and `config` stand below all others.
 ALLOWED = {
     "store": set(),
-    "rules": set(),
+    "rules": {"store"},
     "paths": set(),
     "terminal": {"escape"},
     "config": {"paths", "rules", "store"},
-    "command_line": {"config", "paths", "rules", "terminal"},
+    "command_line": {"config", "paths", "rules", "store", "terminal"},
     "files": {"store"},
     "escape": set(),
     "metrics_file": {"files", "run_folder", "store"},

@@ -18,6 +18,7 @@ from mvae_jax.store import npz
 
 PICTURES = {"input": 4, "reconstruction_sampled": 4, "sweep": 5, "sweep_values": 1}  # axes of each
 OPTIONAL = {"sweep_leading": 5, "sweep_trailing": 5}  # of an MVAE
+MAX_BYTES = 1 << 30  # of one replicate's pictures
 FLAT = 0.01  # a step of the sweep that changes the mean pixel by less than this is flat
 HIGH_FREQUENCY = 0.25  # cycles per pixel: half of what a picture can hold
 
@@ -80,7 +81,7 @@ def read_pictures(path: Path, sha256: str | None = None) -> dict[str, np.ndarray
     input, reconstruction_sampled: [N, H, W, C]; sweep, and those of OPTIONAL:
     [I, J, H, W, C]; sweep_values: [I]
     """
-    pictures = npz.read(path, sha256=sha256)
+    pictures = npz.read(path, most=MAX_BYTES, sha256=sha256)
     for name, axes in (PICTURES | OPTIONAL).items():
         found = pictures.get(name)
         if found is None and name in OPTIONAL:

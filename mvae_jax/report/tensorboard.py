@@ -14,7 +14,7 @@ NOT_CURVES = ("seed", "epoch")
 class EventFiles:
     """Event files below `out`, a folder per run and replicate, by their path below the root given.
 
-    problems: the runs whose curves the last update has not written
+    problems: the logs that the last update could not read
 
     Raises ImportError where there is no tensorboardX.
     """
@@ -33,14 +33,15 @@ class EventFiles:
         for path in self.paths:
             out = self.out / path.resolve().relative_to("/") if len(self.paths) > 1 else self.out
             for run in files.find_runs([path], holding=("config.json",)):
-                try:
-                    self._update_run(run, out / run.relative_to(path))
-                except run_folder.RunFolderError as error:
-                    self.problems.append(Problem(str(run), str(error)))
+                self._update_run(run, out / run.relative_to(path))
 
     def _update_run(self, run: Path, out: Path) -> None:
         for log in run_folder.epoch_logs(run):
-            lines = list(run_folder.read_epochs(log))  # which checks the log's name
+            try:
+                lines = list(run_folder.read_epochs(log))  # which checks the log's name
+            except run_folder.RunFolderError as error:
+                self.problems.append(Problem(str(run), str(error)))
+                continue
             self._append(out / log.stem, lines, log.stat().st_mtime)
 
     def _append(self, folder: Path, lines: list[Line], written_at: float) -> None:

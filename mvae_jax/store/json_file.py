@@ -9,8 +9,8 @@ from types import MappingProxyType
 from typing import Any
 
 from mvae_jax.store import json_text, regular, seal
+from mvae_jax.store.json_text import shown
 
-MAX_JSON_BYTES = 64 << 20
 MAX_LOG_BYTES = 1 << 30
 MAX_LINE_BYTES = 1 << 20
 
@@ -20,12 +20,16 @@ class RunFolderError(ValueError):
 
 
 def read_lines(
-    path: Path, types: Mapping[str, type] = MappingProxyType({}), last_bytes: int | None = None
+    path: Path,
+    types: Mapping[str, type] = MappingProxyType({}),
+    last_bytes: int | None = None,
+    torn: bool = True,
 ) -> Iterator[dict[str, Any]]:
-    """Yields the objects of a .jsonl log; skips what is none, as the line that a kill tore.
+    """Yields the objects of a .jsonl log.
 
     types:      of the fields that are there
     last_bytes: reads only so much of the end
+    torn:       skips lines that are no objects, such as one that a kill tore; else they raise
 
     Raises RunFolderError where the log is no regular file, is too large, or a field is of another
     type.
@@ -33,6 +37,8 @@ def read_lines(
     try:
         file = regular.open_binary(path)
     except (FileNotFoundError, NotADirectoryError):
+        if os.path.lexists(path):
+            raise RunFolderError(f"{path}: is a link to what does not exist") from None
         return
     except (OSError, ValueError) as error:
         raise unreadable(path, error) from error
@@ -47,13 +53,15 @@ def read_lines(
                 raise RunFolderError(f"{path}: a line has more than {MAX_LINE_BYTES:,} bytes")
             try:
                 found = json_text.loads(line)
-            except (json.JSONDecodeError, UnicodeDecodeError):
-                continue
             except ValueError as error:
+                if torn and isinstance(error, json.JSONDecodeError | UnicodeDecodeError):
+                    continue
                 raise unreadable(path, error) from error
             if isinstance(found, dict):
                 check_types(path, found, types)
                 yield found
+            elif not torn:
+                raise RunFolderError(f"{path}: holds {shown(found)}; write an object there")
 
 
 def read_json(path: Path, sealed: bool = False) -> dict[str, Any]:
@@ -71,7 +79,7 @@ def read_json(path: Path, sealed: bool = False) -> dict[str, Any]:
 def read_value(path: Path, sealed: bool = False) -> Any:
     """Read a file that holds one JSON value; raise RunFolderError as `read_json` does."""
     try:
-        data = regular.read_bytes(path, MAX_JSON_BYTES)
+        data = regular.read_bytes(path, json_text.MAX_BYTES)
         if not seal.check(data) and sealed:
             raise ValueError("it has no SHA-256 of its own, so it was changed or is damaged")
         return json_text.loads(data)
@@ -89,17 +97,17 @@ def check_types(path: Path, found: Mapping[str, Any], types: Mapping[str, type])
             raise wrong(path, field, shown(value), kind)
 
 
+def typed(path: Path, found: Mapping[str, Any], types: Mapping[str, type]) -> dict[str, Any]:
+    """Return an object after `check_types`, without those of its fields that are null."""
+    check_types(path, found, types)
+    return {k: value for k, value in found.items() if value is not None or k not in types}
+
+
 def has_type(value: Any, kind: type) -> bool:
     """Returns whether a JSON value is of a type; a whole number is a float too, true is neither."""
     if isinstance(value, bool):
         return kind is bool
     return isinstance(value, (int, float) if kind is float else kind)
-
-
-def shown(value: Any) -> str:
-    """Returns a value for a message of one line."""
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def is_finite(value: Any) -> bool:

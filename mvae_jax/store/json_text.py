@@ -11,7 +11,16 @@ from mvae_jax.store import regular
 MAX_BYTES = 128 << 20  # of a file
 MAX_DEPTH = 32  # objects and lists within each other; ours have 6
 MAX_INTEGER = 2**63  # what numpy and TensorBoard hold
-SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+SHOWN = 100  # characters of a value in a message
+ESCAPED = re.compile(rb"\\u[dD][89a-fA-F]")  # a surrogate, of a pair or alone
+# Alone, U+DC80 to U+DCFF stand for bytes of a path that are not UTF-8; no other means anything.
+LONE = re.compile("[\ud800-\udc7f\udd00-\udfff]")
+
+
+def shown(value: Any) -> str:
+    """Return a value as a message shows it: on one line, and not too long."""
+    text = repr(value)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}... ({len(text):,} characters)"
 
 
 def read(path: Path) -> Any:
@@ -22,7 +31,7 @@ def read(path: Path) -> Any:
 def loads(data: bytes) -> Any:
     """Decode one JSON value from UTF-8.
 
-    A lone surrogate, which no file or terminal takes, becomes `?`.
+    A lone surrogate, which no text or path can hold, becomes `?`.
 
     Raises:
       json.JSONDecodeError or UnicodeDecodeError: the data are no JSON.
@@ -33,8 +42,8 @@ def loads(data: bytes) -> Any:
     except RecursionError as error:
         raise _too_deep() from error
     _check_depth(found)
-    if SURROGATE.search(data):
-        found = json.loads(json.dumps(found, ensure_ascii=False).encode(errors="replace"))
+    if ESCAPED.search(data):
+        found = json.loads(LONE.sub("?", json.dumps(found, ensure_ascii=False)))
     return found
 
 

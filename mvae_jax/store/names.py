@@ -17,9 +17,14 @@ def seed_of(replicate: str) -> int:
     return int(match[1])
 
 
+def is_plain(path: str) -> bool:
+    """Return whether a path can be shown on one line, but for bytes that are not UTF-8."""
+    return all(sign.isprintable() or "\udc80" <= sign <= "\udcff" for sign in path)
+
+
 def check_below(path: str) -> str:
     """Return a relative path that stays below its folder; raise ValueError for any other."""
     parts = PurePosixPath(path).parts
-    if not parts or path.startswith("/") or ".." in parts or not path.isprintable():
+    if not parts or path.startswith("/") or ".." in parts or not is_plain(path):
         raise ValueError(f"path: got {path[:MAX_LENGTH]!r}; allowed: one below the folder")
     return path

@@ -16,7 +16,7 @@ import numpy as np
 
 from mvae_jax.store import regular
 
-MAX_BYTES = 8 << 30  # of the arrays that are read from one file of a run folder
+MAX_BYTES = 4 << 30  # of the arrays that are read from one file of a run folder
 # Deflate cannot compress further, so a member that claims to is a lie.
 MAX_COMPRESSION = 1032
 COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)

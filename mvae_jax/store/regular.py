@@ -18,12 +18,17 @@ KINDS = {
 def open_binary(path: Path) -> io.BufferedReader:
     """Open a regular file, or a link to one, for reading; raise OSError for anything else."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    check(descriptor, path)
+    return os.fdopen(descriptor, "rb")
+
+
+def check(descriptor: int, path: Path) -> None:
+    """Close a descriptor that is of no regular file, and raise OSError."""
     kind = stat.S_IFMT(os.fstat(descriptor).st_mode)
     if kind != stat.S_IFREG:
         os.close(descriptor)
         said = f"is {KINDS.get(kind, 'something else')}, not a regular file"
         raise OSError(errno.EINVAL, said, str(path))
-    return os.fdopen(descriptor, "rb")
 
 
 def read_bytes(path: Path, most: int) -> bytes:

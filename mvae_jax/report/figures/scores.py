@@ -1,6 +1,7 @@
 """Figures of scores: metrics against z, paired differences, training, reliability."""
 
 import math
+import os
 from collections import defaultdict
 
 import numpy as np
@@ -187,7 +188,7 @@ def read_curves(scores: Scores) -> dict[int, dict[int, float]]:
     curves: dict[int, dict[int, float]] = {}
     for seed, name in scores.replicates.items():
         path = scores.run / "logs" / f"{name}.jsonl"
-        if seed in scores.failed or not path.is_file():
+        if seed in scores.failed or not os.path.lexists(path):
             continue
         lines = run_folder.read_epochs(path, trained.get(name, {}).get("log"))
         elbos = {line["epoch"]: line.get("elbo") for line in lines}
