@@ -20,6 +20,8 @@ from mvae_jax.rules import RULES, SWEPT, ConfigError, refusal
 from mvae_jax.store.json_text import shown
 from mvae_jax.terminal import exit_with
 
+LONGEST = 500  # characters of a library's message
+
 
 def find_config_file(name: str) -> Path:
     """Return the file itself or, where there is none, the shipped config of that name."""
@@ -84,10 +86,10 @@ class _PathParser(flags.ArgumentParser[Path]):
         return "path"
 
 
-def define_path(name: str, what: str) -> Any:
+def define_path(name: str, what: str, values: flags.FlagValues = flags.FLAGS) -> Any:
     """Define a flag whose value is a path, by default None; `~` is expanded."""
     serializer: Any = flags.ArgumentSerializer()
-    return flags.DEFINE(_PathParser(), name, None, what, serializer=serializer)
+    return flags.DEFINE(_PathParser(), name, None, what, values, serializer=serializer)
 
 
 def parse_flags(argv: Sequence[str]) -> list[str]:
@@ -120,13 +122,16 @@ def _mistake(argv: Sequence[str], error: BaseException) -> ConfigError:
     match = re.match(r"flag --config\.([\w.]+)=(.*?): ", said)
     if match and match[1].removeprefix("sweep.") in RULES:
         return refusal(match[1], match[2])
+    if match := re.match(r"flag (--\w+)=.*?: (got .*)", said):  # of a path
+        return ConfigError(f"{match[1]}: {match[2]}")
     while error.__context__ is not None:  # ml_collections wraps what a config file raises
         error = error.__context__
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         if any(re.match(rf"(--?config=)?{re.escape(frame.filename)}(:|$)", arg) for arg in argv):
             where = f"{frame.filename}, line {frame.lineno}"
             return ConfigError(f"{where}: {type(error).__name__}: {_one_line(error)}")
-    return _unknown_field(argv) or ConfigError(said)
+    cut = said if len(said) <= LONGEST else f"{said[:LONGEST]}..."
+    return _unknown_field(argv) or ConfigError(cut)
 
 
 def _one_line(error: BaseException) -> str:

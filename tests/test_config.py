@@ -102,6 +102,8 @@ def test_a_mistake_exits_2_with_one_line_before_any_device_is_touched(arguments,
         ("--config.pixel_scale=True", "a number above 0, at most 1"),
         ("--config.num_seeds=x\ny", "config.num_seeds: got 'x y'"),
         ("--config.image_shape=1", "allowed: nothing, because the data set determines it"),
+        ("--workdir=" + "a" * 300, "--workdir: got 'aaa"),
+        ("--workdir=", "--workdir: got ''; allowed: a path"),
         ("--config=" + "a" * 5000, "config file: got 'aaa"),
         ("--config=" + "a" * 255, "is no file; shipped: configs/cifar10.py"),
         ("--config=\0", r"config file: got '\x00'; allowed: a path without NUL"),
@@ -117,6 +119,7 @@ def test_a_strange_flag_is_answered_in_one_line(flag, named, tmp_path, monkeypat
     monkeypatch.chdir(tmp_path)
     values, argv = flags.FlagValues(), ["main", DIGITS, flag]
     command_line.define_config(values, argv)
+    command_line.define_path("workdir", "a folder", values)
     with pytest.raises(ConfigError) as error:
         command_line.parse(argv, values)
     assert named in str(error.value)
