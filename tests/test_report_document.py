@@ -217,7 +217,10 @@ def test_the_readme_shows_the_committed_results():
     page = (root / "REPRODUCTION.md").read_text().partition("## What was run")[0]
     text = " ".join(table.split())
     for pattern, sentence in (
-        (r"(\d+ of \d+) released figures", "{} released figures of MNIST Basic and Fashion-MNIST lie"),
+        (
+            r"(\d+ of \d+) released figures",
+            "{} released figures of MNIST Basic and Fashion-MNIST lie",
+        ),
         (r"(\d+ of \d+) \(\d+%\), released probe", "{} whose released probe had not converged"),
         (r"(\d+ of \d+) \(\d+%\), images made anew", "rotations are drawn anew, {}."),
     ):
