@@ -22,6 +22,7 @@ from mvae_jax.report.metrics import describe
 from mvae_jax.report.problems import Problem, isolated
 from mvae_jax.report.runs import Runs
 from mvae_jax.report.statistics import summarise
+from mvae_jax.store import regular
 
 PAGES = "pages"
 MAX_INLINE = 200
@@ -174,4 +175,5 @@ def _value(value: Any) -> str:
 
 
 def _data_uri(path: Path) -> str:
-    return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
+    content = regular.read_bytes(path, files.MAX_COPIED)
+    return f"data:image/png;base64,{base64.b64encode(content).decode()}"

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
+from mvae_jax import files
 from mvae_jax.report.cells import Cells, Setting
 from mvae_jax.report.comparisons import Comparisons
 from mvae_jax.report.figures import latents, pictures, scores, style
@@ -123,8 +124,13 @@ def exported(runs: Runs, paths: Iterable[Path]) -> list[Drawn]:
         for root in paths
         for setting in runs.tables()
         for name, (_, caption) in FIGURES.items()
-        if (path := root / FOLDER / f"{name_of(setting)}-{name}.png").is_file()
+        if _is_picture(path := root / FOLDER / f"{name_of(setting)}-{name}.png")
     ]
+
+
+def _is_picture(path: Path) -> bool:
+    """Return whether a regular file is there that a page can hold."""
+    return path.is_file() and path.stat().st_size <= files.MAX_COPIED
 
 
 def draw_data_sets(samples: Path, out: Path) -> Drawn:
