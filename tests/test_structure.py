@@ -54,7 +54,11 @@ ALLOWED = {
         *("checkpoint", "cohort", "config", "datasets", "environment", "files", "numerics"),
         *("origins", "paths", "replicas", "sources", "stop", "store", "workdir"),
     },
-    "evaluate": {"escape", "files", "metrics_file", "paths", "run_folder", "store", "terminal"},
+    "workers": {"terminal"},
+    "evaluate": {
+        *("escape", "files", "metrics_file", "paths", "run_folder", "store", "terminal"),
+        "workers",
+    },
     "status": {"run_folder"},
     "report": {
         *("config", "escape", "files", "metrics_file", "origins", "paths", "run_folder"),
@@ -69,7 +73,7 @@ ALLOWED = {
 }
 ONLY_HERE = {"flax": {"model"}, "orbax": {"checkpoint"}, "optax": {"train"}}
 WITHOUT_JAX = (
-    *("command_line", "config", "paths", "rules", "terminal", "escape"),
+    *("command_line", "config", "paths", "rules", "terminal", "escape", "workers"),
     *("files", "metrics_file", "run_folder", "progress", "datasets", "evaluate"),
     *("report", "main", "origins", "sources", "status", "stop", "store", "workdir", "__init__"),
 )

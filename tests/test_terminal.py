@@ -192,7 +192,7 @@ def test_a_script_runs_its_main_as_a_command(name):
 # --- processes ---------------------------------------------------------------------------------
 
 WORK = (
-    "from mvae_jax.evaluate import workers\n"
+    "from mvae_jax import workers\n"
     "def main():\n"
     "    for _ in workers.run(time.sleep, [(0,), (60,), (60,)], 2): print('ready', flush=True)\n"
     "if __name__ == '__main__': terminal.command(main)\n"
