@@ -267,3 +267,30 @@ def test_settle_names_the_swept_field_that_differs():
     stored = r"sweep\.learning_rate \(\(0\.0001, 0\.001\) stored, \(0\.0001,\) asked for\);"
     with pytest.raises(ConfigError, match=f"in {stored}"):
         config_lib.settle(configs[1], configs[0])
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"sweep": None}, "config.sweep: got None"),
+        ({"sweep": {"beta": "1"}}, "config.sweep.beta: got '1'; allowed: values"),
+        ({"latent_size": "4"}, "latent_size is '4'; allowed: an integer of at least 1"),
+        ({"likelihood": []}, r"likelihood is \(\); allowed: bernoulli"),
+        ({"image_shape": [8, 8]}, r"image_shape is \(8, 8\); allowed: \[height, width, channels\]"),
+        ({"image_shape": 8}, r"image_shape is 8; allowed: \[height"),
+        ({"a.b": 1}, "a.b"),
+        ({"x": 10**400}, "an integer is 1000"),
+    ],
+)
+def test_a_stored_configuration_is_checked(tmp_path, fields, said):
+    config = config_lib.base_config("digits", "mvae,16").to_dict() | fields
+    (tmp_path / "config.json").write_text(seal.dumps(config))
+    with pytest.raises(ConfigError, match=said):
+        config_lib.read(tmp_path / "config.json")
+
+
+def test_a_run_of_too_many_replicates_is_refused():
+    config = config_lib.base_config("digits", "mvae,16")
+    config.sweep.beta = config.sweep.learning_rate = tuple(0.1 * n for n in range(1, 101))
+    with pytest.raises(ConfigError, match=r"50,000 replicates; allowed: at most 10,000"):
+        config_lib.validate(config)

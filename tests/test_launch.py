@@ -6,9 +6,11 @@ import subprocess
 import sys
 
 import bench
+import grid
 import numpy as np
 import pytest
 
+from mvae_jax.run_folder import RunFolderError
 from tests.conftest import ROOT
 
 
@@ -108,3 +110,28 @@ def test_two_runs_compared(tmp_path, other, returned, message):
     found, out, err = script("compare_runs.py", *paths)
     assert found == returned
     assert message in out + err
+
+
+GOOD = {"workdir": "a/b", "command": ["python"], "cost": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("{", "not readable"),
+        ("[1]", r"holds \[1\]; write an object"),
+        ('{"workdir": "x"}', r"a line has \['workdir'\]; allowed: workdir, command"),
+        (json.dumps(GOOD | {"x": 1}), "a line has"),
+        (json.dumps(GOOD | {"workdir": "../../x"}), r"got '\.\./\.\./x'; allowed: one below"),
+        (json.dumps(GOOD | {"command": "rm"}), "'command' is 'rm'; write list"),
+        (json.dumps(GOOD | {"command": ["a\nb"]}), "allowed: a list of printable text"),
+        (json.dumps(GOOD | {"cost": None}), "a line has"),
+    ],
+)
+def test_a_sweep_that_is_not_one_of_ours_is_refused(tmp_path, line, said):
+    path = tmp_path / "sweep.jsonl"
+    path.write_text(json.dumps(GOOD) + "\n")
+    assert grid.read(path) == [grid.Entry(**GOOD)]
+    path.write_text(json.dumps(GOOD) + "\n" + line + "\n")
+    with pytest.raises(RunFolderError, match=rf"sweep\.jsonl: .*{said}"):
+        grid.read(path)

@@ -1,5 +1,6 @@
 """Files that are read from anybody, and files that are written into anybody's folders."""
 
+import json
 import os
 import re
 import struct
@@ -9,7 +10,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from mvae_jax import files
+from mvae_jax import files, run_folder, workdir
 from mvae_jax.store import json_text, names, npz, regular
 
 
@@ -151,3 +152,25 @@ def test_only_regular_files_are_opened(tmp_path):
             regular.open_binary(path)
     with pytest.raises(OSError, match="is a device"):
         files.sha256(tmp_path.joinpath("/dev/zero"))
+
+
+@pytest.mark.parametrize("of", [lambda run: run.lock, lambda run: run.times])
+def test_links_in_a_foreign_folder_are_not_written_through(tmp_path, of):
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    run = workdir.Workdir(tmp_path / "run")
+    run.path.mkdir()
+    of(run).symlink_to(victim)
+    with (
+        pytest.raises(OSError, match="is a link, and is not followed; remove it"),
+        workdir.lock(run),
+    ):
+        workdir.log_time(run, "epoch", 1.0)
+    assert victim.read_text() == "precious"
+
+
+def test_nulls_of_a_record_are_absent(tmp_path):
+    record = dict.fromkeys(("epoch", "failed", "swept", "origins"))
+    manifest = {"replicates": {"seed_1": {"seed": 1, **record}}, "sha256": {}}
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    assert run_folder.read_manifest(tmp_path)["replicates"] == {"seed_1": {"seed": 1}}
