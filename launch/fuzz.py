@@ -108,5 +108,4 @@ def fuzz_forever(name: str, flags: list[str]) -> None:
 if __name__ == "__main__":
     if sys.argv[1:2] == [CHILD]:  # which answers signals by itself
         fuzz_forever(sys.argv[2], sys.argv[3:])
-    terminal.prepare()
     terminal.command(main)

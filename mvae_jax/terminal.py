@@ -55,11 +55,12 @@ def prepare() -> None:
 
 
 def command(main: Callable[[], object]) -> NoReturn:
-    """Run a prepared command, and exit with the status that it returns or exits with.
+    """Run a command, and exit with the status that it returns or exits with.
 
     A signal raises KeyboardInterrupt, so that temporary files go; a second one ends at once. Either
     gives one line and the status INTERRUPTED.
     """
+    prepare()
     sys.unraisablehook = _unraisable
     for signum in SIGNALS:
         signal.signal(signum, _interrupt)
