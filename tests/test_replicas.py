@@ -25,7 +25,7 @@ config.update(image_shape=(6, 5, 1), pixel_scale=1 / 255, hidden_size=16, batch_
 config = FrozenConfigDict(config)
 pixels = np.random.default_rng(0).integers(0, 256, (95, 6, 5, 1), np.uint8)
 images = replicas.share_images(pixels, {NUM_SEEDS})
-for mode in ("vmap", "map"):
+for mode in sys.argv[2:]:
     states = replicas.init(config, range({NUM_SEEDS}))
     mesh = states.step.sharding.mesh
     program = replicas.epoch_program().lower(config, mode, mesh, states, images, None).compile()
@@ -50,27 +50,48 @@ def python(code, *arguments, **environment):
     return done.stdout
 
 
-def test_eight_devices_train_what_one_does_and_need_nothing_of_each_other(tmp_path):
-    found = {}
-    for number, used in ((1, 1), (8, 6)):
-        flags = f"--xla_force_host_platform_device_count={number}"
-        flags += " --xla_backend_optimization_level=0"
-        printed = python(TRAIN, tmp_path / str(number), XLA_FLAGS=flags)
+def flags(number):
+    return f"--xla_force_host_platform_device_count={number} --xla_backend_optimization_level=0"
+
+
+def trained(folder, name, mode):
+    """Returns (mode, array) -> what TRAIN left."""
+    with np.load(folder / f"{name}-{mode}.npz") as arrays:
+        return {(mode, k): arrays[k] for k in arrays.files}
+
+
+@pytest.fixture(scope="module")
+def one_device(tmp_path_factory):
+    """What one device trains with a thread per core, and what was printed."""
+    folder = tmp_path_factory.mktemp("one")
+    printed = python(TRAIN, folder / "1", "vmap", "map", XLA_FLAGS=flags(1))
+    return trained(folder, 1, "vmap") | trained(folder, 1, "map"), printed
+
+
+def test_eight_devices_train_what_one_does_and_need_nothing_of_each_other(one_device, tmp_path):
+    printed_by_eight = python(TRAIN, tmp_path / "8", "vmap", "map", XLA_FLAGS=flags(8))
+    for printed, used in ((one_device[1], 1), (printed_by_eight, 6)):
         assert [int(line) for line in printed.splitlines() if line.isdigit()] == [used] * 2
         collectives = "all-reduce|all-gather|all-to-all|reduce-scatter|collective-permute|send"
         assert not re.findall(rf"\b(?:{collectives})(?:-start)?\(", printed)
         assert printed.count("ENTRY") == 2
-        for mode in ("vmap", "map"):
-            with np.load(tmp_path / f"{number}-{mode}.npz") as arrays:
-                found[number] = found.get(number, {}) | {(mode, k): arrays[k] for k in arrays.files}
-    for name, one in found[1].items():
-        eight = found[8][name].astype(np.float64)
+    by_eight = trained(tmp_path, 8, "vmap") | trained(tmp_path, 8, "map")
+    for name, one in one_device[0].items():
+        eight = by_eight[name].astype(np.float64)
         assert len(eight) == NUM_SEEDS
         if name[0] == "map":  # each seed's very bits
             np.testing.assert_array_equal(eight, one)
         if name[1] in ("kl", "log_likelihood"):
             np.testing.assert_allclose(eight, one, atol=0.01, rtol=0)
         assert np.linalg.norm(eight - one) <= 1e-4 * np.linalg.norm(one), name
+
+
+def test_one_thread_trains_what_several_do(one_device, tmp_path):
+    """Up to rounding: on a CPU several threads divide a product, where there are several."""
+    python(TRAIN, tmp_path / "1", "map", XLA_FLAGS=flags(1), NPROC="1")
+    for name, array in trained(tmp_path, 1, "map").items():
+        several = one_device[0][name]
+        assert np.linalg.norm(array - several) <= 1e-4 * np.linalg.norm(several), name
 
 
 def test_states_go_to_the_host_and_back(make_config):
