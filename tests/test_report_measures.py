@@ -69,8 +69,20 @@ def test_pictures_give_the_error_of_the_first_images(tmp_path):
     found = measures.measure_pictures(tmp_path, "seed_1", {})
     assert found["mse_first_48"] == pytest.approx(((inputs - outputs) ** 2).mean())
     assert measures.measure_pictures(tmp_path, "absent", {}) == {}
+    black, grey = (np.full((1, 2, 2, 1), value, np.uint8) for value in (0, 20))
+    assert measures.mean_squared_error(black, grey) == 400
     with pytest.raises(ValueError, match="damaged: its SHA-256"):
         measures.measure_pictures(tmp_path, "seed_1", {"pictures/seed_1.npz": "0" * 64})
+
+
+def test_pictures_whose_squares_overflow_have_no_error(tmp_path, recwarn):
+    (tmp_path / "pictures").mkdir()
+    huge = np.random.default_rng(0).normal(size=(10, 10, 4, 4, 1)).astype(np.float32) * 1e30
+    pictures = {"input": huge[0], "reconstruction_sampled": -huge[0], "sweep": huge}
+    np.savez(tmp_path / "pictures" / "seed_1.npz", sweep_values=np.arange(10), **pictures)
+    found = measures.measure_pictures(tmp_path, "seed_1", {})
+    assert set(found) == {"sweep_roughness", "sweep_monotonicity", "sweep_flatness"}
+    assert not recwarn.list
 
 
 def test_the_time_of_an_epoch_is_the_seeds_median(tmp_path):

@@ -5,13 +5,14 @@ reconstructions and latent sweeps. A file that is not there gives no value; one 
 raises ValueError.
 """
 
+import math
 import statistics
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Num
 
 from mvae_jax import run_folder
 from mvae_jax.store import npz
@@ -61,6 +62,7 @@ def measure_run(run: Path, config: dict[str, Any]) -> dict[str, float]:
 def measure_pictures(run: Path, replicate: str, sha256: Mapping[str, str]) -> dict[str, float]:
     """Return what one replicate's pictures show; nothing where there are none.
 
+    A measure that the pictures' numbers overflow is left out.
     sha256: by path below the run, of the files that training has recorded
     """
     name = f"pictures/{replicate}.npz"
@@ -68,11 +70,13 @@ def measure_pictures(run: Path, replicate: str, sha256: Mapping[str, str]) -> di
         return {}
     pictures = read_pictures(run / name, sha256.get(name))
     inputs, outputs = pictures["input"], pictures["reconstruction_sampled"]
-    values = {"mse_first_48": float(np.mean((inputs - outputs) ** 2, dtype=np.float64))}
-    of_input = high_frequency_energy(inputs)
-    if of_input > 0:
-        values["high_frequency_energy"] = high_frequency_energy(outputs) / of_input
-    return values | measure_sweep(pictures["sweep"])
+    with np.errstate(over="ignore", invalid="ignore"):
+        values = {"mse_first_48": mean_squared_error(inputs, outputs)}
+        of_input = high_frequency_energy(inputs)
+        if of_input > 0:
+            values["high_frequency_energy"] = high_frequency_energy(outputs) / of_input
+        values |= measure_sweep(pictures["sweep"])
+    return {name: value for name, value in values.items() if math.isfinite(value)}
 
 
 def read_pictures(path: Path, sha256: str | None = None) -> dict[str, np.ndarray]:
@@ -92,6 +96,16 @@ def read_pictures(path: Path, sha256: str | None = None) -> dict[str, np.ndarray
     if pictures["input"].shape != pictures["reconstruction_sampled"].shape:
         raise ValueError(f"{path}: input and reconstruction_sampled differ in shape")
     return pictures
+
+
+def mean_squared_error(
+    inputs: Num[np.ndarray, "n h w c"], outputs: Num[np.ndarray, "n h w c"]
+) -> float:
+    """Return the mean over pixels and images; infinite where a square overflows."""
+    if inputs.dtype.kind in "iu":  # the difference of two unsigned integers is none
+        inputs = inputs.astype(np.float64)
+    with np.errstate(over="ignore"):
+        return float(np.mean((inputs - outputs) ** 2, dtype=np.float64))
 
 
 def high_frequency_energy(images: Float[np.ndarray, "n h w c"]) -> float:

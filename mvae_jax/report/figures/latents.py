@@ -57,8 +57,10 @@ def covariance(cells: Cells, _comparisons: Comparisons) -> Figure | None:
     for cell, scores in cells.items():
         mu = _load(scores, "embeddings", scores.first, "mu_test")
         if mu is not None:
-            shown = np.sort(np.argsort(mu.var(axis=0))[-NUM_SHOWN:])
-            found[cell.model, cell.latent_size] = np.atleast_2d(np.cov(mu[:, shown], rowvar=False))
+            with np.errstate(over="raise"):  # infinite variances cannot be drawn
+                shown = np.sort(np.argsort(mu.var(axis=0))[-NUM_SHOWN:])
+                matrix = np.atleast_2d(np.cov(mu[:, shown], rowvar=False))
+            found[cell.model, cell.latent_size] = matrix
     if not found:
         return None
     models = models_of(cells)

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from mvae_jax.report.cells import Cells
 from mvae_jax.report.comparisons import Comparisons
 from mvae_jax.report.figures import style
-from mvae_jax.report.measures import read_pictures
+from mvae_jax.report.measures import mean_squared_error, read_pictures
 from mvae_jax.report.runs import side_by_side
 from mvae_jax.store import npz
 
@@ -32,7 +32,7 @@ def reconstructions(cells: Cells, _comparisons: Comparisons) -> Figure | None:
         outputs, name = arrays["reconstruction_sampled"], style.label(model)
         rows.append(outputs[:NUM_IMAGES])
         names.append(name)
-        titles.append(f"{name} {np.mean((arrays['input'] - outputs) ** 2, dtype=np.float64):.6f}")
+        titles.append(f"{name} {mean_squared_error(arrays['input'], outputs):.6f}")
     columns = len(rows[0])
     images, note = _drawable(np.concatenate(rows), len(rows))
     height, width = images.shape[1:3]
