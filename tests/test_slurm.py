@@ -12,6 +12,7 @@ import grid
 import pytest
 
 from mvae_jax import status
+from mvae_jax.store import json_file, seal
 from tests import slurm_cluster
 from tests.conftest import ROOT
 
@@ -64,10 +65,12 @@ def wait_until(condition, seconds, explain):
 def copying(line, finished):
     """Returns the entry with a command that copies a finished run, with its latent size."""
     size = re.search(r"z(\d+)$", line["workdir"])[1]
-    change = f's/"latent_size": 1,/"latent_size": {size},/'
+    config = json_file.read_json(finished / "config.json") | {"latent_size": int(size)}
+    changed = finished.parent / f"config-{size}.json"
+    changed.write_text(seal.dumps(config))
     folder = shlex.quote(line["command"][-1].removeprefix("--workdir="))
     script = f"mkdir -p $(dirname {folder}) && cp -r {finished} {folder}.new && "
-    script += f"sed -i '{change}' {folder}.new/config.json && mv {folder}.new {folder}"
+    script += f"cp {changed} {folder}.new/config.json && mv {folder}.new {folder}"
     return line | {"command": ["sh", "-c", script, *line["command"][3:]]}
 
 
