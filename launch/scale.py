@@ -28,8 +28,8 @@ import numpy as np
 import sweep
 from tabulate import tabulate
 
-from mvae_jax import paths
-from mvae_jax.store import json_text
+from mvae_jax import files, metrics_file, paths
+from mvae_jax.store import json_file, seal
 
 SMALL = ("num_seeds=3", "num_epochs=200", "hidden_size=8", "batch_size=500", "iwae_samples=0")
 FLAGS = [f"--config.{field}" for field in SMALL]
@@ -87,8 +87,8 @@ def time_stages(root: Path, template: Path, number: int) -> Iterator[Stage]:
 
 def fill(root: Path, template: Path) -> None:
     """Makes every run of the grid a complete one: the template's files, as that run's own."""
-    config = json_text.read(template / "config.json")
-    metrics = json_text.read(template / "metrics.json")
+    config = json_file.read_json(template / "config.json")
+    metrics = metrics_file.read(template / "metrics.json")
     facts = {field: config[field] for field in ("image_shape", "data_sha256", "pixel_scale")}
     generator = np.random.default_rng(0)
     leave = shutil.ignore_patterns(*OWN, "checkpoints", "report")
@@ -103,10 +103,8 @@ def fill(root: Path, template: Path) -> None:
         for replicate in metrics["replicates"]:
             for value in replicate["values"]:
                 value["value"] *= generator.normal(1, 1e-3)
-        (run / "config.json").write_text(
-            json.dumps({**resolved.to_dict(), **facts}), encoding="utf-8"
-        )
-        (run / "metrics.json").write_text(json.dumps({**metrics, **mine}), encoding="utf-8")
+        files.write_text(run / "config.json", seal.dumps({**resolved.to_dict(), **facts}))
+        metrics_file.write(run / "metrics.json", {**metrics, **mine})
 
 
 def measure(stage: str, folder: Path, *command: str) -> Stage:

@@ -27,7 +27,6 @@ from mvae_jax.store import json_file, seal
 KEPT = 2  # checkpoints of a cohort while it trains
 MARGIN = 1 << 20  # bytes of a checkpoint beside its arrays
 OS_ERROR = re.compile(r"os_error_code='(\d+)'")
-WAY_OUT = "delete that folder to train its seeds from the start, or pass --overwrite"
 
 
 class CheckpointError(Exception):
@@ -71,8 +70,10 @@ def save(folder: Path, epoch: int, state: Any, details: dict[str, Any]) -> None:
 
 
 def prune(folder: Path, keep: int) -> None:
-    """Remove all but the newest `keep` checkpoints, and records without a checkpoint."""
-    for epoch in _epochs(folder)[keep:]:
+    """Remove all but the newest `keep` whole checkpoints, and records without a checkpoint."""
+    epochs = _epochs(folder)
+    kept = [epoch for epoch in epochs if _record(folder / str(epoch)).is_file()][:keep]
+    for epoch in set(epochs).difference(kept):
         _remove(folder / str(epoch))
     for record in folder.glob("*.json"):
         if not record.with_suffix("").is_dir():
@@ -115,7 +116,10 @@ def restore(
                 _remove(folder / str(newer))
             return Restored(epoch, state, details)
     if faults:
-        raise CheckpointError(f"{'; '.join(faults)}; {WAY_OUT}")
+        raise CheckpointError(
+            f"{'; '.join(faults)}; delete {folder} to train its seeds from the start, or pass "
+            "--overwrite"
+        )
     return None
 
 

@@ -68,7 +68,8 @@ def train_and_embed(
         if workdir_lib.is_done(workdir, config, name, done):
             continue
         record: dict[str, Any] = {"seed": seed, "epoch": config.num_epochs}
-        record["origins"] = known.origins
+        now = origins.identify(environment.origin())  # which embeds, if nothing was left to train
+        record["origins"] = list(dict.fromkeys([*known.origins, now]))
         if trained.swept:
             record["swept"] = trained.swept
         if known.epoch_seconds is not None:

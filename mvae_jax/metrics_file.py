@@ -32,6 +32,7 @@ from mvae_jax.store.json_text import shown
 from mvae_jax.store.names import seed_of
 
 VERSION = 1
+OUT_OF_MEMORY = "out of memory"  # begins the reason of what the next scoring is to try again
 WAY_OUT = "run python -m mvae_jax.evaluate on the folder"
 # What each object must hold, and of which type.
 RUN: dict[str, type] = {
@@ -64,11 +65,18 @@ class MetricsError(ValueError):
     """A metrics.json that is missing or not of this format; names the file, field and way out."""
 
 
+class EditedError(MetricsError):
+    """A metrics.json that is not as it was written: damaged, or edited by somebody."""
+
+
 def read(path: Path) -> dict[str, Any]:
-    """Reads and checks a metrics.json; raises MetricsError."""
+    """Read and check a metrics.json; raise MetricsError."""
     try:
         found = json_file.read_json(path)
     except run_folder.RunFolderError as error:
+        if isinstance(error.__cause__, seal.SealError):
+            way_out = f"remove its last field, {seal.FIELD}, to keep an edit, or move the file away"
+            raise EditedError(f"{error}; {way_out}") from error
         raise MetricsError(f"{error}; {WAY_OUT}") from error
     try:
         check(found)
@@ -95,13 +103,17 @@ def _holds(path: Path, content: dict[str, Any]) -> bool:
 def carry(older: dict[str, Any], newer: dict[str, Any]) -> None:
     """Give an entry what an older one of the same embeddings holds and it cannot have itself.
 
-    That is what another version, an export or a user has measured, and what needed a model file
-    that is gone.
+    That is what another version, an export or a user has measured, what needed a model file that
+    is gone, and what the memory does not suffice for now.
     """
     if older.get("sha256") != newer["sha256"]:
         return
     model_gone = "sha256_model" in older and "sha256_model" not in newer
-    absent = [] if model_gone else [row["metric"] for row in newer["absent"]]
+    absent = [
+        row["metric"]
+        for row in newer["absent"]
+        if not model_gone and not row["reason"].startswith(OUT_OF_MEMORY)
+    ]
     decided = {*(row["metric"] for row in newer["values"]), *absent}
     carried = [row for row in older["values"] if row["metric"] not in decided]
     names = {row["metric"] for row in carried}

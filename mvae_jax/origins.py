@@ -42,11 +42,18 @@ def identify(origin: Origin) -> str:
 
 
 def read(folder: Path) -> dict[str, Origin]:
-    """Return the origins of a run folder by identifier; none where it does not hold them."""
-    try:
-        return in_environment(json_file.read_json(folder / "environment.json"))
-    except run_folder.RunFolderError:
-        return {}
+    """Return the origins of a run folder by identifier; none where it does not hold them.
+
+    Each process of a run has written its own. Raises ConfigError where a file of them is damaged.
+    """
+    found: dict[str, Origin] = {}
+    for path in sorted(folder.glob("environment*.json")):
+        try:
+            environment = json_file.read_json(path, sealed=run_folder.is_own(folder))
+        except run_folder.RunFolderError as error:
+            raise ConfigError(f"{error}; restore it, or pass --overwrite") from error
+        found |= in_environment(environment)
+    return found
 
 
 def in_environment(environment: Mapping[str, Any]) -> dict[str, Origin]:

@@ -137,6 +137,8 @@ def _train_missing(
         if workdir.process == 0:
             _describe(config, workdir, dataset)
             workdir_lib.log_time(workdir, "data", data_seconds)
+        else:
+            _describe_origin(workdir)
         environment.wait_for_all("config.json is written")
         if profile is not None:
             number = len(config_lib.replicates(config_lib.seeds(config), config.sweep))
@@ -175,10 +177,19 @@ def _record_harmless(config: ConfigDict, workdir: Workdir) -> None:
 def _describe(config: ConfigDict, workdir: Workdir, dataset: Dataset) -> None:
     """Write config.json and environment.json, which keeps the origins of earlier starts."""
     files.write_text(workdir.path / "config.json", seal.dumps(config.to_dict()))
-    origin = environment.origin()
-    known = {**origins.read(workdir.path), origins.identify(origin): origin}
-    described = environment.describe(config, dataset) | {"origins": known}
+    described = environment.describe(config, dataset) | {"origins": _known_origins(workdir)}
     files.write_text(workdir.path / "environment.json", seal.dumps(described))
+
+
+def _describe_origin(workdir: Workdir) -> None:
+    """Write the origins of a process other than 0, whose device may be another one."""
+    path = workdir.path / f"environment-{workdir.process}.json"
+    files.write_text(path, seal.dumps({"origins": _known_origins(workdir)}))
+
+
+def _known_origins(workdir: Workdir) -> dict[str, origins.Origin]:
+    origin = environment.origin()
+    return {**origins.read(workdir.path), origins.identify(origin): origin}
 
 
 def _with_data_facts(config: FrozenConfigDict, dataset: Dataset) -> FrozenConfigDict:

@@ -151,7 +151,7 @@ def train_epoch(
         indices, is_real = batch
         return train_step(config, state, images[indices], is_real)
 
-    # Exact at every epoch's start: no error outlives its epoch, and a resume is no difference.
+    # Factorise each epoch, so errors cannot accumulate and resuming changes nothing.
     state = state._replace(inverse=exact_inverse(state.params))
     batches = (order.reshape(num_steps, batch_size), is_real.reshape(num_steps, batch_size))
     state, sums = jax.lax.scan(step, state, batches)

@@ -90,7 +90,7 @@ def move_aside(path: Path) -> None:
     Raises LockedError where a process is training there.
     """
     if (path / "config.json").is_file():
-        path = path.resolve()
+        path = path.absolute()  # of a link, the link itself
         names = (path.parent / f".{path.name}.old-{n}" for n in range(1, 1_000_000))
         aside = next(name for name in names if not name.exists())
         with ExitStack() as held:
@@ -228,8 +228,12 @@ def append_epoch(workdir: Workdir, line: dict[str, Any]) -> None:
 
 
 def log_extent(path: Path) -> dict[str, Any]:
-    """Return how many bytes a log has, and their SHA-256."""
-    content = path.read_bytes() if path.is_file() else b""
+    """Return how many bytes a log has on the disk, and their SHA-256."""
+    content = b""
+    if path.is_file():
+        with path.open("rb") as file:
+            os.fsync(file.fileno())  # or a power cut leaves a checkpoint without its log
+            content = file.read()
     return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
 
 

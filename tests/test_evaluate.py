@@ -602,6 +602,43 @@ def test_what_another_process_scores_meanwhile_is_kept(run):
     assert (run / "metrics.json").read_bytes() == before
 
 
+def test_two_evaluations_at_once_keep_the_newer_scores(run):
+    """Each has planned before the other wrote; both have older scores of the other's replicate."""
+    for seed in (0, 1):
+        change(run, seed, kl_test=np.full(NUM_TEST, 5.0))
+    plans = [plan.plan(run) for _ in range(2)]
+    for planned in plans:
+        plan.write(planned)
+    for planned, name in zip(plans, ("seed_1", "seed_0"), strict=True):
+        plan.take(planned, name, scoring.score_replicate(run, name, LATENT_SIZE, 100))
+        plan.write(planned)
+    found = entries(run)
+    assert [values(found[name])["kl"] for name in ("seed_0", "seed_1")] == [5.0, 5.0]
+    assert not any("stale" in entry for entry in found.values())
+
+
+@pytest.mark.parametrize(("reason", "kept"), [("out of memory: 9 GiB", True), ("one class", False)])
+def test_what_the_memory_does_not_suffice_for_keeps_its_score(reason, kept):
+    row = {"metric": "nmi", "value": 0.5}
+    older = {"sha256": "a", "values": [row], "absent": []}
+    newer = {"sha256": "a", "values": [], "absent": [{"metric": "nmi", "reason": reason}]}
+    metrics_file.carry(older, newer)
+    assert newer["values"] == ([row] if kept else [])
+
+
+def test_an_edited_metrics_file_is_refused_until_its_digest_goes(run, capsys):
+    path = run / "metrics.json"
+    content = json.loads(path.read_text())
+    content["replicates"][0]["values"][0]["value"] = 7.0
+    path.write_text(json.dumps(content))
+    assert not score(run, jobs=1)
+    assert "remove its last field, file_sha256" in capsys.readouterr().err
+    del content[seal.FIELD]
+    path.write_text(json.dumps(content))
+    assert score(run, jobs=1)
+    assert entries(run)["seed_0"]["values"][0]["value"] == 7.0
+
+
 def test_an_unreadable_metrics_file_is_moved_aside(run, capsys):
     (run / "metrics.json").write_text("{")
     assert score([run], jobs=1)

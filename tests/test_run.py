@@ -427,6 +427,14 @@ def test_overwrite_moves_the_old_run_aside(folder):
     assert files.find_runs([folder.parent]) == [folder]
 
 
+def test_overwrite_of_a_link_moves_the_link_aside(folder, tmp_path):
+    link = tmp_path / "link"
+    link.symlink_to(folder)
+    run.run(small(hidden_size=9), link, overwrite=True)
+    assert json.loads((link / "config.json").read_text())["hidden_size"] == 9
+    assert json.loads((folder / "config.json").read_text())["hidden_size"] == 8
+
+
 def test_a_folder_of_something_else_is_refused(tmp_path):
     (tmp_path / "thesis.tex").write_text("years of work")
     with pytest.raises(ConfigError, match="holds no run"):
@@ -541,6 +549,9 @@ def test_a_checkpoint_without_its_record_is_not_whole(saved, tmp_path):
     assert checkpoint.restore(folder, saved[1]).epoch == 3
     (folder / "3.json").unlink()
     assert checkpoint.restore(folder, saved[1]) is None
+    checkpoint.save(folder, 2, saved[1], {})
+    checkpoint.save(folder, 5, saved[1], {})
+    assert sorted(path.name for path in folder.iterdir()) == ["2", "2.json", "5", "5.json"]
 
 
 def test_a_damaged_log_falls_back_too(tmp_path, capsys):

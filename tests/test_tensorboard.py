@@ -50,6 +50,12 @@ def test_each_replicates_curves_and_later_epochs_are_added(tmp_path):
     assert [step for step, _ in curves(tmp_path / "out", "seed_7")["elbo"]] == [1, 2, 3, 4]
 
 
+def test_one_root_may_be_a_string(tmp_path):
+    log(tmp_path / "runs", 1)
+    EventFiles(str(tmp_path / "runs"), str(tmp_path / "out")).update()
+    assert curves(tmp_path / "out", "seed_7")["kl"] == [(1, 3.0)]
+
+
 def test_two_roots_have_a_folder_each(tmp_path):
     for name in ("a", "b"):
         log(tmp_path / name, 1)

@@ -114,6 +114,7 @@ def find_inputs(data_dir: Path | None, photographs: Path | None) -> Inputs:
     field = "--data_dir" if data_dir else "MVAE_JAX_DATA_DIR"
     if data_dir is None:
         data_dir = cache.from_environment(field)
+    data_dir = Path(data_dir) if data_dir else None
     if data_dir and not data_dir.is_dir():
         raise DataError(f"{field}: got '{data_dir}', which is no folder")
     return Inputs(data_dir, photographs)

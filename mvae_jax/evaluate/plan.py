@@ -94,12 +94,8 @@ def write(run: Run) -> None:
     path = run.folder / "metrics.json"
     with files.hold(run.folder):
         there = metrics_file.read(path) if path.exists() else {"replicates": [], "settings": {}}
-        others = {
-            entry["replicate"]: entry
-            for entry in there["replicates"]
-            if "values" in entry and "values" not in run.entries.get(entry["replicate"], {})
-        }
-        entries = (run.entries | others).values()
+        run.entries.update({e["replicate"]: e for e in there["replicates"] if _is_newer(run, e)})
+        entries = run.entries.values()
         content = {
             **{field: run.config[field] for field in run_folder.REQUIRED},
             "source": run.config.get("source", ""),
@@ -107,6 +103,16 @@ def write(run: Run) -> None:
             "replicates": sorted(entries, key=lambda e: (e.get("seed", -1), e["replicate"])),
         }
         metrics_file.write(path, content)
+
+
+def _is_newer(run: Run, there: Entry) -> bool:
+    """Return whether another process has scored what this one has no scores of, or older ones."""
+    ours = run.entries.get(there["replicate"], {})
+    if "values" not in there or "values" not in ours:
+        return "values" in there
+    inputs = run.pending.get(there["replicate"])
+    fresh = "stale" not in there and inputs is not None and _same_inputs(there, inputs)
+    return fresh and "stale" in ours
 
 
 def embedding_files(folder: Path) -> list[Path]:
@@ -127,14 +133,18 @@ def _earlier(
     path = folder / "metrics.json"
     if not path.exists():
         return {}, {}
-    try:
-        found = metrics_file.read(path)
-    except metrics_file.MetricsError as error:
-        if not embedding_files(folder):
-            raise FormatError(f"{error}, but the embeddings are gone; repair the file") from error
-        aside = files.move_aside(path)
-        terminal.say(f"{error}; moved to {aside}")
-        return {}, {}
+    with files.hold(folder):
+        try:
+            found = metrics_file.read(path)
+        except metrics_file.EditedError as error:
+            raise FormatError(str(error)) from error
+        except metrics_file.MetricsError as error:
+            if not embedding_files(folder):
+                reason = "but the embeddings are gone; repair the file"
+                raise FormatError(f"{error}, {reason}") from error
+            aside = files.move_aside(path)
+            terminal.say(f"{error}; moved to {aside}")
+            return {}, {}
     for field in run_folder.REQUIRED:
         if found[field] != config[field]:
             raise FormatError(
@@ -189,7 +199,7 @@ def _is_current(entry: Entry, settings: dict[str, Any]) -> bool:
     names = {row["metric"] for row in entry["values"] + entry["absent"]}
     of_today = {row["metric"]: row for row in entry["values"]}
     to_try_again = [
-        row for row in entry["absent"] if row["reason"].startswith(replicate.OUT_OF_MEMORY)
+        row for row in entry["absent"] if row["reason"].startswith(metrics_file.OUT_OF_MEMORY)
     ]
     return (
         names >= set(replicate.metric_names())
@@ -269,7 +279,8 @@ def _digests(folder: Path, name: str, manifest: dict[str, Any]) -> dict[str, str
             if written != digests[key]:
                 raise FormatError(
                     f"{path}: is not the file that training wrote (its record has another "
-                    "SHA-256); train again, or remove done/ and manifest.json to score it as it is"
+                    "SHA-256); remove the file and run the training again, or remove done/ and "
+                    "manifest.json to score it as it is"
                 )
     return digests
 

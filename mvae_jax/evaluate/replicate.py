@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from mvae_jax import metrics_file
 from mvae_jax.evaluate import classification, clusters, geometry, probe, terms
 from mvae_jax.evaluate.embeddings import Embeddings
 
@@ -31,7 +32,6 @@ SPREAD = ("active_units", "active_directions")
 CORRELATION = ("total_correlation", "off_diagonal_correlation")
 STANDARDISED = "_standardised"
 FAILURES = (ValueError, ArithmeticError, RuntimeWarning)  # LAPACK's errors are ValueErrors
-OUT_OF_MEMORY = "out of memory"  # begins the reason of what the next scoring is to try again
 
 
 class Absent(Exception):
@@ -98,7 +98,7 @@ def score(found: Embeddings, batch_size: int) -> Scores:
             scores.absent.update(dict.fromkeys(names, f"could not be computed: {error}"))
             continue
         except MemoryError as error:
-            scores.absent.update(dict.fromkeys(names, f"{OUT_OF_MEMORY}: {error}"))
+            scores.absent.update(dict.fromkeys(names, f"{metrics_file.OUT_OF_MEMORY}: {error}"))
             continue
         scores.curves.update(curves)
         for name in names:

@@ -38,7 +38,7 @@ def render(
     *,
     draw: bool = True,
     samples: Path | None = None,
-    page: Path | None = None,
+    page: PathLike | None = None,
 ) -> bool:
     """Print the tables and write the report to `out`, with its figures where `draw` is set.
 
@@ -84,7 +84,7 @@ def render(
         said = f"wrote {out / 'index.html'}"
     if page:
         with isolated(problems, str(page)):
-            document.write(page, found, compared, drawn, findings)
+            document.write(Path(page), found, compared, drawn, findings)
     print(escape.plain(said))
     return tell(problems)
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from mvae_jax import files, run_folder
+from mvae_jax.files import PathLike
 from mvae_jax.report.runs import Problem
 
 Line = dict[str, Any]  # of a log
@@ -19,11 +20,11 @@ class EventFiles:
     Raises ImportError where there is no tensorboardX.
     """
 
-    def __init__(self, paths: Iterable[Path], out: Path) -> None:
+    def __init__(self, paths: PathLike | Iterable[PathLike], out: PathLike) -> None:
         from tensorboardX import SummaryWriter
 
         self.writer = SummaryWriter
-        self.paths, self.out = list(paths), out
+        self.paths, self.out = files.as_paths(paths), Path(out)
         self.epochs: dict[Path, int] = {}  # folder -> the last one that is written
         self.problems: list[Problem] = []
 

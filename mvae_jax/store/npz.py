@@ -57,6 +57,8 @@ def read(
             return {name: _read_array(archive, name, info) for name, info in wanted.items()}
     except ArrayError as error:
         raise ValueError(f"{path}: {error}") from error
+    except MemoryError:
+        raise
     except Exception as error:  # foreign bytes make zipfile, zlib and numpy raise a dozen kinds
         raise _unreadable(path, error) from error
 
@@ -111,6 +113,8 @@ def _read_array(archive: zipfile.ZipFile, name: str, info: zipfile.ZipInfo) -> n
         with archive.open(info) as stream:
             return np.lib.format.read_array(stream, allow_pickle=False)
     except ArrayError:
+        raise
+    except MemoryError:
         raise
     except Exception as error:  # zipfile and numpy raise whatever the bytes lead them to
         reason = " ".join(str(error).split()) or type(error).__name__
