@@ -63,7 +63,10 @@ def temporary(disk):
     ]
 
 
-@pytest.mark.parametrize("share", [0.0, 0.03, 0.3, 0.6, 0.9])
+SHARES = [pytest.param(share, marks=pytest.mark.slow) for share in (0.0, 0.03, 0.6, 0.9)]
+
+
+@pytest.mark.parametrize("share", [0.3, *SHARES])
 def test_a_disk_that_fills_while_a_run_is_written(disk, tmp_path, share):
     whole = tmp_path / "whole"
     assert train(whole).returncode == 0
