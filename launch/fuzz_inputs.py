@@ -23,6 +23,7 @@ from mvae_jax.store import seal
 SCRATCH = Path(tempfile.mkdtemp())  # in which fuzz.py's TMPDIR is gone with the process
 RUN = SCRATCH / "root" / "run"
 RAW, EDITED = b"\0", b"\1"
+MOST_EDITS = 32  # of one JSON file
 
 
 # --- what bytes become -------------------------------------------------------------------------
@@ -88,7 +89,7 @@ def edited_json(data: bytes, base: Any) -> bytes:
     if data[:1] != EDITED:
         return data[1:]
     content = copy.deepcopy(base)
-    for position in range(1, len(data) - 2, 3):
+    for position in range(1, min(len(data) - 2, 3 * MOST_EDITS), 3):
         places = list(_places(content))
         if not places:
             break
