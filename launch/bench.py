@@ -41,7 +41,9 @@ from ml_collections import FrozenConfigDict
 from tabulate import tabulate
 
 from mvae_jax import config as config_lib
-from mvae_jax import environment, files, inference, paths, replicas, train
+from mvae_jax import inference, paths, replicas, train
+from mvae_jax.runs import environment
+from mvae_jax.store import files
 
 BATCH = 100
 SHAPES = {784: (28, 28, 1), 3072: (32, 32, 3)}

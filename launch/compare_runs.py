@@ -21,8 +21,8 @@ from pathlib import Path
 import numpy as np
 from tabulate import tabulate
 
-from mvae_jax import escape, origins, paths
-from mvae_jax.store import npz
+from mvae_jax import escape, paths
+from mvae_jax.store import npz, origins
 
 
 def main() -> None:

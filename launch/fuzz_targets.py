@@ -15,7 +15,7 @@ import grid
 from absl import flags
 from fuzz_inputs import EDITED, RAW, RUN, SCRATCH
 
-from mvae_jax import command_line, metrics_file, run_folder, status, workdir
+from mvae_jax import command_line
 from mvae_jax import config as config_lib
 from mvae_jax.config import ConfigError
 from mvae_jax.datasets import DataError, cifar, frey_face, icml2007, load, mnist
@@ -23,8 +23,9 @@ from mvae_jax.evaluate import embeddings
 from mvae_jax.evaluate.embeddings import FormatError
 from mvae_jax.report import cells, html, measures, watch
 from mvae_jax.report.tensorboard import EventFiles
-from mvae_jax.run_folder import RunFolderError
-from mvae_jax.store import npz, seal
+from mvae_jax.runs import workdir
+from mvae_jax.store import config_file, metrics_file, npz, run_folder, seal, status
+from mvae_jax.store.run_folder import RunFolderError
 
 
 class Target(NamedTuple):
@@ -158,7 +159,7 @@ def parse_config(data: bytes) -> None:
     inputs.write_run("config.json", inputs.edited_json(data, inputs.CONFIG))
     with contextlib.suppress(RunFolderError):
         read_everywhere()
-    stored = config_lib.read(RUN / "config.json")
+    stored = config_file.read(RUN / "config.json")
     config_lib.settle(config_lib.validate(config_lib.base_config("digits", "mvae,4")), stored)
 
 

@@ -16,13 +16,14 @@ from typing import Any, NamedTuple
 
 from absl import flags
 
-from mvae_jax import command_line, datasets, files, origins, run_folder, sources
+from mvae_jax import command_line, datasets, sources
 from mvae_jax import config as config_lib
-from mvae_jax import workdir as workdir_lib
 from mvae_jax.config import ConfigError
-from mvae_jax.store.json_text import shown
+from mvae_jax.escape import shown
+from mvae_jax.runs import workdir as workdir_lib
+from mvae_jax.runs.workdir import Workdir
+from mvae_jax.store import config_file, files, origins, run_folder
 from mvae_jax.store.names import is_plain
-from mvae_jax.workdir import Workdir
 
 # Training examples of the release protocol and pixels, for the order of the runs alone.
 SIZES = {
@@ -198,7 +199,7 @@ def remaining(entry: Entry, path: Path) -> str:
     flags = [flag for flag in entry.command[3:] if not flag.startswith("--workdir=")]
     config, is_run = resolve(flags), (path / "config.json").is_file()
     if is_run:
-        config = _with_data(config, config_lib.read(path / "config.json"), flags)
+        config = _with_data(config, config_file.read(path / "config.json"), flags)
     config = workdir_lib.settle(config, path)
     if not is_run or workdir_lib.cohorts(Workdir(path), config):
         return "training"

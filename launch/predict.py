@@ -21,8 +21,9 @@ from typing import NamedTuple
 import bench
 from tabulate import tabulate
 
-from mvae_jax import files, paths, replicas
-from mvae_jax.report.claims import LATENT_SIZES
+from mvae_jax import paths, replicas
+from mvae_jax.paper.claims import LATENT_SIZES
+from mvae_jax.store import files
 
 TRAINING_IMAGES = {  # of the release protocol: 80% of all, by pixels
     784: {"mnist_basic": 49_599, "fashion_mnist": 56_000}

@@ -37,11 +37,12 @@ import sweep
 from tabulate import tabulate
 
 from mvae_jax import config as config_lib
-from mvae_jax import datasets, environment, files, paths, run_folder, status
+from mvae_jax import datasets, paths
 from mvae_jax.datasets.catalogue import CATALOGUE
-from mvae_jax.report import reference, reproduction
-from mvae_jax.report.claims import LATENT_SIZES
-from mvae_jax.store import json_text
+from mvae_jax.paper import reference, reproduction
+from mvae_jax.paper.claims import LATENT_SIZES
+from mvae_jax.runs import environment
+from mvae_jax.store import files, json_text, run_folder, status
 
 MIN_SEEDS = 3  # two give no more than a hint of the spread
 STEPS = 20  # timed per shape

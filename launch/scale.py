@@ -28,8 +28,8 @@ import numpy as np
 import sweep
 from tabulate import tabulate
 
-from mvae_jax import files, metrics_file, paths
-from mvae_jax.store import json_file, seal
+from mvae_jax import paths
+from mvae_jax.store import files, json_file, metrics_file, seal
 
 SMALL = ("num_seeds=3", "num_epochs=200", "hidden_size=8", "batch_size=500", "iwae_samples=0")
 FLAGS = [f"--config.{field}" for field in SMALL]

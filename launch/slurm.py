@@ -30,8 +30,8 @@ from typing import Any, BinaryIO
 
 import grid
 
-from mvae_jax import files, paths
-from mvae_jax.store import json_file
+from mvae_jax import paths
+from mvae_jax.store import files, json_file
 from mvae_jax.terminal import exit_with
 
 DEFAULT_MAX_ARRAY_SIZE = 1001  # SLURM's own

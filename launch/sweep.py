@@ -37,9 +37,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from mvae_jax import config as config_lib
-from mvae_jax import datasets, paths, run_folder, status
+from mvae_jax import datasets, paths
 from mvae_jax.config import ConfigError
 from mvae_jax.report.watch import duration
+from mvae_jax.store import run_folder, status
 
 LOCKED = 3  # main's exit status where another process is training
 TAIL_LINES = 15  # of a failed run's log

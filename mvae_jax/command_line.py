@@ -16,8 +16,8 @@ from ml_collections import config_flags
 
 from mvae_jax import paths
 from mvae_jax.config import base_config, validate
+from mvae_jax.escape import shown
 from mvae_jax.rules import RULES, SWEPT, ConfigError, refusal
-from mvae_jax.store.json_text import shown
 from mvae_jax.terminal import exit_with
 
 LONGEST = 500  # characters of a library's message

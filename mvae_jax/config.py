@@ -13,9 +13,8 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict, FrozenConfigDict, config_dict
 
 from mvae_jax import paths
-from mvae_jax.rules import MODELS, PROTOCOLS, RULES, STORED, SWEPT, ConfigError, refusal
-from mvae_jax.store import json_text, regular, seal
-from mvae_jax.store.json_text import shown
+from mvae_jax.escape import shown
+from mvae_jax.rules import MODELS, PROTOCOLS, RULES, SWEPT, ConfigError, refusal
 
 MAX_REPLICATES = 10_000  # of one run: seeds times the grid of swept values
 # Fields that change no number of a replicate. A resume may change them, and runs that differ in
@@ -123,7 +122,7 @@ def validate(config: ConfigDict) -> FrozenConfigDict:
     for field, rule in RULES.items():
         if not rule.holds(config[field]):
             raise refusal(field, config[field])
-    _validate_sweep(config)
+    validate_sweep(config)
     if config.first_seed + config.num_seeds > 2**31:
         raise ConfigError(
             f"config.num_seeds: got {config.num_seeds} from first_seed {config.first_seed}; "
@@ -152,7 +151,8 @@ def _expanded(field: str, value: str) -> str:
         raise ConfigError(f"config.{field}: {error}") from error
 
 
-def _validate_sweep(config: ConfigDict) -> None:
+def validate_sweep(config: ConfigDict) -> None:
+    """Raise ConfigError where the swept fields, or a value of theirs, are impossible."""
     if not isinstance(config.sweep, ConfigDict):
         raise ConfigError(f"config.sweep: got {shown(config.sweep)}; write --config.sweep.FIELD=")
     for field, values in config.sweep.items():
@@ -206,43 +206,6 @@ def default_workdir(config: ConfigDict) -> Path:
     data = "-".join(filter(None, [dataset, config.source]))
     name = "-".join(filter(None, [config.model, f"z{config.latent_size}", config.tag]))
     return Path("runs") / data / config.protocol / name
-
-
-# --- config.json -------------------------------------------------------------------------------
-
-
-def read(path: Path, sealed: bool = False) -> FrozenConfigDict:
-    """Read config.json; raise ConfigError where it is not one, or was changed.
-
-    sealed: refuse one without a SHA-256 of its own, which this version writes and others do not
-    """
-    try:
-        data = regular.read_bytes(path, json_text.MAX_BYTES)
-        if not seal.check(data) and sealed:
-            raise ConfigError(
-                f"{path}: has no SHA-256 of its own; it was changed, or another version wrote it, "
-                "whose runs cannot be continued; choose another folder, or pass --overwrite, which "
-                "moves this one aside"
-            )
-        fields = json_text.loads(data)
-        fields.pop(seal.FIELD, None)
-        config = ConfigDict({key: _with_tuples(value) for key, value in fields.items()})
-        for field in sorted(STORED.keys() & config.keys()):
-            if not STORED[field].holds(config[field]):
-                allowed = STORED[field].allowed
-                raise ValueError(f"{field} is {shown(config[field])}; allowed: {allowed}")
-        if "sweep" in config:
-            _validate_sweep(config)
-        return FrozenConfigDict(config)
-    except (ValueError, AttributeError, KeyError, TypeError, OSError) as error:
-        raise ConfigError(f"{path}: not a config.json ({error})") from error
-
-
-def _with_tuples(value: Any) -> Any:
-    """Returns what JSON has made of a field as it was."""
-    if isinstance(value, dict):
-        return {key: _with_tuples(inside) for key, inside in value.items()}
-    return tuple(value) if isinstance(value, list) else value
 
 
 def _may_change(field: str, new: Any, old: Any) -> bool:

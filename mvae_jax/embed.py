@@ -14,10 +14,11 @@ from jaxtyping import Array, Float, Key, UInt8
 from ml_collections import ConfigDict
 from scipy.special import ndtri
 
-from mvae_jax import elbo, files, inference, model, posterior, programs, train
+from mvae_jax import elbo, inference, model, posterior, programs, train
 from mvae_jax.datasets import Dataset
 from mvae_jax.model import Params
 from mvae_jax.posterior import Posterior
+from mvae_jax.store import files
 
 NUM_PICTURES = 48  # the paper's Figure 3 and its FreyFace errors use the first 48 in file order
 SWEEP_POINTS = 10  # per axis of the latent plane, as in Section V.D's text

@@ -12,6 +12,8 @@ from typing import Any
 
 import markupsafe
 
+SHOWN = 100  # characters of a value in a message
+
 # What is Markdown, GitHub's `$`, `~` and links of bare addresses among it. An underscore between
 # letters is none; a block's mark (#, -, 1.) is one at the start of a text alone.
 MARKDOWN = re.compile(
@@ -102,3 +104,9 @@ def _latex_sign(sign: str) -> str:
     if len(parts) == 2 and parts[0].isascii() and parts[1] in ACCENTS:
         return sign
     return f"[U+{ord(sign):04X}]"
+
+
+def shown(value: Any) -> str:
+    """Return a value as a message shows it: on one line, and not too long."""
+    text = repr(value)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}... ({len(text):,} characters)"

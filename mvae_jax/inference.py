@@ -16,11 +16,11 @@ from jaxtyping import Array, Float, Key, UInt8
 from ml_collections import ConfigDict, FrozenConfigDict
 
 from mvae_jax import config as config_lib
-from mvae_jax import model, numerics, run_folder
+from mvae_jax import model, numerics
 from mvae_jax.config import ConfigError
 from mvae_jax.model import Params
 from mvae_jax.posterior import Posterior
-from mvae_jax.store import npz
+from mvae_jax.store import config_file, npz, run_folder
 
 # How many examples one step of a map over a data set works on: bounds the memory.
 BATCH_SIZE = 500
@@ -97,7 +97,7 @@ def load(run_dir: str | Path, seed: int) -> tuple[FrozenConfigDict, Params]:
         there = ", ".join(sorted(file.stem for file in path.parent.glob("*.npz"))) or "none"
         raise FileNotFoundError(f"{path}: no such file; replicates with a model: {there}")
     digest = run_folder.read_manifest(run_dir)["sha256"].get(name)
-    stored = config_lib.read(run_dir / "config.json", sealed=run_folder.is_own(run_dir))
+    stored = config_file.read(run_dir / "config.json", sealed=run_folder.is_own(run_dir))
     # Fields that the run's version did not know have their defaults.
     defaults = config_lib.base_config("", "vae,1").to_dict()
     config = FrozenConfigDict({**defaults, **stored.to_dict()})

@@ -39,10 +39,18 @@ def main(_argv: Sequence[str]) -> None:
         if flag.present and not DISTRIBUTED.value:
             exit_with(f"--{flag.name}: got {flag.value!r} without --distributed; add it")
     with importing():  # here, so that a mistake in the flags is answered at once
-        from mvae_jax import datasets, environment, run
-        from mvae_jax.checkpoint import CheckpointError
-        from mvae_jax.stop import Interrupted
-        from mvae_jax.workdir import LockedError, RunError, Workdir, log_time, time_summary, timed
+        from mvae_jax import datasets
+        from mvae_jax.runs import environment, run
+        from mvae_jax.runs.checkpoint import CheckpointError
+        from mvae_jax.runs.stop import Interrupted
+        from mvae_jax.runs.workdir import (
+            LockedError,
+            RunError,
+            Workdir,
+            log_time,
+            time_summary,
+            timed,
+        )
 
     imported = time.perf_counter()
     try:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from mvae_jax.store.json_text import shown
+from mvae_jax.escape import shown
 
 MODELS = ("mvae", "vae")
 PROTOCOLS = ("release", "paper")

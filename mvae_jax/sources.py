@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 ROOTS = ("mvae_jax.replicas", "mvae_jax.embed")  # what trains, and what embeds
 # What these give is recorded itself: in config.json, as the data's SHA-256, as the files' SHA-256.
-RECORDED_BY_VALUE = ("mvae_jax.config", "mvae_jax.datasets", "mvae_jax.files", "mvae_jax.store")
-NO_NUMBERS = ("mvae_jax", "mvae_jax.programs", "mvae_jax.run_folder", "mvae_jax.sources")
+RECORDED_BY_VALUE = ("mvae_jax.config", "mvae_jax.datasets", "mvae_jax.store")
+NO_NUMBERS = ("mvae_jax", "mvae_jax.programs", "mvae_jax.sources")
 
 
 class _Source(NamedTuple):

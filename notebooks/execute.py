@@ -24,7 +24,7 @@ import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
-from mvae_jax import files
+from mvae_jax.store import files
 
 REPOSITORY = "https://github.com/OWNER/mvae_jax"
 HERE = Path(__file__).parent

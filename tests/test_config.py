@@ -12,7 +12,7 @@ from ml_collections import ConfigDict, FrozenConfigDict
 from mvae_jax import command_line
 from mvae_jax import config as config_lib
 from mvae_jax.config import ConfigError
-from mvae_jax.store import seal
+from mvae_jax.store import config_file, seal
 from tests.conftest import ROOT
 
 CONFIGS = sorted(path.name for path in (ROOT / "configs").glob("*.py"))
@@ -204,10 +204,10 @@ def test_config_json_round_trip(tmp_path):
     config = config_lib.base_config("digits", "mvae,16")
     config.image_shape = (8, 8, 1)
     (tmp_path / "config.json").write_text(seal.dumps(config.to_dict()))
-    assert config_lib.read(tmp_path / "config.json") == FrozenConfigDict(config)
+    assert config_file.read(tmp_path / "config.json") == FrozenConfigDict(config)
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(ConfigError, match=r"config\.json"):
-        config_lib.read(tmp_path / "config.json")
+        config_file.read(tmp_path / "config.json")
 
 
 def test_settle_takes_what_was_resolved_and_names_every_difference():
@@ -286,7 +286,7 @@ def test_a_stored_configuration_is_checked(tmp_path, fields, said):
     config = config_lib.base_config("digits", "mvae,16").to_dict() | fields
     (tmp_path / "config.json").write_text(seal.dumps(config))
     with pytest.raises(ConfigError, match=said):
-        config_lib.read(tmp_path / "config.json")
+        config_file.read(tmp_path / "config.json")
 
 
 def test_a_run_of_too_many_replicates_is_refused():

@@ -13,12 +13,13 @@ import pytest
 
 import mvae_jax
 from mvae_jax import config as config_lib
-from mvae_jax import evaluate, report, run
-from mvae_jax.checkpoint import CheckpointError
+from mvae_jax import evaluate, report
 from mvae_jax.config import ConfigError
 from mvae_jax.datasets import DataError, cache
 from mvae_jax.datasets.parsed import Parsed
-from mvae_jax.workdir import RunError
+from mvae_jax.runs import run
+from mvae_jax.runs.checkpoint import CheckpointError
+from mvae_jax.runs.workdir import RunError
 
 SMALL = {"hidden_size": 8, "batch_size": 500, "num_epochs": 3, "num_seeds": 2, "iwae_samples": 0}
 FOLDERS = ("checkpoints", "done", "embeddings", "logs", "model", "pictures")

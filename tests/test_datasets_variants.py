@@ -10,7 +10,8 @@ from scipy.ndimage import affine_transform
 
 from mvae_jax.datasets import DataError, catalogue, files, icml2007, load, photographs, regenerated
 from mvae_jax.datasets.files import Inputs
-from mvae_jax.report import reference, runs
+from mvae_jax.paper import reference
+from mvae_jax.report import runs
 from tests.conftest import ROOT, SHARED_DATA
 
 VARIANTS = tuple(icml2007.ARCHIVES)

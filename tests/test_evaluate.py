@@ -17,11 +17,10 @@ from sklearn.metrics import log_loss, normalized_mutual_info_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from mvae_jax import files, metrics_file
 from mvae_jax.evaluate import embeddings, plan, replicate, scoring
 from mvae_jax.evaluate.embeddings import FormatError
 from mvae_jax.evaluate.scoring import score
-from mvae_jax.store import npz, seal
+from mvae_jax.store import files, metrics_file, npz, seal
 from tests.conftest import ROOT
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -15,7 +15,7 @@ import time
 
 import pytest
 
-from mvae_jax import files
+from mvae_jax.store import files
 from tests.conftest import ROOT
 
 EPOCHS = 60
@@ -25,23 +25,23 @@ FLAGS = [f"--config.{name}={value}" for name, value in FIELDS.items()]
 VARYING = ("timing.jsonl", "environment.json")  # and `done`, which has the time of an epoch
 # Where a run is killed: module, function, which of its calls.
 POINTS = [
-    ("mvae_jax.files", "write_bytes", 1),
-    ("mvae_jax.files", "write_bytes", 2),
-    ("mvae_jax.files", "write_bytes", 4),
+    ("mvae_jax.store.files", "write_bytes", 1),
+    ("mvae_jax.store.files", "write_bytes", 2),
+    ("mvae_jax.store.files", "write_bytes", 4),
     ("os", "replace", 1),
     ("os", "replace", 3),
-    ("mvae_jax.workdir", "append_epoch", 1),
-    ("mvae_jax.workdir", "append_epoch", 24),
-    ("mvae_jax.workdir", "cut_back", 1),
-    ("mvae_jax.checkpoint", "save", 1),
-    ("mvae_jax.checkpoint", "save", 3),
-    ("mvae_jax.checkpoint", "_digests", 2),
-    ("mvae_jax.checkpoint", "_remove", 2),
-    ("mvae_jax.checkpoint", "prune", 4),
+    ("mvae_jax.runs.workdir", "append_epoch", 1),
+    ("mvae_jax.runs.workdir", "append_epoch", 24),
+    ("mvae_jax.runs.workdir", "cut_back", 1),
+    ("mvae_jax.runs.checkpoint", "save", 1),
+    ("mvae_jax.runs.checkpoint", "save", 3),
+    ("mvae_jax.runs.checkpoint", "_digests", 2),
+    ("mvae_jax.runs.checkpoint", "_remove", 2),
+    ("mvae_jax.runs.checkpoint", "prune", 4),
     ("shutil", "rmtree", 1),
     ("mvae_jax.embed", "write", 2),
-    ("mvae_jax.workdir", "record_done", 1),
-    ("mvae_jax.workdir", "record_done", 2),
+    ("mvae_jax.runs.workdir", "record_done", 1),
+    ("mvae_jax.runs.workdir", "record_done", 2),
     ("mvae_jax.evaluate.plan", "write", 2),
     ("mvae_jax.report.formats", "write", 1),
 ]
@@ -180,7 +180,7 @@ def test_signals_in_every_phase(whole, tmp_path, signum):
 def test_a_kill_between_two_files(tmp_path):
     """One point of those above, without a run to compare with: the same command completes it."""
     folder = tmp_path / "run"
-    prefix = [sys.executable, "-c", KILLED_AT, "mvae_jax.checkpoint", "_digests", "2", "1"]
+    prefix = [sys.executable, "-c", KILLED_AT, "mvae_jax.runs.checkpoint", "_digests", "2", "1"]
     process = start(folder, *prefix)
     process.communicate(timeout=300)
     assert process.returncode == -signal.SIGKILL

@@ -10,7 +10,7 @@ import grid
 import numpy as np
 import pytest
 
-from mvae_jax.run_folder import RunFolderError
+from mvae_jax.store.run_folder import RunFolderError
 from tests.conftest import ROOT
 
 

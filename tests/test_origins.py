@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from ml_collections import FrozenConfigDict
 
-from mvae_jax import checkpoint, environment, origins, run, run_folder, sources
 from mvae_jax import config as config_lib
+from mvae_jax import sources
 from mvae_jax.config import ConfigError
+from mvae_jax.runs import checkpoint, environment, run
+from mvae_jax.store import origins, run_folder
 
 
 @pytest.fixture(scope="module")

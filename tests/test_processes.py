@@ -13,9 +13,11 @@ import numpy as np
 import pytest
 from ml_collections import FrozenConfigDict
 
-from mvae_jax import checkpoint, environment, replicas, run, run_folder, workdir
 from mvae_jax import config as config_lib
-from mvae_jax.workdir import RunError
+from mvae_jax import replicas
+from mvae_jax.runs import checkpoint, environment, run, workdir
+from mvae_jax.runs.workdir import RunError
+from mvae_jax.store import config_file, run_folder
 from tests.conftest import ROOT
 
 SMALL = {"hidden_size": 8, "batch_size": 500, "num_epochs": 4, "checkpoint_every": 2}
@@ -103,7 +105,7 @@ def test_out_of_memory_halves_says_so_and_is_recorded(whole, tmp_path, sizes, mo
     run.run(small(), tmp_path / "run")
     assert sizes == [3, 2, 1, 1, 1]
     assert "3 seeds do not fit the device's memory; trying 2" in capsys.readouterr().err
-    assert config_lib.read(tmp_path / "run" / "config.json").seeds_per_program == "1"
+    assert config_file.read(tmp_path / "run" / "config.json").seeds_per_program == "1"
     assert_equal_runs(tmp_path / "run", whole)
 
 
@@ -148,7 +150,7 @@ def test_a_kill_between_the_halves_loses_no_seed(whole, tmp_path, sizes, monkeyp
     run.run(small(num_epochs=2), folder)
     both = folder / "checkpoints" / "seed_777-779"
     found = checkpoint.restore(
-        both, replicas.empty(config_lib.read(folder / "config.json"), range(777, 780))
+        both, replicas.empty(config_file.read(folder / "config.json"), range(777, 780))
     )
     half = jax.tree.map(lambda leaf: leaf[:2], found.state)
     sizes.clear()

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from mvae_jax import progress
+from mvae_jax.runs import progress
 
 
 class Terminal(io.StringIO):

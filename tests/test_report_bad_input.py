@@ -7,9 +7,9 @@ import shutil
 import numpy as np
 import pytest
 
-from mvae_jax import files
 from mvae_jax.report import render
 from mvae_jax.report.__main__ import main
+from mvae_jax.store import files
 from tests.fake_runs import SEEDS, draw, write_run
 
 

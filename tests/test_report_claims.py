@@ -8,9 +8,10 @@ import pytest
 
 from mvae_jax import config as config_lib
 from mvae_jax import model as network
-from mvae_jax.report import audit, claims, reference, runs
-from mvae_jax.report.audit import NOT_SUPPORTED, SUPPORTED, UNDECIDED, Evidence, Pair
-from mvae_jax.report.claims import CLAIMS, Claim, Unit
+from mvae_jax.paper import audit, claims, reference
+from mvae_jax.paper.audit import NOT_SUPPORTED, SUPPORTED, UNDECIDED, Evidence, Pair
+from mvae_jax.paper.claims import CLAIMS, Claim, Unit
+from mvae_jax.report import runs
 from mvae_jax.report.formats import markdown
 from tests.fake_runs import SEEDS, write_run
 

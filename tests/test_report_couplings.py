@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from mvae_jax.report import couplings, runs
+from mvae_jax.paper import couplings
+from mvae_jax.report import runs
 from tests.fake_runs import SEEDS, draw, write_run
 
 GAUSSIAN = {"likelihood": "gaussian", "likelihood_variance": 0.1}

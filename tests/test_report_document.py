@@ -7,20 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from mvae_jax.report import (
-    audit,
-    comparisons,
-    document,
-    errata,
-    figures,
-    reference,
-    render,
-    runs,
-    summary,
-)
+from mvae_jax.paper import audit, document, errata, reference, summary
+from mvae_jax.paper.reference import Key
+from mvae_jax.report import comparisons, figures, render, runs
 from mvae_jax.report.cells import Cell, Setting
 from mvae_jax.report.metrics import describe
-from mvae_jax.report.reference import Key
 from tests.fake_runs import SEEDS, write_run
 
 

@@ -2,19 +2,8 @@
 
 import pytest
 
-from mvae_jax.report import (
-    cells,
-    document,
-    explorer,
-    export,
-    figures,
-    formats,
-    html,
-    power,
-    render,
-    runs,
-    tables,
-)
+from mvae_jax.paper import document, power
+from mvae_jax.report import cells, explorer, export, figures, formats, html, render, runs, tables
 from tests.fake_runs import write_run
 from tests.test_report_figures import write_full
 

@@ -5,8 +5,9 @@ import re
 
 import pytest
 
-from mvae_jax.report import reference, render, reproduction, runs
-from mvae_jax.report.reference import Key
+from mvae_jax.paper import reference, reproduction
+from mvae_jax.paper.reference import Key
+from mvae_jax.report import render, runs
 from tests.fake_runs import SEEDS, write_run
 
 

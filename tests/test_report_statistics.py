@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from mvae_jax.report import power
-from mvae_jax.report.claims import CELLS
+from mvae_jax.paper import power
+from mvae_jax.paper.claims import CELLS
 from mvae_jax.report.statistics import (
     compare,
     holm,

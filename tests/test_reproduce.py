@@ -13,8 +13,8 @@ import predict
 import pytest
 import reproduce
 
-from mvae_jax import environment
-from mvae_jax.report.claims import LATENT_SIZES
+from mvae_jax.paper.claims import LATENT_SIZES
+from mvae_jax.runs import environment
 
 SEEDS = joblib.cpu_count()  # that are timed at once
 # Of one of them: 1 s to compile, and a step of z / 60 ms.

@@ -18,12 +18,13 @@ import pytest
 from ml_collections import FrozenConfigDict
 
 import mvae_jax
-from mvae_jax import checkpoint, files, inference, model, replicas, run, stop
 from mvae_jax import config as config_lib
-from mvae_jax.checkpoint import CheckpointError
+from mvae_jax import inference, model, replicas
 from mvae_jax.config import ConfigError
-from mvae_jax.store import seal
-from mvae_jax.workdir import LockedError, RunError, Workdir, lock, log_time, time_summary
+from mvae_jax.runs import checkpoint, run, stop
+from mvae_jax.runs.checkpoint import CheckpointError
+from mvae_jax.runs.workdir import LockedError, RunError, Workdir, lock, log_time, time_summary
+from mvae_jax.store import config_file, files, seal
 from tests.conftest import ROOT
 
 SMALL = {
@@ -384,7 +385,7 @@ def test_a_field_that_changes_no_number_refuses_no_resume(folder):
     before = contents(folder)
     harmless = {"checkpoint_every": 3, "keep_embeddings": False, "tag": "other"}
     run.run(small(seeds_per_program="1", **harmless), folder)
-    stored = config_lib.read(folder / "config.json", sealed=True)
+    stored = config_file.read(folder / "config.json", sealed=True)
     assert {field: stored[field] for field in harmless} == harmless
     after = contents(folder)
     assert after.pop("config.json") != before.pop("config.json")
@@ -651,7 +652,8 @@ def test_a_second_process_finds_the_programs_of_the_first(tmp_path):
 import hashlib
 import jax, numpy as np
 from ml_collections import FrozenConfigDict
-from mvae_jax import config as config_lib, environment, replicas
+from mvae_jax import config as config_lib, replicas
+from mvae_jax.runs import environment
 
 config = config_lib.base_config("digits", "mvae,3")
 config.update(image_shape=(8, 8, 1), pixel_scale=1 / 255, hidden_size=8)

@@ -11,8 +11,7 @@ import time
 import grid
 import pytest
 
-from mvae_jax import status
-from mvae_jax.store import json_file, seal
+from mvae_jax.store import json_file, seal, status
 from tests import slurm_cluster
 from tests.conftest import ROOT
 

@@ -9,9 +9,9 @@ import time
 
 import pytest
 
-from mvae_jax import status
 from mvae_jax.report import watch
-from mvae_jax.run_folder import RunFolderError
+from mvae_jax.store import status
+from mvae_jax.store.run_folder import RunFolderError
 from tests.conftest import ROOT
 
 CONFIG = {"dataset": "blobs", "protocol": "release", "model": "mvae", "latent_size": 4}

@@ -10,8 +10,8 @@ import zipfile
 import numpy as np
 import pytest
 
-from mvae_jax import files, run_folder, workdir
-from mvae_jax.store import json_text, names, npz, regular
+from mvae_jax.runs import workdir
+from mvae_jax.store import files, json_text, names, npz, regular, run_folder
 
 
 def zipped(path, method=zipfile.ZIP_DEFLATED, **members):

@@ -12,8 +12,7 @@ import joblib
 import pytest
 import sweep
 
-from mvae_jax import status
-from mvae_jax.store import json_file, seal
+from mvae_jax.store import json_file, seal, status
 from tests.conftest import ROOT
 
 NAMES = ["vae-z2", "mvae-z2"]

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 from absl import flags
 
-from mvae_jax import command_line, evaluate, run, run_folder, status
+from mvae_jax import command_line, evaluate
 from mvae_jax import config as config_lib
 from mvae_jax.config import ConfigError
 from mvae_jax.report import runs
-from mvae_jax.store import json_file
+from mvae_jax.runs import run
+from mvae_jax.store import json_file, run_folder, status
 
 SMALL = {"hidden_size": 8, "batch_size": 500, "num_epochs": 3, "num_seeds": 2, "iwae_samples": 0}
 GRID = {"learning_rate": (1e-4, 1e-2), "beta": (0.5, 2.0)}

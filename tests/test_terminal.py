@@ -146,7 +146,7 @@ def test_an_interrupt_is_one_line_wherever_it_arrives(body):
 def test_training_answers_while_compiled_code_runs_and_a_second_interrupt_ends_it():
     code = (
         "import hashlib\n"
-        "from mvae_jax.stop import on_signal\n"
+        "from mvae_jax.runs.stop import on_signal\n"
         "def main():\n"
         "    with on_signal(None):\n"
         "        print('ready', flush=True)\n"

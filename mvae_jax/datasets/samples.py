@@ -16,8 +16,8 @@ import numpy as np
 
 from mvae_jax.datasets import DataError, Dataset, load
 from mvae_jax.datasets.catalogue import CATALOGUE
-from mvae_jax.files import write_npz
 from mvae_jax.store import npz
+from mvae_jax.store.files import write_npz
 
 NUM_IMAGES = 10
 

@@ -2,8 +2,9 @@
 
 import argparse
 
-from mvae_jax import files, paths, terminal
+from mvae_jax import paths, terminal
 from mvae_jax.evaluate.scoring import score
+from mvae_jax.store import files
 
 
 def main() -> int:

@@ -11,9 +11,10 @@ import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mvae_jax import files, metrics_file, run_folder, terminal
+from mvae_jax import terminal
 from mvae_jax.evaluate import embeddings, replicate
 from mvae_jax.evaluate.embeddings import FormatError
+from mvae_jax.store import files, metrics_file, run_folder
 
 DEFAULT_BATCH_SIZE = 100  # the release's; a foreign config.json has none
 PENDING = f"not scored yet; {metrics_file.WAY_OUT}"

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mvae_jax import metrics_file
 from mvae_jax.evaluate import classification, clusters, geometry, probe, terms
 from mvae_jax.evaluate.embeddings import Embeddings
+from mvae_jax.store import metrics_file
 
 ELBO = ("elbo", "log_likelihood", "kl", "elbo_release")
 IWAE = ("iwae", "iwae_k")

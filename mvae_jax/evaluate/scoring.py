@@ -12,11 +12,12 @@ import sklearn
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 import mvae_jax
-from mvae_jax import files, terminal, workers
+from mvae_jax import terminal, workers
 from mvae_jax.evaluate import embeddings, plan, progress, replicate
 from mvae_jax.evaluate.embeddings import FormatError
 from mvae_jax.evaluate.plan import Entry, Run
-from mvae_jax.files import PathLike
+from mvae_jax.store import files
+from mvae_jax.store.files import PathLike
 
 VERSIONS = {
     "mvae_jax": mvae_jax.__version__,

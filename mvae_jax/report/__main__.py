@@ -10,11 +10,12 @@ these.
 import argparse
 import sys
 
-from mvae_jax import escape, files, paths
+from mvae_jax import escape, paths
 from mvae_jax.report import tensorboard
 from mvae_jax.report.export import export
 from mvae_jax.report.render import render, tell
 from mvae_jax.report.watch import watch
+from mvae_jax.store import files
 from mvae_jax.terminal import command, exit_with
 
 WATCH_SECONDS = 5

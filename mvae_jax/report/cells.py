@@ -10,11 +10,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from mvae_jax import metrics_file, origins, run_folder
-from mvae_jax.origins import Origin
 from mvae_jax.report import measures
 from mvae_jax.report.metrics import describe
 from mvae_jax.report.problems import reason_of
+from mvae_jax.store import metrics_file, origins, run_folder
+from mvae_jax.store.origins import Origin
 
 SCORE_AGAIN = metrics_file.WAY_OUT
 # What is reported: the test split, what C itself gives, what an exported run has measured before.

@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mvae_jax import config as config_lib
+from mvae_jax.paper.claims import CELLS
+from mvae_jax.paper.reproduction import is_short
 from mvae_jax.report import provenance
 from mvae_jax.report.cells import Cell, Scores, Setting
-from mvae_jax.report.claims import CELLS
 from mvae_jax.report.formats import Bold, Grid
 from mvae_jax.report.metrics import CONDITIONS, METRICS, describe
 from mvae_jax.report.problems import Problem
-from mvae_jax.report.reproduction import is_short
 from mvae_jax.report.runs import BASELINE, MODEL, Runs
 from mvae_jax.report.statistics import ALPHA, Comparison, compare, holm, sign_test
 

@@ -14,14 +14,13 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from mvae_jax import files
 from mvae_jax.report.cells import Scores
 from mvae_jax.report.figures import name_of
 from mvae_jax.report.figures.pictures import AS_THEY_ARE
 from mvae_jax.report.html import page_environment
 from mvae_jax.report.problems import Problem, isolated
 from mvae_jax.report.runs import Runs, models_of, side_by_side
-from mvae_jax.store import npz
+from mvae_jax.store import files, npz
 
 PIXELS = "params/pixels/Dense_0/kernel"
 ACTIVATIONS = ("tanh", "relu", "silu", "gelu")  # which the page's script has

@@ -9,10 +9,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from mvae_jax import files, metrics_file, run_folder
-from mvae_jax.files import PathLike
 from mvae_jax.report import cells, comparisons, figures, measures, runs
 from mvae_jax.report.problems import Problem, isolated
+from mvae_jax.store import files, metrics_file, run_folder
+from mvae_jax.store.files import PathLike
 
 NUM_PICTURES = 48  # of pictures/, whose error is measured
 AS_IT_IS = ("config.json", "environment.json")

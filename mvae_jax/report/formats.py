@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 
 from tabulate import tabulate
 
-from mvae_jax import escape, files
+from mvae_jax import escape
 from mvae_jax.report.cells import Setting
+from mvae_jax.store import files
 
 LATEX_HEAD = "% \\input this in a document that loads array, booktabs, graphicx and longtable.\n\n"
 PAGE, LINES = 90, 45  # signs of \footnotesize on a line of a page, and lines on it

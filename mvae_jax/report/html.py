@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jinja2
 from markupsafe import Markup
 
-from mvae_jax import escape, files
+from mvae_jax import escape
 from mvae_jax.report import tables, templates
 from mvae_jax.report.cells import Cell, Scores
 from mvae_jax.report.figures import Drawn, name_of, style
@@ -22,7 +22,7 @@ from mvae_jax.report.metrics import describe
 from mvae_jax.report.problems import Problem, isolated
 from mvae_jax.report.runs import Runs
 from mvae_jax.report.statistics import summarise
-from mvae_jax.store import regular
+from mvae_jax.store import files, regular
 
 PAGES = "pages"
 MAX_INLINE = 200

@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Num
 
-from mvae_jax import run_folder
-from mvae_jax.store import npz
+from mvae_jax.store import npz, run_folder
 
 PICTURES = {"input": 4, "reconstruction_sampled": 4, "sweep": 5, "sweep_values": 1}  # axes of each
 OPTIONAL = {"sweep_leading": 5, "sweep_trailing": 5}  # of an MVAE

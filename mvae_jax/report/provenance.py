@@ -7,11 +7,11 @@ device and other versions are told under the tables. Of an older run the code is
 from collections.abc import Iterable, Iterator
 from itertools import combinations, product
 
-from mvae_jax import origins
-from mvae_jax.origins import Origin
 from mvae_jax.report.cells import Cell, Scores
 from mvae_jax.report.formats import Grid
 from mvae_jax.report.runs import BASELINE, MODEL, Runs
+from mvae_jax.store import origins
+from mvae_jax.store.origins import Origin
 
 
 def noted(runs: Runs, grid: Grid) -> Grid:

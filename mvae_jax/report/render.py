@@ -4,28 +4,18 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mvae_jax import escape, files, terminal
-from mvae_jax.files import PathLike
-from mvae_jax.report import (
-    audit,
-    comparisons,
-    document,
-    explorer,
-    figures,
-    formats,
-    html,
-    provenance,
-    reproduction,
-    runs,
-    tables,
-)
-from mvae_jax.report.audit import Finding
-from mvae_jax.report.claims import DATA_SETS
+from mvae_jax import escape, terminal
+from mvae_jax.paper import audit, document, reproduction
+from mvae_jax.paper.audit import Finding
+from mvae_jax.paper.claims import DATA_SETS
+from mvae_jax.report import comparisons, explorer, figures, formats, html, provenance, runs, tables
 from mvae_jax.report.comparisons import Comparisons
 from mvae_jax.report.figures import Drawn
 from mvae_jax.report.formats import Grid
 from mvae_jax.report.problems import Problem, isolated
 from mvae_jax.report.runs import Runs
+from mvae_jax.store import files
+from mvae_jax.store.files import PathLike
 
 # The sections of the page, in their order.
 TABLES, OVERVIEW, REPRODUCTION = "Tables", "MVAE against VAE", "Reproduction"

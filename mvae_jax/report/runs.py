@@ -9,11 +9,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from mvae_jax import files, run_folder
-from mvae_jax.files import PathLike
 from mvae_jax.report.cells import Cell, Cells, Scores, Setting, empty, listed, read_run
 from mvae_jax.report.metrics import PAPER
 from mvae_jax.report.problems import Problem, isolated
+from mvae_jax.store import files, run_folder
+from mvae_jax.store.files import PathLike
 
 MARKS = files.RUN_MARKS | {"metrics.json"}  # of a folder that is a run
 LATENT_SIZE = 32  # of the paper's pictures

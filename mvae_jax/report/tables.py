@@ -3,9 +3,9 @@
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
-from mvae_jax.report import reference
+from mvae_jax.paper import reference
+from mvae_jax.paper.claims import CELLS
 from mvae_jax.report.cells import Cell, Cells, Scores, Setting
-from mvae_jax.report.claims import CELLS
 from mvae_jax.report.comparisons import Comparisons
 from mvae_jax.report.formats import Bold, Grid
 from mvae_jax.report.metrics import BOUND, CONDITIONS, MEASURED, METRICS, PAPER, describe

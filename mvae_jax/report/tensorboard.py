@@ -4,9 +4,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from mvae_jax import files, run_folder
-from mvae_jax.files import PathLike
 from mvae_jax.report.runs import Problem
+from mvae_jax.store import files, run_folder
+from mvae_jax.store.files import PathLike
 
 Line = dict[str, Any]  # of a log
 NOT_CURVES = ("seed", "epoch")

@@ -14,9 +14,10 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from mvae_jax import escape, files, run_folder, status
-from mvae_jax.files import PathLike
-from mvae_jax.status import Status
+from mvae_jax import escape
+from mvae_jax.store import files, run_folder, status
+from mvae_jax.store.files import PathLike
+from mvae_jax.store.status import Status
 
 SHOWN = ("running", "failed", "stopped", "unscored")  # with a line each; of the others, how many
 MOST_LINES = 40

@@ -8,8 +8,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from mvae_jax.escape import shown
 from mvae_jax.store import json_text, regular, seal
-from mvae_jax.store.json_text import shown
 
 MAX_LOG_BYTES = 1 << 30
 MAX_LINE_BYTES = 1 << 20

@@ -11,16 +11,9 @@ from mvae_jax.store import regular
 MAX_BYTES = 128 << 20  # of a file
 MAX_DEPTH = 32  # objects and lists within each other; ours have 6
 MAX_INTEGER = 2**63  # what numpy and TensorBoard hold
-SHOWN = 100  # characters of a value in a message
 ESCAPED = re.compile(rb"\\u[dD][89a-fA-F]")  # a surrogate, of a pair or alone
 # Alone, U+DC80 to U+DCFF stand for bytes of a path that are not UTF-8; no other means anything.
 LONE = re.compile("[\ud800-\udc7f\udd00-\udfff]")
-
-
-def shown(value: Any) -> str:
-    """Return a value as a message shows it: on one line, and not too long."""
-    text = repr(value)
-    return text if len(text) <= SHOWN else f"{text[:SHOWN]}... ({len(text):,} characters)"
 
 
 def read(path: Path) -> Any:

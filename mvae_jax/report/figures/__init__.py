@@ -10,12 +10,12 @@ from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
-from mvae_jax import files
 from mvae_jax.report.cells import Cells, Setting
 from mvae_jax.report.comparisons import Comparisons
 from mvae_jax.report.figures import latents, pictures, scores, style
 from mvae_jax.report.problems import Problem, isolated
 from mvae_jax.report.runs import LATENT_SIZE, Runs, models_of
+from mvae_jax.store import files
 
 MOST_MODELS, MOST_SIZES = 12, 40  # of one figure
 PROTOCOLS = ("release", "paper")

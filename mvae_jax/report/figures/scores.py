@@ -8,14 +8,14 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from mvae_jax import run_folder
-from mvae_jax.report import reference
+from mvae_jax.paper import reference
 from mvae_jax.report.cells import Cells, Scores, read_metrics
 from mvae_jax.report.comparisons import Compared, Comparisons
 from mvae_jax.report.figures import style
 from mvae_jax.report.metrics import PAPER, describe
 from mvae_jax.report.runs import models_of
 from mvae_jax.report.statistics import summarise
+from mvae_jax.store import run_folder
 
 SHOWN = ("elbo", *PAPER)
 FEW = 10  # examples of a bin below which its accuracy says nothing

@@ -18,7 +18,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mvae_jax import escape, files
+from mvae_jax import escape
+from mvae_jax.store import files
 
 MOST_BYTES = 150  # of a file name, which has an ending yet to come
 WIDTH = 7.0  # two columns of a paper

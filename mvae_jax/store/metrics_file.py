@@ -26,9 +26,8 @@ import math
 from pathlib import Path
 from typing import Any
 
-from mvae_jax import files, run_folder
-from mvae_jax.store import json_file, seal
-from mvae_jax.store.json_text import shown
+from mvae_jax.escape import shown
+from mvae_jax.store import files, json_file, run_folder, seal
 from mvae_jax.store.names import seed_of
 
 VERSION = 1

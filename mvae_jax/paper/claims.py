@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from mvae_jax.report import reference
+from mvae_jax.paper import reference
 from mvae_jax.report.metrics import CALIBRATION, PAPER, STRUCTURE
 
 Place = tuple[str, int]  # data set, latent size

@@ -5,14 +5,14 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 
 import numpy as np
 
-from mvae_jax.report import reproduction
-from mvae_jax.report.audit import UNDECIDED, Finding
+from mvae_jax.paper import reproduction
+from mvae_jax.paper.audit import UNDECIDED, Finding
+from mvae_jax.paper.claims import CELLS
+from mvae_jax.paper.reproduction import EPOCHS, SCORED_SEEDS, Figure, is_short
 from mvae_jax.report.cells import Cell, likelihood
-from mvae_jax.report.claims import CELLS
 from mvae_jax.report.comparisons import Compared, Comparisons, Place
 from mvae_jax.report.formats import Grid
 from mvae_jax.report.metrics import HEADLINES, METRICS, describe
-from mvae_jax.report.reproduction import EPOCHS, SCORED_SEEDS, Figure, is_short
 from mvae_jax.report.runs import BASELINE, MODEL, Runs
 from mvae_jax.report.statistics import ALPHA, holm
 

@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 from mvae_jax import __version__, datasets, numerics, replicas, sources, terminal
 from mvae_jax.config import ConfigError
 from mvae_jax.datasets import Dataset
-from mvae_jax.origins import LIBRARIES, Origin
+from mvae_jax.store.origins import LIBRARIES, Origin
 
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 HEARTBEAT_SECONDS = 30  # after which the processes of a dead one's run give up
@@ -150,7 +150,7 @@ def describe(config: ConfigDict, dataset: Dataset) -> dict[str, Any]:
 
 
 def origin() -> Origin:
-    """Return what decides the numbers of what this process trains (`mvae_jax.origins`)."""
+    """Return what decides the numbers of what this process trains (`mvae_jax.store.origins`)."""
     return {
         "sources": sources.hashes(),
         "settings": numerics.settings(),

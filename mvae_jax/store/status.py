@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from mvae_jax import run_folder
+from mvae_jax.store import run_folder
 
 # Of Status.state; `unscored` lacks metrics.json, `failed` has seeds that diverged.
 STATES = ("waiting", "running", "stopped", "unscored", "failed", "done")

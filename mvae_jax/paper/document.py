@@ -7,28 +7,18 @@ from urllib.parse import quote
 
 from markupsafe import Markup
 
-from mvae_jax import escape, files
-from mvae_jax.report import (
-    audit,
-    comparisons,
-    couplings,
-    errata,
-    power,
-    provenance,
-    reference,
-    reproduction,
-    summary,
-    tables,
-    templates,
-)
-from mvae_jax.report.audit import NO_RUNS, NOT_PUBLISHED, Finding
+from mvae_jax import escape
+from mvae_jax.paper import audit, couplings, errata, power, reference, reproduction, summary
+from mvae_jax.paper.audit import NO_RUNS, NOT_PUBLISHED, Finding
+from mvae_jax.paper.reproduction import ORIGINAL, UNCONVERGED_PROBE, Figure
+from mvae_jax.report import comparisons, provenance, tables, templates
 from mvae_jax.report.comparisons import Comparisons
 from mvae_jax.report.figures import Drawn
 from mvae_jax.report.formats import Bold, Grid, markdown, to_markdown
 from mvae_jax.report.metrics import HEADLINES, describe
-from mvae_jax.report.reproduction import ORIGINAL, UNCONVERGED_PROBE, Figure
 from mvae_jax.report.runs import Runs
 from mvae_jax.report.statistics import ALPHA
+from mvae_jax.store import files
 
 
 def write(
@@ -46,7 +36,7 @@ def write(
     headlines = compared._replace(
         found={place: c for place, c in compared.found.items() if place[0] in HEADLINES}
     )
-    environment = templates.environment(markdown, keep_trailing_newline=True)
+    environment = templates.environment(markdown, "mvae_jax.paper", keep_trailing_newline=True)
     environment.filters |= {
         "grid": lambda grid: Markup(
             to_markdown(provenance.noted(found, reproduction.noted(found, grid)))

@@ -8,12 +8,12 @@ import statistics
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from mvae_jax.report import reference
+from mvae_jax.paper import reference
+from mvae_jax.paper.claims import DATA_SETS
+from mvae_jax.paper.reference import Key
 from mvae_jax.report.cells import Setting, likelihood
-from mvae_jax.report.claims import DATA_SETS
 from mvae_jax.report.formats import Grid
 from mvae_jax.report.metrics import PAPER, describe
-from mvae_jax.report.reference import Key
 from mvae_jax.report.runs import BASELINE, MODEL, Runs
 from mvae_jax.report.statistics import prediction_interval, summarise
 

@@ -15,9 +15,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mvae_jax import run_folder, terminal
+from mvae_jax import terminal
 from mvae_jax.config import ConfigError
-from mvae_jax.store import json_file
+from mvae_jax.store import json_file, run_folder
 
 Origin = dict[str, Any]
 WAY_OUT = (

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import scipy.stats
 
-from mvae_jax.report.claims import CELLS
+from mvae_jax.paper.claims import CELLS
 from mvae_jax.report.formats import Grid
 from mvae_jax.report.statistics import ALPHA, holm
 

@@ -8,12 +8,12 @@ import itertools
 from collections.abc import Mapping
 from decimal import Decimal
 
-from mvae_jax.report import audit, reference
-from mvae_jax.report.claims import CLAIMS, LATENT_SIZES
+from mvae_jax.paper import audit, reference
+from mvae_jax.paper.claims import CLAIMS, LATENT_SIZES
+from mvae_jax.paper.reference import Figures, Key
+from mvae_jax.paper.reproduction import EPOCHS
 from mvae_jax.report.formats import Grid
 from mvae_jax.report.metrics import describe
-from mvae_jax.report.reference import Figures, Key
-from mvae_jax.report.reproduction import EPOCHS
 from mvae_jax.report.runs import BASELINE, Runs
 
 FALLING = (2, 4, 16)  # latent sizes, along which the error is to fall

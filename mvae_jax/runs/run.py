@@ -13,25 +13,16 @@ from pathlib import Path
 import jax
 from ml_collections import ConfigDict, FrozenConfigDict
 
-from mvae_jax import (
-    checkpoint,
-    datasets,
-    environment,
-    files,
-    numerics,
-    origins,
-    paths,
-    replicas,
-    sources,
-)
-from mvae_jax import cohort as cohort_lib
 from mvae_jax import config as config_lib
-from mvae_jax import workdir as workdir_lib
+from mvae_jax import datasets, numerics, paths, replicas, sources
 from mvae_jax.config import ConfigError
 from mvae_jax.datasets import Dataset
-from mvae_jax.stop import Interrupted, Stop, on_signal
-from mvae_jax.store import seal
-from mvae_jax.workdir import RunError, Workdir
+from mvae_jax.runs import checkpoint, environment
+from mvae_jax.runs import cohort as cohort_lib
+from mvae_jax.runs import workdir as workdir_lib
+from mvae_jax.runs.stop import Interrupted, Stop, on_signal
+from mvae_jax.runs.workdir import RunError, Workdir
+from mvae_jax.store import config_file, files, origins, seal
 
 sources.hashes()  # as they are loaded: an edit of a file from here on changes nothing that runs
 
@@ -163,7 +154,7 @@ def _train_missing(
 
 def _record_harmless(config: ConfigDict, workdir: Workdir) -> None:
     """Write config.json anew where a finished run's harmless fields have other values now."""
-    stored = config_lib.read(workdir.path / "config.json", sealed=True)
+    stored = config_file.read(workdir.path / "config.json", sealed=True)
     changed = {
         field: config[field]
         for field in config_lib.HARMLESS

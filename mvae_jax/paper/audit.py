@@ -11,12 +11,13 @@ from typing import NamedTuple
 import numpy as np
 import scipy.stats
 
-from mvae_jax.report import comparisons, reference
+from mvae_jax.paper import reference
+from mvae_jax.paper.claims import CELLS, CLAIMS, COST, LINEAR, Claim, Growth, Place
+from mvae_jax.paper.reproduction import EPOCHS, is_short
+from mvae_jax.report import comparisons
 from mvae_jax.report.cells import Cell, Scores, Setting
-from mvae_jax.report.claims import CELLS, CLAIMS, COST, LINEAR, Claim, Growth, Place
 from mvae_jax.report.formats import Bold, Grid
 from mvae_jax.report.metrics import PAPER, describe
-from mvae_jax.report.reproduction import EPOCHS, is_short
 from mvae_jax.report.runs import BASELINE, MODEL, Runs
 from mvae_jax.report.statistics import ALPHA, sign_test, summarise
 

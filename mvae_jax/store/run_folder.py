@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from mvae_jax import config as config_lib
 from mvae_jax.config import Replicate
+from mvae_jax.escape import shown
 from mvae_jax.store import names, regular
 from mvae_jax.store.json_file import (
     RunFolderError,
@@ -24,7 +25,6 @@ from mvae_jax.store.json_file import (
     unreadable,
     wrong,
 )
-from mvae_jax.store.json_text import shown
 
 REQUIRED: dict[str, type] = {"dataset": str, "protocol": str, "model": str, "latent_size": int}
 # What else is read, where it is there.

@@ -21,8 +21,8 @@ from unittest import mock
 import jax
 from orbax import checkpoint as orbax
 
-from mvae_jax import files, paths
-from mvae_jax.store import json_file, seal
+from mvae_jax import paths
+from mvae_jax.store import files, json_file, seal
 
 KEPT = 2  # checkpoints of a cohort while it trains
 MARGIN = 1 << 20  # bytes of a checkpoint beside its arrays

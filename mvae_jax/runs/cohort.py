@@ -13,13 +13,15 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from mvae_jax import checkpoint, embed, environment, origins, progress, replicas
 from mvae_jax import config as config_lib
-from mvae_jax import workdir as workdir_lib
+from mvae_jax import embed, replicas
 from mvae_jax.config import Replicate
 from mvae_jax.datasets import Dataset
-from mvae_jax.stop import Interrupted, Stop
-from mvae_jax.workdir import RunError, Workdir
+from mvae_jax.runs import checkpoint, environment, progress
+from mvae_jax.runs import workdir as workdir_lib
+from mvae_jax.runs.stop import Interrupted, Stop
+from mvae_jax.runs.workdir import RunError, Workdir
+from mvae_jax.store import origins
 
 
 class Progress(NamedTuple):

@@ -22,9 +22,9 @@ import numpy as np
 from ml_collections import ConfigDict, FrozenConfigDict
 
 from mvae_jax import config as config_lib
-from mvae_jax import files, run_folder, terminal
+from mvae_jax import terminal
 from mvae_jax.config import ConfigError
-from mvae_jax.store import seal
+from mvae_jax.store import config_file, files, run_folder, seal
 
 # Three arrays-only files per replicate, written in this order.
 FOLDERS = ("model", "pictures", "embeddings")
@@ -74,7 +74,7 @@ def settle(config: FrozenConfigDict, path: Path) -> FrozenConfigDict:
     """Return the configuration to run in this folder, which may hold an earlier run."""
     stored = path / "config.json"
     if stored.is_file():
-        return config_lib.settle(config, config_lib.read(stored, sealed=True))
+        return config_lib.settle(config, config_file.read(stored, sealed=True))
     if path.exists() and (
         not path.is_dir() or any(not inside.name.startswith(".") for inside in path.iterdir())
     ):

@@ -1,0 +1,1 @@
+"""The study of this paper: cells, claims and verdicts, errata, reference figures, reproduction."""

@@ -1,0 +1,1 @@
+"""Train: the host loop over epochs, its checkpoints, its files and its end."""
