@@ -23,15 +23,12 @@ import argparse
 import contextlib
 import json
 import multiprocessing
-import random
 import statistics
 import sys
-import time
-from collections.abc import Callable, Iterator
-from importlib.metadata import distributions
+from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import floor
 import jax
@@ -40,42 +37,23 @@ import numpy as np
 from ml_collections import FrozenConfigDict
 from tabulate import tabulate
 
-from mvae_jax import config as config_lib
 from mvae_jax import inference, paths, replicas, train
-from mvae_jax.runs import environment
 from mvae_jax.store import files
+from mvae_jax.sweep.arguments import number, numbers
+from mvae_jax.sweep.timing import (
+    BATCH,
+    SHAPES,
+    WARM_STEPS,
+    Contestant,
+    Timed,
+    configuration,
+    machine,
+    made_up_images,
+    take_turns,
+    training,
+)
 
-BATCH = 100
-SHAPES = {784: (28, 28, 1), 3072: (32, 32, 3)}
 PEERS = ("ours", "loop", "floor", "torch", "encode")
-SETTLE_SECONDS = 0.2  # for which another library's idle threads may still spin
-WARM_STEPS = 300  # the first steps of a random, ill-conditioned C cost more than the rest
-
-
-class Contestant(NamedTuple):
-    """Something to time: one call of `go` takes `steps` steps of `seeds` seeds and waits.
-
-    settles: whether its first steps cost more than the rest; others need but compile
-    """
-
-    name: str
-    model: str
-    seeds: int
-    steps: int
-    go: Callable[[], None]
-    settles: bool = False
-
-
-class Timed(NamedTuple):
-    """Milliseconds per step and seed, one per turn."""
-
-    contestant: Contestant
-    laps: list[float]
-
-    @property
-    def ms(self) -> float:
-        """The median."""
-        return statistics.median(self.laps)
 
 
 def main() -> None:
@@ -119,18 +97,6 @@ def main() -> None:
             files.write_text(args.out, json.dumps(results, indent=1) + "\n")
 
 
-def machine() -> dict[str, Any]:
-    """Returns what the figures depend on."""
-    try:
-        environment.check_platform()
-    except config_lib.ConfigError as error:
-        terminal.exit_with(error)
-    devices = [device.device_kind for device in jax.local_devices()]
-    packages = ("jax", "jaxlib", "numpy", "torch")
-    versions = {p.metadata["Name"]: p.version for p in distributions() if p.name in packages}
-    return {"processor": environment.processor(), "devices": devices, "versions": versions}
-
-
 def enter(
     peers: list[str], latent_size: int, pixels: int, seeds: list[int], steps: int
 ) -> Iterator[Contestant]:
@@ -141,7 +107,7 @@ def enter(
         if "ours" in peers:
             for num_seeds in seeds:
                 apart = num_seeds > 1 and jax.default_backend() == "cpu"
-                yield (ours_apart if apart else ours)(config, images, num_seeds)
+                yield (training_apart if apart else training)(config, images, num_seeds)
         if "loop" in peers:
             yield loop(config, images, "a jitted step per batch")
             if model == "mvae":
@@ -162,36 +128,8 @@ def enter(
                 yield Contestant(name, model, 1, len(few) // BATCH, go)
 
 
-def made_up_images(pixels: int, steps: int) -> np.ndarray:
-    """Returns noise, one batch per step, four fifths of it black: as dark as digits are."""
-    images = np.random.default_rng(0).integers(0, 256, (steps * BATCH, *SHAPES[pixels]), np.uint8)
-    return images * (np.random.default_rng(1).random(images.shape) < 0.2)
-
-
-def configuration(model: str, latent_size: int, pixels: int) -> FrozenConfigDict:
-    """Returns the release protocol's configuration for images of that size."""
-    config = config_lib.base_config("digits", f"{model},{latent_size}")
-    config.update({"image_shape": SHAPES[pixels], "pixel_scale": 1 / 255, "batch_size": BATCH})
-    return FrozenConfigDict(config)
-
-
-def ours(config: FrozenConfigDict, images: np.ndarray, seeds: int) -> Contestant:
-    """Our training: one dispatch per epoch."""
-    config = config_lib.replace(config, num_seeds=seeds)
-    on_device = replicas.share_images(images, seeds)
-    mode = replicas.choose_mode()
-    state = replicas.init(config, config_lib.seeds(config))
-
-    def go() -> None:
-        nonlocal state
-        state, metrics = replicas.train_epoch(config, mode, state, on_device)
-        jax.block_until_ready(metrics)
-
-    return Contestant(f"ours ({mode})", config.model, seeds, len(images) // BATCH, go, True)
-
-
-def ours_apart(config: FrozenConfigDict, images: np.ndarray, seeds: int) -> Contestant:
-    """Our training in a process of its own, which divides the cores among the seeds."""
+def training_apart(config: FrozenConfigDict, images: np.ndarray, seeds: int) -> Contestant:
+    """Return our training in a process of its own, which divides the cores among the seeds."""
     context = multiprocessing.get_context("spawn")
     connection, other = context.Pipe()
     arguments = (other, config.to_dict(), seeds)
@@ -211,7 +149,7 @@ def ours_apart(config: FrozenConfigDict, images: np.ndarray, seeds: int) -> Cont
 def _serve(connection: Connection, config: dict[str, Any], seeds: int) -> None:
     replicas.split_cores(seeds)
     with contextlib.suppress(EOFError, ConnectionError):  # until the other process ends
-        contestant = ours(FrozenConfigDict(config), connection.recv(), seeds)
+        contestant = training(FrozenConfigDict(config), connection.recv(), seeds)
         while True:
             connection.recv()
             contestant.go()
@@ -257,25 +195,6 @@ def encoding(config: FrozenConfigDict, images: np.ndarray) -> Iterator[Contestan
         yield Contestant(name, config.model, 1, len(images) // BATCH, go)
 
 
-def take_turns(
-    contestants: list[Contestant], repeats: int, warm_steps: int = WARM_STEPS
-) -> list[Timed]:
-    """Warms every contestant up, then times them in turn."""
-    for contestant in contestants:
-        for _ in range(-(-warm_steps // contestant.steps) if contestant.settles else 1):
-            contestant.go()
-    laps: list[list[float]] = [[] for _ in contestants]
-    pairs, rng = list(zip(contestants, laps, strict=True)), random.Random(0)
-    for _ in range(repeats):
-        for contestant, of in rng.sample(pairs, len(pairs)):
-            time.sleep(SETTLE_SECONDS)
-            start = time.perf_counter()
-            contestant.go()
-            seconds = time.perf_counter() - start
-            of.append(1e3 * seconds / contestant.steps / contestant.seeds)
-    return [Timed(*pair) for pair in zip(contestants, laps, strict=True)]
-
-
 def table(timed: list[Timed]) -> str:
     """Returns a row per contestant; ratios are to the VAE of the same kind and to ours."""
     by_kind = {_kind(t.contestant): t for t in timed}
@@ -317,18 +236,6 @@ def record(timed: Timed) -> dict[str, Any]:
         "ms_per_step_and_seed": timed.ms,
         "laps": [round(lap, 4) for lap in timed.laps],
     }
-
-
-def numbers(text: str) -> list[int]:
-    """Returns the integers of a list as 2,16."""
-    return [number(part) for part in text.split(",")]
-
-
-def number(text: str) -> int:
-    """Returns an integer above 0; raises argparse's error for anything else."""
-    if not text.isdigit() or text.strip("0") == "":
-        raise argparse.ArgumentTypeError(f"got {text!r}; allowed: an integer above 0")
-    return int(text)
 
 
 if __name__ == "__main__":

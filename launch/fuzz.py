@@ -27,7 +27,7 @@ from mvae_jax import paths, terminal
 TIMEOUT_SECONDS = 30
 MEMORY_MB = 2048
 MAX_LENGTH = 1 << 16  # bytes of an input
-INSTRUMENTED = ["mvae_jax", "grid", "zipfile", "tarfile", "gzip", "json"]
+INSTRUMENTED = ["mvae_jax", "zipfile", "tarfile", "gzip", "json"]
 CHILD = "--child"
 MEMORY = "/dev/shm" if os.path.isdir("/dev/shm") else None  # for the files that are parsed
 

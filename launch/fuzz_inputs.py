@@ -14,11 +14,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import grid
 import numpy as np
 
 from mvae_jax import config as config_lib
 from mvae_jax.store import seal
+from mvae_jax.sweep.grid import PlannedRun
 
 SCRATCH = Path(tempfile.mkdtemp())  # in which fuzz.py's TMPDIR is gone with the process
 RUN = SCRATCH / "root" / "run"
@@ -191,7 +191,8 @@ TIMES: list[dict[str, Any]] = [
     {"event": "import", "seconds": 1.5},
     *2 * [{"event": "epoch", "seconds": 0.5, "seeds": 1}],
 ]
-ENTRY = grid.Entry("digits/release/mvae-z4", ["python", "-m", "mvae_jax.main"], 1.0, 2, 1)._asdict()
+COMMAND = ["python", "-m", "mvae_jax.main"]
+ENTRY = PlannedRun("digits/release/mvae-z4", COMMAND, 1.0, 2, 1)._asdict()
 
 
 def write_run(name: str, content: bytes) -> None:

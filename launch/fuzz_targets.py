@@ -11,7 +11,6 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import fuzz_inputs as inputs
-import grid
 from absl import flags
 from fuzz_inputs import EDITED, RAW, RUN, SCRATCH
 
@@ -21,11 +20,12 @@ from mvae_jax.config import ConfigError
 from mvae_jax.datasets import DataError, cifar, frey_face, icml2007, load, mnist
 from mvae_jax.evaluate import embeddings
 from mvae_jax.evaluate.embeddings import FormatError
-from mvae_jax.report import cells, html, measures, watch
+from mvae_jax.report import cells, html, measures
 from mvae_jax.report.tensorboard import EventFiles
 from mvae_jax.runs import workdir
 from mvae_jax.store import config_file, metrics_file, npz, run_folder, seal, status
 from mvae_jax.store.run_folder import RunFolderError
+from mvae_jax.sweep import grid, watch
 
 
 class Target(NamedTuple):

@@ -2,9 +2,10 @@
 
     python launch/scale.py --num_runs=1000,10000,100000 --out=DIR
 
-For each number of runs, each stage in a process of its own: `sweep.py --manifest_only` (writes the
-grid), `sweep.py` (finds nothing left to run), `report --watch` and `report`. Prints seconds and the
-largest resident memory, and writes them to DIR/scale.json as they come.
+For each number of runs, each stage in a process of its own: `mvae_jax.sweep --manifest_only`
+(writes the grid), `mvae_jax.sweep` (finds nothing left to run), `mvae_jax.sweep.watch` and
+`mvae_jax.report`. Prints seconds and the largest resident memory, and writes them to
+DIR/scale.json as they come.
 """
 
 from mvae_jax import terminal
@@ -23,13 +24,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import grid
 import numpy as np
-import sweep
 from tabulate import tabulate
 
 from mvae_jax import paths
 from mvae_jax.store import files, json_file, metrics_file, seal
+from mvae_jax.sweep import grid
 
 SMALL = ("num_seeds=3", "num_epochs=200", "hidden_size=8", "batch_size=500", "iwae_samples=0")
 FLAGS = [f"--config.{field}" for field in SMALL]
@@ -77,11 +77,11 @@ def time_stages(root: Path, template: Path, number: int) -> Iterator[Stage]:
     for name in names:
         (root / f"{name}.py").write_text(CONFIG.format(dataset=f"{name}.npz"), encoding="utf-8")
     data_sets = f"--dataset={','.join(f'{name}.py' for name in names)}"
-    command = [sweep.__file__, data_sets, *GRID, "--root=runs", *FLAGS]
+    command = ["-m", "mvae_jax.sweep", data_sets, *GRID, "--root=runs", *FLAGS]
     yield measure("write the grid", root, *command, "--manifest_only")
     fill(root / "runs", template)
     yield measure("find what is left", root, *command)
-    yield measure("watch", root, "-m", "mvae_jax.report", "runs", "--watch")
+    yield measure("watch", root, "-m", "mvae_jax.sweep.watch", "runs")
     yield measure("report", root, "-m", "mvae_jax.report", "runs", "--no-figures", "--out=report")
 
 

@@ -15,8 +15,9 @@ from markdown_it import MarkdownIt
 
 from mvae_jax import escape, evaluate
 from mvae_jax.paper import power
-from mvae_jax.report import formats, render, watch
+from mvae_jax.report import formats, render
 from mvae_jax.store.status import Status
+from mvae_jax.sweep import watch
 from tests.fake_runs import draw, write_run
 
 # A line each, then what has no place on a line.

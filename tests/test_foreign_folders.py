@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from mvae_jax import evaluate, inference, report
-from mvae_jax.report import cells, watch
+from mvae_jax.report import cells
 from mvae_jax.report.tensorboard import EventFiles
+from mvae_jax.sweep import watch
 from tests.fake_runs import draw, write_run
 
 LATENT_SIZE = 4

@@ -6,11 +6,11 @@ import subprocess
 import sys
 
 import bench
-import grid
 import numpy as np
 import pytest
 
 from mvae_jax.store.run_folder import RunFolderError
+from mvae_jax.sweep import grid
 from tests.conftest import ROOT
 
 
@@ -131,7 +131,7 @@ GOOD = {"workdir": "a/b", "command": ["python"], "cost": 1.0}
 def test_a_sweep_that_is_not_one_of_ours_is_refused(tmp_path, line, said):
     path = tmp_path / "sweep.jsonl"
     path.write_text(json.dumps(GOOD) + "\n")
-    assert grid.read(path) == [grid.Entry(**GOOD)]
+    assert grid.read(path) == [grid.PlannedRun(**GOOD)]
     path.write_text(json.dumps(GOOD) + "\n" + line + "\n")
     with pytest.raises(RunFolderError, match=rf"sweep\.jsonl: .*{said}"):
         grid.read(path)

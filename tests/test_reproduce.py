@@ -6,20 +6,19 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import joblib
-import predict
 import pytest
-import reproduce
 
 from mvae_jax.paper.claims import LATENT_SIZES
 from mvae_jax.runs import environment
+from mvae_jax.sweep import costs, predict, reproduce
+from tests.conftest import ROOT
 
 SEEDS = joblib.cpu_count()  # that are timed at once
 # Of one of them: 1 s to compile, and a step of z / 60 ms.
 COSTS = {
-    (pixels, z, model): reproduce.Measured(predict.Cost(1.0, 0.0, SEEDS * z / 60_000), SEEDS)
+    (pixels, z, model): costs.Measured(predict.Cost(1.0, 0.0, SEEDS * z / 60_000), SEEDS)
     for pixels in (784, 3072)
     for z in LATENT_SIZES
     for model in ("vae", "mvae")
@@ -53,7 +52,7 @@ def call(root, monkeypatch, capsys):
 
         monkeypatch.setattr(reproduce, "call", run)
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-        monkeypatch.setattr(sys, "argv", ["reproduce.py", f"--root={root}", *flags])
+        monkeypatch.setattr(sys, "argv", ["reproduce", f"--root={root}", *flags])
         returned = 0
         try:
             reproduce.main()
@@ -66,9 +65,9 @@ def call(root, monkeypatch, capsys):
 
 
 def test_minutes_are_those_of_both_models():
-    steps = -(-predict.TRAINING_IMAGES[784]["mnist_basic"] // 100)
+    steps = 496  # of 49,599 images
     seconds = 2 * (1 + 200 * steps * 5 * 32 / 60_000)
-    found = reproduce.minutes(COSTS, "mnist_basic", 32, num_seeds=5, num_epochs=200)
+    found = costs.minutes(COSTS, "mnist_basic", 32, num_seeds=5, num_epochs=200)
     assert found == pytest.approx(seconds / 60)
 
 
@@ -78,7 +77,7 @@ def test_the_plan_is_printed_before_the_sweep_and_the_report(call, root):
     assert returned == 0
     data, sweep, report = started
     assert set(data[2:]) == {"--prepare=cifar10", "--prepare=mnist_basic", f"--data_dir={root}"}
-    assert sweep[0].endswith("sweep.py")
+    assert sweep[:2] == ("-m", "mvae_jax.sweep")
     assert "--dataset=cifar10,mnist_basic" in sweep
     assert "--latent=2,4,16,32,256,512" in sweep
     for flag in ("--num_seeds=5", "--config.num_epochs=200", *flags):
@@ -86,7 +85,7 @@ def test_the_plan_is_printed_before_the_sweep_and_the_report(call, root):
     page = f"--document={root / 'REPRODUCTION.md'}"
     assert report == ("-m", "mvae_jax.report", str(root), page)
     total = sum(
-        reproduce.minutes(COSTS, dataset, z, 5, 200)
+        costs.minutes(COSTS, dataset, z, 5, 200)
         for dataset in ("cifar10", "mnist_basic")
         for z in LATENT_SIZES
     )
@@ -109,7 +108,7 @@ def test_a_source_is_that_of_the_data_sets_that_have_it(call):
 
 def test_a_budget_takes_fewer_seeds_then_fewer_latent_sizes(call):
     def whole(seeds, sizes=LATENT_SIZES):
-        return sum(reproduce.minutes(COSTS, "mnist_basic", z, seeds, 200) for z in sizes)
+        return sum(costs.minutes(COSTS, "mnist_basic", z, seeds, 200) for z in sizes)
 
     flags = ("--tables=IV", "--num_seeds=10")
     _, out, (_, sweep, _) = call(*flags, f"--budget_minutes={whole(7) + 0.01}")
@@ -139,7 +138,7 @@ def test_what_is_done_is_not_to_go(call, root):
     (run / "config.json").write_text(json.dumps(config | seeds))
     manifest = {"version": 1, "replicates": replicates, "sha256": {}}
     (run / "manifest.json").write_text(json.dumps(manifest))
-    whole = reproduce.minutes(COSTS, "mnist_basic", 2, 3, 200)
+    whole = costs.minutes(COSTS, "mnist_basic", 2, 3, 200)
     _, out, _ = call("--tables=IV", "--num_seeds=3", f"--budget_minutes={whole + 0.01}")
     assert f"about {whole:.0f} minutes on this machine, {whole / 2:.0f} of them to go" in out
     # Of six seeds for 400 epochs it is a quarter of one model's.
@@ -158,10 +157,10 @@ def test_the_seven_tables_bring_the_figures(call):
 
 
 def test_seeds_that_share_a_gpu_are_not_cheaper(monkeypatch):
-    few, many = (reproduce.minutes(COSTS, "cifar10", 16, n, 200) for n in (1, 2 * SEEDS))
+    few, many = (costs.minutes(COSTS, "cifar10", 16, n, 200) for n in (1, 2 * SEEDS))
     assert many > (2 * SEEDS - 1) * few
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
-    of_gpu = [reproduce.minutes(COSTS, "cifar10", 16, n, 200) for n in (1, SEEDS, 2 * SEEDS)]
+    of_gpu = [costs.minutes(COSTS, "cifar10", 16, n, 200) for n in (1, SEEDS, 2 * SEEDS)]
     assert of_gpu[0] == of_gpu[1]
     assert of_gpu[2] == pytest.approx(many)
 
@@ -172,13 +171,14 @@ def test_costs_are_those_of_this_machine(root, monkeypatch):
     other = [{"machine": "other"}, {"num_seeds": 99}]
     rows = [row | other[i % 2] for i, row in enumerate(rows)]
     (root / "costs.json").write_text(json.dumps(rows))
-    monkeypatch.setattr(reproduce, "LATENT_SIZES", (2,))
-    monkeypatch.setattr(reproduce, "STEPS", 4)
+    monkeypatch.setattr(costs, "LATENT_SIZES", (2,))
+    monkeypatch.setattr(costs, "STEPS", 4)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     monkeypatch.setattr(
-        sys, "argv", ["reproduce.py", f"--root={root}", "--tables=IV", "--num_seeds=1"]
+        sys, "argv", ["reproduce", f"--root={root}", "--tables=IV", "--num_seeds=1"]
     )
-    found = reproduce.read_costs(reproduce.parse())
+    args = reproduce.parse()
+    found = costs.measured(args.root, args.data_sets, args.num_seeds)
     assert found.keys() == {(784, 2, "vae"), (784, 2, "mvae")}
     assert all(measured.cost.compile > 0 for measured in found.values())
     stored = json.loads((root / "costs.json").read_text())
@@ -198,10 +198,9 @@ def test_a_signal_is_handed_on_and_waited_for(tmp_path, signum):
         "signal.signal(signal.SIGINT, stop); signal.signal(signal.SIGTERM, stop)\n"
         "pathlib.Path('ready').touch(); time.sleep(60)"
     )
-    source = f"import sys, reproduce; sys.exit(reproduce.call('-c', {child!r}))"
-    folders = str(Path(reproduce.__file__).parent)
+    source = f"import sys; from mvae_jax.sweep.child import call; sys.exit(call('-c', {child!r}))"
     with subprocess.Popen(
-        [sys.executable, "-c", source], cwd=tmp_path, env=os.environ | {"PYTHONPATH": folders}
+        [sys.executable, "-c", source], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}
     ) as process:
         while not (tmp_path / "ready").exists():
             time.sleep(0.05)

@@ -8,10 +8,10 @@ import subprocess
 import sys
 import time
 
-import grid
 import pytest
 
 from mvae_jax.store import json_file, seal, status
+from mvae_jax.sweep import grid
 from tests import slurm_cluster
 from tests.conftest import ROOT
 
@@ -42,7 +42,7 @@ def manifest(cluster, tiny, tmp_path):
 
     def manifest(*flags):
         flags = ("--dataset=digits", "--model=vae", "--num_seeds=1", *tiny, *flags)
-        command = ("launch/sweep.py", f"--root={tmp_path}", "--manifest_only", *flags)
+        command = ("-m", "mvae_jax.sweep", f"--root={tmp_path}", "--manifest_only", *flags)
         returned, _, err = python(cluster, *command)
         assert returned == 0, err
         return tmp_path / "sweep.jsonl"
@@ -86,7 +86,9 @@ def test_arrays_a_failing_task_and_a_second_call(cluster, manifest, tiny, tmp_pa
     lines = [dict(line) for line in good]
     lines[1]["command"] = ["sh", "-c", "echo out of order; exit 1", *good[1]["command"][3:]]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    returned, out, _ = python(cluster, "launch/slurm.py", path, "--follow", "--partition=low")
+    returned, out, _ = python(
+        cluster, "-m", "mvae_jax.sweep.slurm", path, "--follow", "--partition=low"
+    )
     assert returned == 1
     assert "5 runs: 5 submitted, 0 queued before" in out
     assert "4 of 5 runs are complete" in out
@@ -99,7 +101,7 @@ def test_arrays_a_failing_task_and_a_second_call(cluster, manifest, tiny, tmp_pa
     assert any("out of order" in log for log in logs)
 
     path.write_text("".join(json.dumps(line) + "\n" for line in good))
-    returned, out, err = python(cluster, "launch/slurm.py", path, "--follow")
+    returned, out, err = python(cluster, "-m", "mvae_jax.sweep.slurm", path, "--follow")
     assert "5 runs: 1 submitted, 0 queued before" in out
     assert returned == 0, err
 
@@ -109,9 +111,9 @@ def test_a_preempted_run_saves_is_queued_again_and_resumes(cluster, manifest, tm
     epochs = 3000
     path = manifest("--latent=2", f"--config.num_epochs={epochs}")
     options = ("--cpus_per_task=2", "--partition=low", "--time=1:00:00")
-    _, out, err = python(cluster, "launch/slurm.py", path, *options)
+    _, out, err = python(cluster, "-m", "mvae_jax.sweep.slurm", path, *options)
     assert "1 runs: 1 submitted" in out, err
-    _, out, err = python(cluster, "launch/slurm.py", path, *options)
+    _, out, err = python(cluster, "-m", "mvae_jax.sweep.slurm", path, *options)
     assert "1 runs: 0 submitted, 1 queued before" in out, err
 
     folder = run_folder(tmp_path, "vae-z2")
@@ -135,7 +137,7 @@ def test_a_preempted_run_saves_is_queued_again_and_resumes(cluster, manifest, tm
 
 def test_a_cancelled_job_does_not_come_back(cluster, manifest, tmp_path):
     path = manifest("--latent=2", "--config.num_epochs=100000")
-    python(cluster, "launch/slurm.py", path)
+    python(cluster, "-m", "mvae_jax.sweep.slurm", path)
     folder = run_folder(tmp_path, "vae-z2")
     wait_until(lambda: status.of(folder).epoch > 5, 60, lambda: "it does not start")
     slurm_cluster.call(["scancel", "--user=root"], cluster)
@@ -150,7 +152,7 @@ def test_without_slurm_there_is_one_line(tmp_path):
     (tmp_path / "slurm").mkdir()
     (tmp_path / "slurm" / "jobs.jsonl").write_text('{"job": "1", "workdirs": ["a"]}\n{"jo')
     environment = os.environ | {"PATH": str(tmp_path)}
-    returned, _, err = python(environment, "launch/slurm.py", str(path))
+    returned, _, err = python(environment, "-m", "mvae_jax.sweep.slurm", str(path))
     assert returned == 2
     assert err.startswith("error: squeue: not found")
 
@@ -164,7 +166,9 @@ def test_without_slurm_there_is_one_line(tmp_path):
 )
 def test_a_mistake_is_answered_at_once(tmp_path, flag, message):
     (tmp_path / "sweep.jsonl").write_text("")
-    returned, _, err = python(os.environ, "launch/slurm.py", str(tmp_path / "sweep.jsonl"), flag)
+    returned, _, err = python(
+        os.environ, "-m", "mvae_jax.sweep.slurm", str(tmp_path / "sweep.jsonl"), flag
+    )
     assert returned == 2
     assert message in err
 
@@ -173,11 +177,13 @@ def test_a_dry_run_writes_the_script_that_was_asked_for(tmp_path):
     root = tmp_path / "100% mine"
     root.mkdir()
     command = ["python", "-c", "print('a b')"]
-    (root / "sweep.jsonl").write_text(json.dumps(grid.Entry("a", command, 1.0)._asdict()) + "\n")
+    (root / "sweep.jsonl").write_text(
+        json.dumps(grid.PlannedRun("a", command, 1.0)._asdict()) + "\n"
+    )
     flags = ("--partition=gpu", "--gpus=2", "--modules=cuda,gcc", "--cpus_per_task=3", "--dry_run")
     container = '--container=apptainer exec --bind "/my data" x.sif'
     path = str(root / "sweep.jsonl")
-    returned, out, _ = python(os.environ, "launch/slurm.py", path, *flags, container)
+    returned, out, _ = python(os.environ, "-m", "mvae_jax.sweep.slurm", path, *flags, container)
     assert returned == 0
     assert "1 runs: 1 would be submitted" in out
     (script,) = (root / "slurm").glob("*.sh")

@@ -9,9 +9,9 @@ import time
 
 import pytest
 
-from mvae_jax.report import watch
 from mvae_jax.store import status
 from mvae_jax.store.run_folder import RunFolderError
+from mvae_jax.sweep import watch
 from tests.conftest import ROOT
 
 CONFIG = {"dataset": "blobs", "protocol": "release", "model": "mvae", "latent_size": 4}
@@ -139,7 +139,7 @@ def test_the_page_counts_all_and_lists_what_matters(tmp_path):
     lines = [{"workdir": name, **usual, **more} for name, more in asked.items()]
     text = "".join(json.dumps(line) + "\n" for line in lines)
     (tmp_path / "sweep.jsonl").write_text(text + "[1]\n{}\n")
-    command = [sys.executable, "-m", "mvae_jax.report", str(tmp_path), "--watch"]
+    command = [sys.executable, "-m", "mvae_jax.sweep.watch", str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     # a: 12 s; e: 20 s; f has two of three seeds.

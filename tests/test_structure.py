@@ -41,6 +41,10 @@ ALLOWED = {
     "evaluate": {"escape", "paths", "store", "terminal", "workers"},
     "report": {"config", "escape", "paths", "store", "terminal"},
     "paper": {"config", "escape", "report", "store"},
+    "sweep": {
+        *("command_line", "config", "datasets", "escape", "paper", "paths", "replicas", "report"),
+        *("runs", "sources", "store", "terminal"),
+    },
     "main": {"command_line", "config", "datasets", "evaluate", "report", "runs", "terminal"},
     "__init__": {"inference", "terminal"},
     "__main__": {"main", "terminal"},

@@ -7,12 +7,12 @@ import subprocess
 import sys
 import time
 
-import grid
 import joblib
 import pytest
-import sweep
 
 from mvae_jax.store import json_file, seal, status
+from mvae_jax.sweep import __main__ as command
+from mvae_jax.sweep import grid, local
 from tests.conftest import ROOT
 
 NAMES = ["vae-z2", "mvae-z2"]
@@ -25,7 +25,7 @@ def start(tiny):
     def start(root, *extra):
         flags = ["--dataset=digits", "--latent=2", "--num_seeds=1", "--config.num_epochs=2", *tiny]
         return subprocess.Popen(
-            [sys.executable, "launch/sweep.py", *flags, f"--root={root}", *extra],
+            [sys.executable, "-m", "mvae_jax.sweep", *flags, f"--root={root}", *extra],
             cwd=ROOT,
             env=os.environ | {"JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": ""},
             stdout=subprocess.PIPE,
@@ -57,10 +57,10 @@ def inside(tiny, monkeypatch, capsys):
     """Returns a function: *flags -> exit status, stdout and stderr of a sweep in this process."""
 
     def inside(*flags):
-        command = ["sweep.py", "--dataset=digits", "--latent=2", *tiny, *flags]
-        monkeypatch.setattr(sys, "argv", command)
+        arguments = ["sweep", "--dataset=digits", "--latent=2", *tiny, *flags]
+        monkeypatch.setattr(sys, "argv", arguments)
         try:
-            sweep.main()
+            command.main()
         except SystemExit as stop:
             return stop.code, *capsys.readouterr()
         return 0, *capsys.readouterr()
@@ -163,9 +163,9 @@ def test_a_mistake_is_answered_before_anything_runs(tmp_path, inside, flags, mes
 def test_a_failed_run_stops_no_other_and_shows_the_end_of_its_log(tmp_path, capsys):
     """Runs that are but commands: what counts is their exit status."""
     fails = "for line in range(20): print('[/line]', line)\nraise SystemExit(7)"
-    codes = {"good": "", "bad": fails, "held": f"raise SystemExit({sweep.LOCKED})", "last": ""}
-    entries = [grid.Entry(name, [sys.executable, "-c", c], 1.0) for name, c in codes.items()]
-    assert sweep.execute(entries, 6, 1, tmp_path, sweep.slots(1)) == 1
+    codes = {"good": "", "bad": fails, "held": f"raise SystemExit({local.LOCKED})", "last": ""}
+    entries = [grid.PlannedRun(name, [sys.executable, "-c", c], 1.0) for name, c in codes.items()]
+    assert local.execute(entries, 6, 1, tmp_path, local.slots(1)) == 1
     said = capsys.readouterr().err
     assert "bad: failed (exit status 7):\n  [/line] 5\n" in said
     assert "[/line] 4" not in said
@@ -179,29 +179,29 @@ def test_a_failed_run_stops_no_other_and_shows_the_end_of_its_log(tmp_path, caps
 def test_every_run_has_a_core_or_a_gpu_of_its_own(tmp_path, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     cores = sorted(os.sched_getaffinity(0))
-    assert [slot.cores for slot in sweep.slots(len(cores))] == [{core} for core in cores]
-    assert len(sweep.slots(None)) == joblib.cpu_count()
-    shares = sweep.slots(2)
+    assert [slot.cores for slot in local.slots(len(cores))] == [{core} for core in cores]
+    assert len(local.slots(None)) == joblib.cpu_count()
+    shares = local.slots(2)
     assert set.union(*(slot.cores for slot in shares)) == set(cores)
     say = "import os; print(sorted(os.sched_getaffinity(0)), os.environ['CUDA_VISIBLE_DEVICES'])"
     command = [sys.executable, "-c", say]
-    entry = grid.Entry("one", command, 1.0)
-    assert sweep.execute([entry], 1, 0, tmp_path, [sweep.Slot({}, {cores[-1]})]) == 0
+    entry = grid.PlannedRun("one", command, 1.0)
+    assert local.execute([entry], 1, 0, tmp_path, [local.Slot({}, {cores[-1]})]) == 0
     assert (tmp_path / "logs" / "one.txt").read_text() == f"[{cores[-1]}] \n"
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,GPU-7")
-    assert [slot.environment["CUDA_VISIBLE_DEVICES"] for slot in sweep.slots(None)] == [
+    assert [slot.environment["CUDA_VISIBLE_DEVICES"] for slot in local.slots(None)] == [
         "3",
         "GPU-7",
     ]
-    shares = sweep.slots(1)
-    assert sweep.execute([entry], 1, 0, tmp_path, shares) == 0
+    shares = local.slots(1)
+    assert local.execute([entry], 1, 0, tmp_path, shares) == 0
     assert (tmp_path / "logs" / "one.txt").read_text().endswith(f"{cores} 3\n")
 
 
 def test_a_log_that_cannot_be_written_fails_its_run_alone(tmp_path, capsys):
     (tmp_path / "logs").write_text("no folder")
-    entry = grid.Entry("one", [sys.executable, "-c", ""], 1.0)
-    assert sweep.execute([entry], 1, 0, tmp_path, sweep.slots(1)) == 1
+    entry = grid.PlannedRun("one", [sys.executable, "-c", ""], 1.0)
+    assert local.execute([entry], 1, 0, tmp_path, local.slots(1)) == 1
     assert "one: failed ([Errno" in capsys.readouterr().err
 
 

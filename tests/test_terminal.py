@@ -12,8 +12,10 @@ import pytest
 from mvae_jax import paths
 from tests.conftest import ROOT
 
-LAUNCH = sorted(p.name for p in (ROOT / "launch").glob("*.py") if "argparse" in p.read_text())
-LAUNCH.remove("grid.py")  # of sweep.py
+LAUNCH = sorted(
+    p.name for p in (ROOT / "launch").glob("*.py") if "terminal.command(" in p.read_text()
+)
+SWEEP = ("sweep", "sweep.predict", "sweep.reproduce", "sweep.slurm", "sweep.watch")
 COMMAND = "from mvae_jax import terminal\nterminal.prepare()\nimport os, signal, sys, time\n"
 LINE = "interrupted; what is finished is kept, and the same command goes on\n"
 
@@ -170,6 +172,7 @@ def test_training_answers_while_compiled_code_runs_and_a_second_interrupt_ends_i
         (("-m", "mvae_jax.evaluate", "."), "joblib"),
         (("-m", "mvae_jax.report", "."), "matplotlib"),
         (("-m", "mvae_jax.datasets"), "numpy"),
+        *((("-m", f"mvae_jax.{name}"), "numpy") for name in SWEEP),
         *((("launch/" + name,), "numpy") for name in LAUNCH),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else value,

@@ -1,10 +1,8 @@
 """Reports on run folders: python -m mvae_jax.report PATH... [--out DIR] [--no-figures]
 
 --samples=FILE adds the paper's Figure 1, --document=FILE writes the page that REPRODUCTION.md is;
---watch shows which runs are done, running or failed, and how long is left; --tensorboard=DIR writes
-the training curves as event files, and with --watch goes on doing so; --export=DIR writes what the
-tables need of every scored run, a few kilobytes each, and the figures. No report is written with
-these.
+--tensorboard=DIR writes the training curves as event files; --export=DIR writes what the tables
+need of every scored run, a few kilobytes each, and the figures. No report is written with these.
 """
 
 import argparse
@@ -14,11 +12,8 @@ from mvae_jax import escape, paths
 from mvae_jax.report import tensorboard
 from mvae_jax.report.export import export
 from mvae_jax.report.render import render, tell
-from mvae_jax.report.watch import watch
 from mvae_jax.store import files
 from mvae_jax.terminal import command, exit_with
-
-WATCH_SECONDS = 5
 
 
 def main() -> None:
@@ -39,7 +34,6 @@ def main() -> None:
         type=paths.from_user,
         help="writes all of it as one Markdown file, with the errata",
     )
-    parser.add_argument("--watch", action="store_true", help="show how far the runs are")
     parser.add_argument(
         "--tensorboard", type=paths.from_user, metavar="DIR", help="write event files there"
     )
@@ -54,9 +48,8 @@ def main() -> None:
         files.as_paths(args.path)
     except ValueError as error:
         exit_with(error)
-    if args.watch or args.tensorboard:
-        _follow(args)
-        return
+    if args.tensorboard:
+        sys.exit(_write_events(args))
     if args.export:
         if args.out or args.document or args.samples or args.no_figures:
             exit_with("--export: writes no report; give it alone")
@@ -87,28 +80,17 @@ def main() -> None:
     sys.exit(0 if complete else 1)
 
 
-def _follow(args: argparse.Namespace) -> None:
-    """Does what --watch and --tensorboard ask for."""
-
-    def nothing() -> None:
-        pass
-
+def _write_events(args: argparse.Namespace) -> int:
+    """Write the event files of --tensorboard; return the exit status."""
     try:
-        events = tensorboard.EventFiles(args.path, args.tensorboard) if args.tensorboard else None
+        events = tensorboard.EventFiles(args.path, args.tensorboard)
+        events.update()
     except ImportError:
         exit_with("--tensorboard: there is no tensorboardX; pip install tensorboardX")
-    update = events.update if events else nothing
-    try:
-        update()
-        if args.tensorboard:
-            said = f"wrote {args.tensorboard}; tensorboard --logdir {args.tensorboard}"
-            print(escape.plain(said))
-        if args.watch:
-            watch(args.path, WATCH_SECONDS, also=update)
     except OSError as error:
         exit_with(f"--tensorboard: {error}", status=1)
-    if events and not tell(events.problems):
-        sys.exit(1)
+    print(escape.plain(f"wrote {args.tensorboard}; tensorboard --logdir {args.tensorboard}"))
+    return int(not tell(events.problems))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,19 @@
-"""`--watch`: which runs are done, running or failed, and how long is left."""
+"""Show how far runs are, from their folders alone: on any machine that sees the file system.
+
+    python -m mvae_jax.sweep.watch PATH... [--tensorboard=DIR]
+
+PATH is a run folder or a root of run folders. In a terminal the page is refreshed until no run is
+waiting or running; elsewhere it is printed once. --tensorboard=DIR also writes the training curves
+as event files, and adds to them at each refresh.
+
+Exit status 0: done. 1: a log could not be read, or DIR not written. 2: usage. 130: interrupted.
+"""
 
 import collections
 import datetime
 import math
 import statistics
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -14,33 +24,75 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from mvae_jax import escape
+from mvae_jax import escape, paths, terminal
 from mvae_jax.store import files, run_folder, status
 from mvae_jax.store.files import PathLike
 from mvae_jax.store.status import Status
+from mvae_jax.sweep import arguments
 
-SHOWN = ("running", "failed", "stopped", "unscored")  # with a line each; of the others, how many
+EVERY_SECONDS = 5.0
+SHOWN = ("running", "failed", "stopped", "unscored")  # states with a line for each run
 MOST_LINES = 40
 LONGEST = 1e10  # seconds that are shown as time left
-PLAIN_WIDTH = 200  # of what is no terminal
+PLAIN_WIDTH = 200  # columns of the page outside a terminal
 
 
 class Seen(NamedTuple):
-    """A run: its folder, below the root where there is one root; its cost as its sweep has it."""
+    """A run as a look finds it.
+
+    name: its folder, relative to the root where there is one root
+    cost: as its sweep lists it; 0 where no sweep does
+    """
 
     name: str
     status: Status
     cost: float
 
 
-def watch(paths: PathLike | Iterable[PathLike], every: float, also: Callable[[], None]) -> None:
-    """Shows the runs below the paths until none is waiting or running; once, if no terminal.
+def main() -> None:
+    """Watch the paths of the command line."""
+    parser = arguments.parser("mvae_jax.sweep.watch", __doc__)
+    parser.add_argument("path", nargs="+", type=paths.from_user, help="a run folder, or a root")
+    parser.add_argument("--tensorboard", type=paths.from_user, metavar="DIR", help="event files")
+    args = parser.parse_args()
+    for path in args.path:
+        if not path.is_dir():
+            parser.error(f"path: got '{path}', which is no folder")
+    try:
+        files.as_paths(args.path)
+    except ValueError as error:
+        terminal.exit_with(error)
+    if not args.tensorboard:
+        watch(args.path)
+        return
+    with terminal.importing():
+        from mvae_jax.report.tensorboard import EventFiles
+    try:
+        events = EventFiles(args.path, args.tensorboard)
+        watch(args.path, also=events.update)
+    except ImportError:
+        terminal.exit_with("--tensorboard: there is no tensorboardX; pip install tensorboardX")
+    except OSError as error:
+        terminal.exit_with(f"--tensorboard: {error}", status=1)
+    for problem in events.problems:
+        terminal.say(f"error: {problem.where}: {problem.reason}")
+    sys.exit(int(bool(events.problems)))
 
-    every: seconds between two looks; also: what is done after each
+
+def watch(
+    paths: PathLike | Iterable[PathLike],
+    every: float = EVERY_SECONDS,
+    also: Callable[[], None] = lambda: None,
+) -> None:
+    """Show the runs below the paths until none is waiting or running; once outside a terminal.
+
+    every: seconds between two looks
+    also:  called after each look
     """
     paths, console = files.as_paths(paths), Console()
     if not console.is_terminal:
         Console(width=PLAIN_WIDTH).print(picture(list(look(paths))))
+        also()
         return
     with Live(console=console, auto_refresh=False) as live:
         while True:
@@ -53,7 +105,7 @@ def watch(paths: PathLike | Iterable[PathLike], every: float, also: Callable[[],
 
 
 def look(paths: list[Path]) -> Iterator[Seen]:
-    """Yields how far every run is that a path holds or that its sweep.jsonl lists."""
+    """Yield how far every run is that a path holds or that its sweep.jsonl lists."""
     for path in paths:
         try:
             listed = run_folder.read_sweep(path)
@@ -76,7 +128,7 @@ def look(paths: list[Path]) -> Iterator[Seen]:
 
 
 def _as_asked(found: Status, entry: dict[str, Any], failed: bool) -> Status:
-    """Returns the status, seen from what the sweep asks for and whether it saw the run fail."""
+    """Return the status in view of what the sweep asks for and whether it saw the run fail."""
     more = entry.get("num_replicates", 0) > found.planned
     more |= entry.get("num_epochs", 0) > found.num_epochs
     if failed and found.state in ("waiting", "stopped", "unscored"):
@@ -88,58 +140,67 @@ def _as_asked(found: Status, entry: dict[str, Any], failed: bool) -> Status:
     return found
 
 
-def seconds_left(runs: Iterable[Seen]) -> float:
-    """Returns what the sweep will need if as many run as now; NaN where none runs.
+def seconds_left(runs: list[Seen]) -> float:
+    """Return the seconds that the sweep needs if as many run as now; NaN where no run does.
 
-    A run that waits takes as long, by its cost, as those that run.
+    A waiting run is taken to need as long as the running ones, in proportion to its cost.
     """
-    runs = list(runs)
     running = [run for run in runs if run.status.seconds_left >= 0]
     rates = [_whole(run.status) / run.cost for run in running if run.cost]
     if not rates:
         return math.nan
-    left = sum(run.status.seconds_left for run in running)
+    left, rate = sum(run.status.seconds_left for run in running), statistics.median(rates)
     for run in runs:
         if run.status.state in ("waiting", "stopped"):
             done = run.status.epoch / max(1, run.status.num_epochs)
             if run.status.done:
                 done *= run.status.done / run.status.planned
-            left += run.cost * statistics.median(rates) * (1 - done)
+            left += run.cost * rate * (1 - done)
     return left / len(running)
 
 
 def _whole(found: Status) -> float:
-    """Returns the seconds of a running run, from its first epoch to its last."""
+    """Return the seconds of a running run, from its first epoch to its last."""
     return found.seconds_left * found.num_epochs / max(1, found.num_epochs - found.epoch)
 
 
 def picture(runs: list[Seen]) -> RenderableType:
-    """Returns the summary, and a line per run that is not simply waiting or done."""
+    """Return the summary, and a line for each run that is not simply waiting or done."""
     counts = collections.Counter(run.status.state for run in runs)
     said = ", ".join(f"{counts[state]} {state}" for state in status.STATES if counts[state])
     left = duration(seconds_left(runs))
     said += f"; about {left} left" if left else ""
-    lines = Table(box=None)
-    for name in ("run", "state", "replicates", "epoch", "ELBO, nats", "left"):
-        lines.add_column(name, justify="left" if name in ("run", "state") else "right")
+    parts: list[RenderableType] = [f"{len(runs)} runs: {said}" if runs else "no runs"]
     shown = [run for run in runs if run.status.state in SHOWN]
-    for name, run, _ in sorted(shown, key=lambda seen: SHOWN.index(seen.status.state))[:MOST_LINES]:
-        lines.add_row(
-            Text(escape.plain(name)),  # which rich would take for markup
+    shown.sort(key=lambda run: SHOWN.index(run.status.state))
+    if shown:
+        parts.append(lines(shown[:MOST_LINES]))
+    if len(shown) > MOST_LINES:
+        parts.append(f"and {len(shown) - MOST_LINES} more")
+    return Group(*parts)
+
+
+def lines(runs: list[Seen]) -> Table:
+    """Return a line for each run."""
+    table = Table(box=None)
+    for heading in ("run", "state", "replicates", "epoch", "ELBO, nats", "left"):
+        table.add_column(heading, justify="left" if heading in ("run", "state") else "right")
+    for name, run, _ in runs:
+        table.add_row(
+            Text(escape.plain(name)),  # whose brackets rich would take for markup
             run.state,
             f"{run.done}/{run.planned}",
             f"{run.epoch}/{run.num_epochs}",
             "" if math.isnan(run.elbo) else f"{run.elbo:.2f}",
             duration(run.seconds_left),
         )
-    parts: list[RenderableType] = [f"{len(runs)} runs: {said}" if runs else "no runs"]
-    if shown:
-        parts.append(lines)
-    if len(shown) > MOST_LINES:
-        parts.append(f"and {len(shown) - MOST_LINES} more")
-    return Group(*parts)
+    return table
 
 
 def duration(seconds: float) -> str:
-    """Return a time as h:mm:ss; empty where there is none, or none that anybody lives to see."""
+    """Return a time as h:mm:ss; empty where it is unknown, or too long to be of use."""
     return "" if not abs(seconds) < LONGEST else str(datetime.timedelta(seconds=round(seconds)))
+
+
+if __name__ == "__main__":
+    terminal.command(main)

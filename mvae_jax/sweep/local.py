@@ -1,0 +1,208 @@
+"""Run a grid's commands on this machine, each with a GPU or some cores to itself."""
+
+import collections
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import joblib
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from mvae_jax import terminal
+from mvae_jax.store import run_folder, status
+from mvae_jax.sweep import watch
+from mvae_jax.sweep.grid import PlannedRun
+
+LOCKED = 3  # main's exit status where another process is training
+TAIL_LINES = 15  # of a failed run's log
+POLL_SECONDS = 0.1
+SHOWN_PER_SECOND = 2
+
+
+class Slot(NamedTuple):
+    """A share of the machine that one run at a time has to itself."""
+
+    environment: dict[str, str]
+    cores: set[int]
+
+
+class Started(NamedTuple):
+    """A run that has a slot, and its process."""
+
+    run: PlannedRun
+    slot: Slot
+    process: "subprocess.Popen[bytes]"
+
+
+def slots(jobs: int | None) -> list[Slot]:
+    """Return as many shares of the machine as there are jobs: GPUs, else cores, dealt in turn."""
+    cores = sorted(os.sched_getaffinity(0))
+    gpus = find_gpus()
+    number = jobs or len(gpus) or joblib.cpu_count()
+    shares = []
+    for job in range(number):
+        environment = {"CUDA_VISIBLE_DEVICES": gpus[job % len(gpus)]} if gpus else {}
+        mine = set(cores) if gpus else set(cores[job % len(cores) :: number])
+        shares.append(Slot(environment, mine))
+    return shares
+
+
+def find_gpus() -> list[str]:
+    """Return the GPUs that this process may use, by the names that CUDA knows them by."""
+    if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
+        return [name for name in visible.split(",") if name]
+    try:
+        listed = subprocess.run(
+            ["nvidia-smi", "--list-gpus"], capture_output=True, encoding="utf-8", errors="replace"
+        )
+    except OSError:
+        return []
+    if listed.returncode:
+        return []
+    return [str(number) for number, _ in enumerate(listed.stdout.splitlines())]
+
+
+def execute(
+    missing: list[PlannedRun], total: int, num_refused: int, root: Path, shares: list[Slot]
+) -> int:
+    """Run what is missing, show how far it is, and return the command's exit status.
+
+    total: runs of the grid, those among them that are complete or were refused
+    """
+    runner = Runner(missing, total, num_refused, root, shares)
+    for signum in terminal.SIGNALS:
+        signal.signal(signum, runner.interrupt)
+    with runner.display():
+        while runner.advance():
+            time.sleep(POLL_SECONDS)
+    return runner.conclude()
+
+
+class Runner:
+    """The runs that wait, those that run, and how many have ended in which way."""
+
+    def __init__(
+        self,
+        missing: list[PlannedRun],
+        total: int,
+        num_refused: int,
+        root: Path,
+        shares: list[Slot],
+    ) -> None:
+        self.root, self.total = root, total
+        self.waiting, self.free = collections.deque(missing), list(shares)
+        self.started: list[Started] = []
+        self.done = total - len(missing) - num_refused
+        self.failed, self.held, self.left_alone = 0, 0, num_refused
+        self.interrupts = self.handed_on = 0
+        self.console = Console(stderr=True)
+
+    def interrupt(self, *_: Any) -> None:
+        """Handle a signal: `advance` starts no more, and lets the running ones save and end."""
+        self.interrupts += 1
+
+    def advance(self) -> bool:
+        """Start runs in free slots and settle those that have ended; return whether any is left."""
+        while self.waiting and self.free and not self.interrupts:
+            self.start(self.waiting.popleft(), self.free.pop(0))
+        while self.handed_on < self.interrupts:
+            self.handed_on += 1
+            for started in self.started:
+                started.process.send_signal(signal.SIGINT)
+        for started in [s for s in self.started if s.process.poll() is not None]:
+            self.started.remove(started)
+            self.free.append(started.slot)
+            self.settle(started.run, started.process.returncode)
+        return bool(self.started or (self.waiting and not self.interrupts))
+
+    def start(self, run: PlannedRun, slot: Slot) -> None:
+        """Start a run's command, with its output in its log."""
+        log = self.log(run)
+        try:
+            log.parent.mkdir(parents=True, exist_ok=True)
+            run_folder.failure_mark(log).unlink(missing_ok=True)
+            with log.open("ab") as file:  # another sweep may append to it as well
+                process = subprocess.Popen(
+                    run.command,
+                    stdout=file,
+                    stderr=subprocess.STDOUT,
+                    stdin=subprocess.DEVNULL,
+                    env=os.environ | slot.environment | {"PYTHONIOENCODING": "utf-8"},
+                    start_new_session=True,  # so that Ctrl-C reaches it only through `advance`
+                )
+        except OSError as error:  # a full disk, a log that cannot be opened
+            self.free.append(slot)
+            self.failed += 1
+            self.say(f"{run.workdir}: failed ({error})")
+            return
+        os.sched_setaffinity(process.pid, slot.cores)  # before it has started any thread
+        self.started.append(Started(run, slot, process))
+        if not self.console.is_terminal:
+            self.say(f"{run.workdir}: started")
+
+    def settle(self, run: PlannedRun, returned: int) -> None:
+        """Count a run that has ended and tell how; mark a failed one for whoever watches."""
+        if returned == 0:
+            self.done += 1
+            if not self.console.is_terminal:
+                self.say(f"{run.workdir}: done, {self.done} of {self.total}")
+        elif returned == LOCKED:
+            self.held += 1
+            self.say(f"{run.workdir}: another process is training there")
+        elif not self.interrupts:
+            self.failed += 1
+            log, said = self.log(run), f"exit status {returned}"
+            tail = log.read_text(encoding="utf-8", errors="replace").splitlines()[-TAIL_LINES:]
+            self.say("\n  ".join([f"{run.workdir}: failed ({said}):", *tail]))
+            with contextlib.suppress(OSError):  # a full disk
+                run_folder.failure_mark(log).write_text(f"{said}\n", encoding="utf-8")
+
+    def conclude(self) -> int:
+        """Tell how many runs are complete; return the command's exit status."""
+        said = f"{self.done} of {self.total} runs are complete, {self.failed} failed"
+        said += f", {self.held} held by other processes" if self.held else ""
+        said += f", {self.left_alone} left alone" if self.left_alone else ""
+        self.say(said)
+        if self.interrupts:
+            self.say("interrupted; the same command goes on")
+            return terminal.INTERRUPTED
+        return int(self.done < self.total)
+
+    def log(self, run: PlannedRun) -> Path:
+        """Return the file that a run's output goes to."""
+        return self.root / "logs" / f"{run.workdir}.txt"
+
+    def say(self, text: str) -> None:
+        """Print a message as it is: the brackets of a log are not rich's markup."""
+        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def display(self) -> contextlib.AbstractContextManager[Any]:
+        """Return the context in which a terminal shows the running runs and how many are done."""
+        if not self.console.is_terminal:
+            return contextlib.nullcontext()
+        columns = (TextColumn("all runs"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        bar = Progress(*columns)
+        task = bar.add_task("", total=self.total)
+
+        def picture() -> Group:
+            bar.update(task, completed=self.done)
+            return Group(watch.lines(self.running()), bar)
+
+        return Live(
+            get_renderable=picture, console=self.console, refresh_per_second=SHOWN_PER_SECOND
+        )
+
+    def running(self) -> list[watch.Seen]:
+        """Return how far the running runs are."""
+        found = []
+        for started in list(self.started):
+            with contextlib.suppress(run_folder.RunFolderError):
+                workdir = started.run.workdir
+                found.append(watch.Seen(workdir, status.of(self.root / workdir), 0.0))
+        return found
