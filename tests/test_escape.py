@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from mvae_jax import escape, evaluate
-from mvae_jax.paper import power
 from mvae_jax.report import formats, render
 from mvae_jax.store.status import Status
 from mvae_jax.sweep import watch
@@ -196,7 +195,6 @@ def write_hostile(root, model, z, text):
 
 
 def test_what_a_run_folder_says_is_text_wherever_it_is_shown(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(power, "table", lambda: formats.Grid("", ("seeds",), []))  # slow
     root, out, page = tmp_path / "runs", tmp_path / "out", tmp_path / "page.md"
     text = TOGETHER.replace("\ud800", "")  # which is read as ?
     for model, z in (("vae", 2), ("mvae", 2), (text, 4)):

@@ -151,7 +151,7 @@ def test_fewer_epochs_are_said_under_every_table_of_such_runs(tmp_path):
     pages = [f"out/{name}.md" for name in ("tables", "comparisons", "reproduction", "claims")]
     # What is of no such run, as what judges the claims, and what names the epochs of each.
     others = ("cifar10", "Runs", "How often", "Row labels", "Cells that", "VAE's MSE", "The text")
-    others += ("What the paper claims", "Verdicts")
+    others += ("What the paper claims", "The paper's claims")
     for page in (*pages, "page.md"):
         parts = re.split("^### ", (tmp_path / page).read_text(), flags=re.MULTILINE)[1:]
         tables = [part for part in parts if "\n|--" in part]

@@ -7,7 +7,7 @@ import pytest
 import scipy.stats
 
 from mvae_jax.paper import power
-from mvae_jax.paper.claims import CELLS
+from mvae_jax.paper.cells import CELLS
 from mvae_jax.report.statistics import (
     compare,
     holm,

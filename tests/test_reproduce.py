@@ -10,7 +10,7 @@ import time
 import joblib
 import pytest
 
-from mvae_jax.paper.claims import LATENT_SIZES
+from mvae_jax.paper.cells import LATENT_SIZES
 from mvae_jax.runs import environment
 from mvae_jax.sweep import costs, predict, reproduce
 from tests.conftest import ROOT

@@ -8,8 +8,9 @@ from urllib.parse import quote
 from markupsafe import Markup
 
 from mvae_jax import escape
-from mvae_jax.paper import audit, couplings, errata, power, reference, reproduction, summary
-from mvae_jax.paper.audit import NO_RUNS, NOT_PUBLISHED, Finding
+from mvae_jax.paper import audit, constants, couplings, errata, reproduction, summary
+from mvae_jax.paper.audit import Finding
+from mvae_jax.paper.judge import NO_RUNS, NOT_PUBLISHED
 from mvae_jax.paper.reproduction import ORIGINAL, UNCONVERGED_PROBE, Figure
 from mvae_jax.report import comparisons, provenance, tables, templates
 from mvae_jax.report.comparisons import Comparisons
@@ -61,13 +62,14 @@ def write(
         misses=misses(reproduction.figures(found)),
         compared=[comparisons.overview(headlines), *comparisons.details(headlines)],
         couplings=couplings.table(found),
-        verdicts=verdicts(findings)._replace(settings=audit.settings(found)),
+        verdicts=audit.screen(findings)._replace(settings=audit.settings(found)),
         findings=findings,
         figures_behind=figures_behind,
         finding_notes=audit.NOTES,
-        power=power.table(),
-        errata=errata.tables(found),
-        unconverged=len(reference.unconverged()),
+        tested_by=audit.tested_by,
+        power=constants.load().power,
+        errata=errata.with_ours(constants.load().errata, found),
+        statements=constants.load().statements,
     )
     files.write_text(path, text)
 
@@ -118,12 +120,6 @@ def misses(figures: Sequence[Figure]) -> Grid:
         ],
         settings={figure.setting for figure in figures},
     )
-
-
-def verdicts(findings: Sequence[Finding]) -> Grid:
-    """Returns one row per claim, with each body of evidence's verdict alone."""
-    rows = [(f.claim.says, *(v.verdict for v in f.verdicts.values())) for f in findings]
-    return Grid("Verdicts", ("claim", *findings[0].verdicts), rows)
 
 
 def figures_behind(finding: Finding) -> dict[str, Bold]:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from mvae_jax.paper import reference
-from mvae_jax.paper.claims import DATA_SETS
+from mvae_jax.paper.cells import DATA_SETS
 from mvae_jax.paper.reference import Key
 from mvae_jax.report.cells import Setting, likelihood
 from mvae_jax.report.formats import Grid

@@ -6,9 +6,10 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 import numpy as np
 
 from mvae_jax.paper import reproduction
-from mvae_jax.paper.audit import UNDECIDED, Finding
-from mvae_jax.paper.claims import CELLS
+from mvae_jax.paper.audit import Finding
+from mvae_jax.paper.cells import CELLS
 from mvae_jax.paper.reproduction import EPOCHS, SCORED_SEEDS, Figure, is_short
+from mvae_jax.paper.rules import UNDECIDED
 from mvae_jax.report.cells import Cell, likelihood
 from mvae_jax.report.comparisons import Compared, Comparisons, Place
 from mvae_jax.report.formats import Grid

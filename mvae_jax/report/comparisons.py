@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mvae_jax import config as config_lib
-from mvae_jax.paper.claims import CELLS
+from mvae_jax.paper.cells import CELLS
 from mvae_jax.paper.reproduction import is_short
 from mvae_jax.report import provenance
 from mvae_jax.report.cells import Cell, Scores, Setting

@@ -7,7 +7,7 @@ from typing import Any
 from mvae_jax import escape, terminal
 from mvae_jax.paper import audit, document, reproduction
 from mvae_jax.paper.audit import Finding
-from mvae_jax.paper.claims import DATA_SETS
+from mvae_jax.paper.cells import DATA_SETS
 from mvae_jax.report import comparisons, explorer, figures, formats, html, provenance, runs, tables
 from mvae_jax.report.comparisons import Comparisons
 from mvae_jax.report.figures import Drawn

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from mvae_jax.paper import reference
-from mvae_jax.paper.claims import CELLS
+from mvae_jax.paper.cells import CELLS
 from mvae_jax.report.cells import Cell, Cells, Scores, Setting
 from mvae_jax.report.comparisons import Comparisons
 from mvae_jax.report.formats import Bold, Grid

@@ -9,7 +9,7 @@ import joblib
 
 from mvae_jax import config as config_lib
 from mvae_jax.paper import reference
-from mvae_jax.paper.claims import LATENT_SIZES
+from mvae_jax.paper.cells import LATENT_SIZES
 from mvae_jax.runs import environment
 from mvae_jax.store import files, json_text
 from mvae_jax.sweep import local, predict

@@ -19,7 +19,7 @@ from tabulate import tabulate
 from mvae_jax import config as config_lib
 from mvae_jax import paths, replicas, terminal
 from mvae_jax.paper import reference
-from mvae_jax.paper.claims import LATENT_SIZES
+from mvae_jax.paper.cells import LATENT_SIZES
 from mvae_jax.store import files
 from mvae_jax.sweep import arguments, grid, timing
 

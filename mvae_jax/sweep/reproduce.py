@@ -29,7 +29,7 @@ from mvae_jax import config as config_lib
 from mvae_jax import datasets, terminal
 from mvae_jax.datasets.catalogue import CATALOGUE
 from mvae_jax.paper import reference, reproduction
-from mvae_jax.paper.claims import LATENT_SIZES
+from mvae_jax.paper.cells import LATENT_SIZES
 from mvae_jax.store import run_folder, status
 from mvae_jax.sweep import arguments, costs, grid
 from mvae_jax.sweep.child import call
