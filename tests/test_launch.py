@@ -1,44 +1,29 @@
 """The scripts that measure: that they run, and what they make of what was measured."""
 
+import importlib
 import json
-import os
 import subprocess
 import sys
 
 import bench
+import compare_runs
 import numpy as np
 import pytest
 
 from mvae_jax.store.run_folder import RunFolderError
 from mvae_jax.sweep import grid
+from tests import in_process
 from tests.conftest import ROOT
 
 
-def script(name, *arguments, **environment):
-    done = subprocess.run(
-        [sys.executable, f"launch/{name}", *map(str, arguments)],
-        cwd=ROOT,
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-        timeout=200,
-    )
-    return done.returncode, done.stdout, done.stderr
-
-
 def test_a_small_benchmark_has_every_contestant(tmp_path):
-    sizes = (
-        "--latent=2",
-        "--pixels=784",
-        "--seeds=1",
-        "--steps=2",
-        "--repeats=2",
-        "--warm_steps=2",
+    sizes = ("--latent=2", "--pixels=784", "--seeds=1")
+    sizes += ("--steps=2", "--repeats=2", "--warm_steps=2")
+    flags = [*sizes, "--peers=ours,loop,floor,encode", f"--out={tmp_path / 'bench.json'}"]
+    done = subprocess.run(
+        [sys.executable, "launch/bench.py", *flags], cwd=ROOT, capture_output=True, text=True
     )
-    returned, out, err = script(
-        "bench.py", *sizes, "--peers=ours,loop,floor,encode", f"--out={tmp_path / 'bench.json'}"
-    )
-    assert returned == 0, err
+    assert done.returncode == 0, done.stderr
     (size,) = json.loads((tmp_path / "bench.json").read_text())["sizes"]
     found = {(t["model"], t["name"]) for t in size["timed"]}
     names = {"ours (map)", "a jitted step per batch", "encode", "reconstruct"}
@@ -46,14 +31,14 @@ def test_a_small_benchmark_has_every_contestant(tmp_path):
     factorised = ("mvae", "a jitted step per batch, slogdet")
     assert found == {(model, name) for model in ("vae", "mvae") for name in names} | {factorised}
     assert all(len(t["laps"]) == 2 and min(t["laps"]) > 0 for t in size["timed"])
-    assert "784 pixels, z=2" in out
+    assert "784 pixels, z=2" in done.stdout
 
 
 @pytest.mark.parametrize(
     "flag", ["--steps=0", "--seeds=1,x", "--peers=tensorflow", "--pixels=28", "--out=/none/x.json"]
 )
-def test_a_mistake_is_answered_at_once(flag):
-    returned, out, err = script("bench.py", flag)
+def test_a_mistake_is_answered_at_once(flag, monkeypatch, capsys):
+    returned, out, err = in_process.call(bench.main, monkeypatch, capsys, flag)
     assert (returned, out) == (2, "")
     assert flag.partition("=")[0] in err
 
@@ -81,6 +66,14 @@ def test_the_table_sets_each_beside_its_own_kind():
     assert any("1.50" in row and "cheap KL" in row for row in rows)
 
 
+@pytest.mark.parametrize("name", ["sweep", "slurm", "reproduce", "predict"])
+def test_a_command_of_the_package_has_its_name_here(name):
+    """What it does when it runs, tests/test_terminal.py tells: it is interrupted as any other."""
+    script = importlib.import_module(name)
+    package = {"sweep": "mvae_jax.sweep.__main__"}.get(name, f"mvae_jax.sweep.{name}")
+    assert script.main is importlib.import_module(package).main
+
+
 def run_folder(folder, shift=0.0, elbo=-100.0, seeds=(1, 2), device="cpu"):
     for name in ("model", "embeddings"):
         (folder / name).mkdir(parents=True)
@@ -105,9 +98,9 @@ def run_folder(folder, shift=0.0, elbo=-100.0, seeds=(1, 2), device="cpu"):
         ({"device": "H100"}, 0, "not trained alike, in device ('cpu' and 'H100')"),
     ],
 )
-def test_two_runs_compared(tmp_path, other, returned, message):
+def test_two_runs_compared(tmp_path, monkeypatch, capsys, other, returned, message):
     paths = run_folder(tmp_path / "a"), run_folder(tmp_path / "b", **other)
-    found, out, err = script("compare_runs.py", *paths)
+    found, out, err = in_process.call(compare_runs.main, monkeypatch, capsys, *paths)
     assert found == returned
     assert message in out + err
 

@@ -1,18 +1,18 @@
 """Sweeps on a real SLURM of one node: arrays, a failing task, preemption, what is missing."""
 
 import json
-import os
 import re
 import shlex
 import subprocess
 import sys
 import time
+from functools import partial
 
 import pytest
 
 from mvae_jax.store import json_file, seal, status
-from mvae_jax.sweep import grid
-from tests import slurm_cluster
+from mvae_jax.sweep import grid, slurm
+from tests import in_process, slurm_cluster
 from tests.conftest import ROOT
 
 
@@ -48,6 +48,12 @@ def manifest(cluster, tiny, tmp_path):
         return tmp_path / "sweep.jsonl"
 
     return manifest
+
+
+@pytest.fixture
+def inside(monkeypatch, capsys):
+    """Returns a function: *arguments -> exit status and output of the command in this process."""
+    return partial(in_process.call, slurm.main, monkeypatch, capsys)
 
 
 def run_folder(root, name):
@@ -146,13 +152,13 @@ def test_a_cancelled_job_does_not_come_back(cluster, manifest, tmp_path):
     assert status.of(folder).state == "stopped"
 
 
-def test_without_slurm_there_is_one_line(tmp_path):
+def test_without_slurm_there_is_one_line(tmp_path, monkeypatch, inside):
     path = tmp_path / "sweep.jsonl"
     path.write_text("")
     (tmp_path / "slurm").mkdir()
     (tmp_path / "slurm" / "jobs.jsonl").write_text('{"job": "1", "workdirs": ["a"]}\n{"jo')
-    environment = os.environ | {"PATH": str(tmp_path)}
-    returned, _, err = python(environment, "-m", "mvae_jax.sweep.slurm", str(path))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    returned, _, err = inside(path)
     assert returned == 2
     assert err.startswith("error: squeue: not found")
 
@@ -164,16 +170,14 @@ def test_without_slurm_there_is_one_line(tmp_path):
         ("--at_once=0", "--at_once: got 0"),
     ],
 )
-def test_a_mistake_is_answered_at_once(tmp_path, flag, message):
+def test_a_mistake_is_answered_at_once(tmp_path, inside, flag, message):
     (tmp_path / "sweep.jsonl").write_text("")
-    returned, _, err = python(
-        os.environ, "-m", "mvae_jax.sweep.slurm", str(tmp_path / "sweep.jsonl"), flag
-    )
+    returned, _, err = inside(tmp_path / "sweep.jsonl", flag)
     assert returned == 2
     assert message in err
 
 
-def test_a_dry_run_writes_the_script_that_was_asked_for(tmp_path):
+def test_a_dry_run_writes_the_script_that_was_asked_for(tmp_path, inside):
     root = tmp_path / "100% mine"
     root.mkdir()
     command = ["python", "-c", "print('a b')"]
@@ -182,8 +186,7 @@ def test_a_dry_run_writes_the_script_that_was_asked_for(tmp_path):
     )
     flags = ("--partition=gpu", "--gpus=2", "--modules=cuda,gcc", "--cpus_per_task=3", "--dry_run")
     container = '--container=apptainer exec --bind "/my data" x.sif'
-    path = str(root / "sweep.jsonl")
-    returned, out, _ = python(os.environ, "-m", "mvae_jax.sweep.slurm", path, *flags, container)
+    returned, out, _ = inside(root / "sweep.jsonl", *flags, container)
     assert returned == 0
     assert "1 runs: 1 would be submitted" in out
     (script,) = (root / "slurm").glob("*.sh")

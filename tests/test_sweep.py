@@ -2,10 +2,12 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from functools import partial
 
 import joblib
 import pytest
@@ -13,14 +15,15 @@ import pytest
 from mvae_jax.store import json_file, seal, status
 from mvae_jax.sweep import __main__ as command
 from mvae_jax.sweep import grid, local
+from tests import in_process
 from tests.conftest import ROOT
 
 NAMES = ["vae-z2", "mvae-z2"]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def start(tiny):
-    """Returns a function: root, *flags -> the process of a sweep over two tiny runs."""
+    """Return a function: root, *flags -> the process of a sweep over two tiny runs."""
 
     def start(root, *extra):
         flags = ["--dataset=digits", "--latent=2", "--num_seeds=1", "--config.num_epochs=2", *tiny]
@@ -36,9 +39,9 @@ def start(tiny):
     return start
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def call(start):
-    """Returns a function: root, *flags -> exit status, stdout and stderr of such a sweep."""
+    """Return a function: root, *flags -> exit status, stdout and stderr of such a sweep."""
 
     def call(root, *extra):
         process = start(root, *extra)
@@ -52,20 +55,30 @@ def folder(root, name):
     return root / "tiny" / "release" / name
 
 
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory, call):
+    """The root of a sweep that has trained its two runs, for tests that only read it."""
+    root = tmp_path_factory.mktemp("swept")
+    returned, _, err = call(root)
+    assert returned == 0, err
+    assert "2 of 2 runs are complete, 0 failed" in err
+    return root
+
+
+@pytest.fixture
+def root(swept, tmp_path):
+    """A copy of that root, for tests that change it."""
+    return shutil.copytree(swept, tmp_path / "root")
+
+
 @pytest.fixture
 def inside(tiny, monkeypatch, capsys):
-    """Returns a function: *flags -> exit status, stdout and stderr of a sweep in this process."""
-
-    def inside(*flags):
-        arguments = ["sweep", "--dataset=digits", "--latent=2", *tiny, *flags]
-        monkeypatch.setattr(sys, "argv", arguments)
-        try:
-            command.main()
-        except SystemExit as stop:
-            return stop.code, *capsys.readouterr()
-        return 0, *capsys.readouterr()
-
-    return inside
+    """Return a function: *flags -> exit status, stdout and stderr of a sweep in this process."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    return partial(
+        *(in_process.call, command.main, monkeypatch, capsys),
+        *("--dataset=digits", "--latent=2", *tiny),
+    )
 
 
 def test_a_dry_run_prints_the_grid_in_order_and_touches_nothing(tmp_path, inside):
@@ -92,50 +105,76 @@ def test_a_users_configuration_is_found_from_any_folder(tmp_path, inside, monkey
     )
 
 
-def test_every_run_is_done_once_and_another_configuration_is_reported(tmp_path, call, capsys):
-    """Nothing runs a second time; what is another run is left alone, or with --overwrite kept."""
-    returned, _, err = call(tmp_path)
-    assert returned == 0, err
-    assert "2 of 2 runs are complete, 0 failed" in err
-    for name in NAMES:
-        assert status.of(folder(tmp_path, name)).state == "done"
-        assert (tmp_path / "logs" / "tiny" / "release" / f"{name}.txt").stat().st_size
-    stored = folder(tmp_path, "vae-z2") / "timing.jsonl"
-    before = stored.read_bytes()
-    returned, _, err = call(tmp_path)
-    assert (returned, err) == (0, "2 of 2 runs are complete, 0 failed\n")
+TRAINED = ("--num_seeds=1", "--config.num_epochs=2")
 
-    returned, _, err = call(tmp_path, "--config.learning_rate=0.5")
+
+def test_a_sweep_trains_every_run_and_keeps_its_output(swept):
+    for name in NAMES:
+        assert status.of(folder(swept, name)).state == "done"
+        assert (swept / "logs" / "tiny" / "release" / f"{name}.txt").stat().st_size
+
+
+def test_nothing_runs_a_second_time(swept, inside):
+    stored = folder(swept, "vae-z2") / "timing.jsonl"
+    before = stored.read_bytes()
+    returned, _, err = inside(f"--root={swept}", *TRAINED)
+    assert (returned, err) == (0, "2 of 2 runs are complete, 0 failed\n")
+    assert stored.read_bytes() == before
+
+
+def test_more_seeds_train_the_new_ones_alone(root, call):
+    log = folder(root, "vae-z2") / "logs" / "seed_777.jsonl"
+    before = log.read_bytes()
+    returned, _, err = call(root, "--model=vae", "--num_seeds=2")
+    assert returned == 0, err
+    logs = sorted(log.parent.iterdir())
+    assert [path.stem for path in logs] == ["seed_777", "seed_778"]
+    assert [len(path.read_text().splitlines()) for path in logs] == [2, 2]
+    assert log.read_bytes() == before
+
+
+def test_another_configuration_is_reported_and_left_alone(swept, inside):
+    stored = folder(swept, "vae-z2") / "timing.jsonl"
+    before = stored.read_bytes()
+    returned, _, err = inside(f"--root={swept}", *TRAINED, "--config.learning_rate=0.5")
     assert returned == 1
     assert "vae-z2: config: differs from the stored run's in learning_rate" in err
     assert "0 of 2 runs are complete, 0 failed, 2 left alone" in err
     assert stored.read_bytes() == before
 
-    environment = folder(tmp_path, "vae-z2") / "environment.json"
+
+def test_a_run_of_other_code_is_not_gone_on_with(root, capsys):
+    environment = folder(root, "vae-z2") / "environment.json"
     described = json_file.read_json(environment)
     (origin,) = described["origins"].values()
     origin["sources"]["mvae_jax/model.py"] = "0" * 16
     environment.write_text(seal.dumps(described))
-    entries = grid.read(tmp_path / "sweep.jsonl")
-    assert grid.sort_out(tmp_path, entries, overwrite=False) == ([], [])
+    planned = grid.read(root / "sweep.jsonl")
+    assert grid.sort_out(root, planned, overwrite=False) == ([], [])
     said = "1 trained runs are of other code, tiny/release/vae-z2 the first of them"
     assert said in capsys.readouterr().err
-    more = [e._replace(command=[*e.command, "--config.num_epochs=3"]) for e in entries]
-    missing, refused = grid.sort_out(tmp_path, more, overwrite=False)
+    more = [run._replace(command=[*run.command, "--config.num_epochs=3"]) for run in planned]
+    missing, refused = grid.sort_out(root, more, overwrite=False)
     assert len(missing) == 1
     assert "other code (mvae_jax/model.py); restore" in refused[0][1]
-    accepted = [e._replace(command=[*e.command, grid.ACCEPT]) for e in more]
-    assert len(grid.sort_out(tmp_path, accepted, overwrite=False)[0]) == 2
+    accepted = [run._replace(command=[*run.command, grid.ACCEPT]) for run in more]
+    assert len(grid.sort_out(root, accepted, overwrite=False)[0]) == 2
+    missing, refused = grid.sort_out(root, planned, overwrite=True)
+    assert [run.workdir for run in missing] == ["tiny/release/vae-z2"]
+    assert not refused
 
-    config = folder(tmp_path, "mvae-z2") / "config.json"
+
+def test_overwrite_keeps_the_other_run_aside(root):
+    config = folder(root, "mvae-z2") / "config.json"
     other = config.read_text().replace('"learning_rate": 0.001', '"learning_rate": 0.5')
     config.write_text(other)
-    assert not any("learning_rate" in flag for entry in entries for flag in entry.command)
-    missing, differing = grid.sort_out(tmp_path, entries, overwrite=True)
-    assert [e.workdir for e in missing] == ["tiny/release/vae-z2", "tiny/release/mvae-z2"]
-    assert not differing
-    assert (folder(tmp_path, ".mvae-z2.old-1") / "config.json").read_text() == other
-    assert not folder(tmp_path, "mvae-z2").exists()
+    planned = grid.read(root / "sweep.jsonl")
+    assert not any("learning_rate" in flag for run in planned for flag in run.command)
+    missing, refused = grid.sort_out(root, planned, overwrite=True)
+    assert [run.workdir for run in missing] == ["tiny/release/mvae-z2"]
+    assert not refused
+    assert (folder(root, ".mvae-z2.old-1") / "config.json").read_text() == other
+    assert not folder(root, "mvae-z2").exists()
 
 
 @pytest.mark.parametrize(
@@ -216,34 +255,25 @@ def test_another_grid_is_added_to_the_file(tmp_path, inside):
     assert {entry.num_replicates for entry in entries} == {5}
 
 
-def test_two_sweeps_at_once_then_more_seeds(tmp_path, start, call):
-    """A run is trained once; then the new seed alone."""
-    flags = ("--model=vae", "--config.num_epochs=30")
-    both = [start(tmp_path, *flags) for _ in range(2)]
-    said = [process.communicate(timeout=200)[1] for process in both]
-    statuses = sorted(process.returncode for process in both)
-    assert statuses in ([0, 1], [0, 0]), said  # 1: the other one holds the folder
-    assert statuses == [0, 0] or "1 held by other processes" in "".join(said)
-    lines = (folder(tmp_path, "vae-z2") / "logs" / "seed_777.jsonl").read_text().splitlines()
-    assert [json.loads(line)["epoch"] for line in lines] == list(range(1, 31))
-    returned, _, err = call(tmp_path, *flags, "--num_seeds=2")
-    assert returned == 0, err
-    logs = sorted((folder(tmp_path, "vae-z2") / "logs").iterdir())
-    assert [path.stem for path in logs] == ["seed_777", "seed_778"]
-    assert [len(path.read_text().splitlines()) for path in logs] == [30, 30]
-
-
-def test_an_interrupt_saves_the_running_ones_and_the_same_command_goes_on(tmp_path, start):
+def test_of_two_sweeps_at_once_one_trains_and_an_interrupt_saves(tmp_path, start):
     flags = ("--model=vae", "--config.num_epochs=100000")
-    process = start(tmp_path, *flags)
+    both = [start(tmp_path, *flags) for _ in range(2)]
     path = folder(tmp_path, "vae-z2")
-    deadline = time.monotonic() + 100
-    while status.of(path).epoch < 2:
+    deadline = time.monotonic() + 150
+    while status.of(path).epoch < 2 or all(process.poll() is None for process in both):
         assert time.monotonic() < deadline
         time.sleep(0.1)
+    process, other = sorted(both, key=lambda process: process.poll() is not None)
+    _, err = other.communicate(timeout=10)
+    assert other.returncode == 1, err
+    assert "another process is training there" in err
+    assert "0 of 1 runs are complete, 0 failed, 1 held by other processes" in err
     assert status.of(path).state == "running"
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=100)
     assert process.returncode == 130, err
+    assert "interrupted; the same command goes on" in err
     assert status.of(path).state == "stopped"
     assert list(path.glob("checkpoints/*/*"))
+    lines = (path / "logs" / "seed_777.jsonl").read_text().splitlines()
+    assert [json.loads(line)["epoch"] for line in lines] == list(range(1, len(lines) + 1))

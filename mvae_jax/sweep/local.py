@@ -17,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from mvae_jax import terminal
 from mvae_jax.store import run_folder, status
 from mvae_jax.sweep import watch
+from mvae_jax.sweep.child import handling_signals
 from mvae_jax.sweep.grid import PlannedRun
 
 LOCKED = 3  # main's exit status where another process is training
@@ -76,9 +77,7 @@ def execute(
     total: runs of the grid, those among them that are complete or were refused
     """
     runner = Runner(missing, total, num_refused, root, shares)
-    for signum in terminal.SIGNALS:
-        signal.signal(signum, runner.interrupt)
-    with runner.display():
+    with handling_signals(runner.interrupt), runner.display():
         while runner.advance():
             time.sleep(POLL_SECONDS)
     return runner.conclude()
