@@ -32,6 +32,6 @@ for latent in 16 512; do
   python launch/bench.py --latent=$latent --pixels=784 --seeds=1,16,64 --steps=500 --repeats=5 \
     --out="$out/bench/784-z$latent.json" | tee "$out/bench/784-z$latent.txt"
 done
-python launch/predict.py | tee "$out/predict.txt"
-python launch/reproduce.py --num_seeds=5 --root="$out/runs" "${data[@]}" || failed=1
+python -m mvae_jax.sweep.predict | tee "$out/predict.txt"
+python -m mvae_jax.sweep.reproduce --num_seeds=5 --root="$out/runs" "${data[@]}" || failed=1
 exit $failed
