@@ -20,10 +20,10 @@ from mvae_jax.config import ConfigError
 from mvae_jax.datasets import DataError, cifar, frey_face, icml2007, load, mnist
 from mvae_jax.evaluate import embeddings
 from mvae_jax.evaluate.embeddings import FormatError
-from mvae_jax.report import cells, html, measures
+from mvae_jax.report import cells, html
 from mvae_jax.report.tensorboard import EventFiles
 from mvae_jax.runs import workdir
-from mvae_jax.store import config_file, metrics_file, npz, run_folder, seal, status
+from mvae_jax.store import config_file, metrics_file, npz, pictures_file, run_folder, seal, status
 from mvae_jax.store.run_folder import RunFolderError
 from mvae_jax.sweep import grid, watch
 
@@ -111,12 +111,13 @@ def parse_npz(data: bytes) -> None:
     )
     names += ("seed", "index_test", "params/coupling", "sweep", "sweep_values", "input")
     content = inputs.archive(data, (*names, "reconstruction_sampled"))
-    path = inputs.write("seed_1.npz", content)
+    path = inputs.write("embeddings/seed_1.npz", content)
+    inputs.write("model/seed_1.npz", content)
     try:
-        embeddings.read(path, path, 2)
+        embeddings.read(SCRATCH, "seed_1", {"latent_size": 2})
     except FormatError:
         npz.read(path)
-    measures.read_pictures(path)
+    pictures_file.read(path)
 
 
 def parse_metrics(data: bytes) -> None:

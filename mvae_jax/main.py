@@ -21,6 +21,7 @@ DATA_DIR = command_line.define_path("data_dir", "data files that are there, read
 PROFILE = command_line.define_path("profile", "a folder for a trace of a few training steps")
 OVERWRITE = flags.DEFINE_bool("overwrite", False, "move an earlier run's folder aside")
 ACCEPT = flags.DEFINE_bool("accept_changes", False, "go on with a run of other code or settings")
+METRIC = flags.DEFINE_multi_string("metric", [], "dotted paths of metrics of your own")
 DISTRIBUTED = flags.DEFINE_bool("distributed", False, "one of several processes of this run")
 COORDINATOR = flags.DEFINE_string("coordinator", None, "host:port of process 0, if not in SLURM")
 NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "how many, if not in SLURM")
@@ -39,6 +40,12 @@ def main(_argv: Sequence[str]) -> None:
         if flag.present and not DISTRIBUTED.value:
             exit_with(f"--{flag.name}: got {flag.value!r} without --distributed; add it")
     with importing():  # here, so that a mistake in the flags is answered at once
+        from mvae_jax.evaluate import own
+
+        try:
+            metrics = own.load(METRIC.value)
+        except ValueError as error:
+            exit_with(error)
         from mvae_jax import datasets
         from mvae_jax.runs import environment, run
         from mvae_jax.runs.checkpoint import CheckpointError
@@ -81,8 +88,8 @@ def main(_argv: Sequence[str]) -> None:
     log_time(Workdir(path), "import", imported - START)
     with timed(Workdir(path), "evaluate"):
         with importing():
-            from mvae_jax import evaluate
-        scored = evaluate.score([path])
+            from mvae_jax.evaluate import score
+        scored = score([path], own=metrics)
     with timed(Workdir(path), "report"):
         with importing():
             from mvae_jax import report

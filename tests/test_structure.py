@@ -39,7 +39,7 @@ ALLOWED = {
         "terminal",
     },
     "evaluate": {"escape", "paths", "store", "terminal", "workers"},
-    "report": {"config", "escape", "paths", "store", "terminal"},
+    "report": {"config", "escape", "evaluate", "paths", "store", "terminal"},
     "paper": {"config", "escape", "report", "store"},
     "sweep": {
         *("command_line", "config", "datasets", "escape", "paper", "paths", "replicas", "report"),
@@ -142,6 +142,17 @@ def test_text_files_are_utf_8_whatever_the_locale():
         for line in without_encoding(path)
     }
     assert not found
+
+
+def test_the_report_computes_no_metric():
+    """It imports the metrics' records, and with them no library that computes."""
+    for path in (PACKAGE / "report").rglob("*.py"):
+        of_evaluation = {name for name in imports(path) if name.startswith("mvae_jax.evaluate")}
+        allowed = ("mvae_jax.evaluate.metrics.", "mvae_jax.evaluate.record.")
+        assert path.name == "measures.py" or all(n.startswith(allowed) for n in of_evaluation)
+    code = "import sys, mvae_jax.evaluate.metrics; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True)
+    assert not {"joblib", "scipy", "sklearn"} & {*done.stdout.decode().split()}
 
 
 def test_the_test_notices_a_wrong_arrow(tmp_path):

@@ -1,8 +1,10 @@
 """Reads and checks one replicate's files, whoever wrote them."""
 
+import dataclasses
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -10,38 +12,55 @@ from jaxtyping import Float, Int
 from mvae_jax.store import names, npz
 
 PER_EXAMPLE = ("log_likelihood", "kl", "iwae", "squared_error_sampled", "squared_error_mean")
-COUPLING = "params/coupling"
+PARAMS = "params/"  # begins the paths of the learned arrays in a model's file
+COUPLING = f"{PARAMS}coupling"
 
 
 class FormatError(ValueError):
     """A file that is not what its format says; the message names file, array and way out."""
 
 
-class Embeddings(NamedTuple):
-    """One replicate's embeddings, and C.
+@dataclasses.dataclass(frozen=True, eq=False)
+class Embeddings:
+    """What one replicate's files hold, and the argument of every metric.
 
-    mu:       float [N, d] of `test` and, where known, `train` and `valid`: the posterior means
-    labels:   int [N] of the same splits; empty where the data set has none
-    terms:    float [N] per test example, those of PER_EXAMPLE that the file holds
-    iwae_k:   the number of samples behind `iwae`; None without it
-    coupling: the MVAE's C; None where the model has none, or left no file
-    examples: SHA-256 of `index_test`, which says which images were tested; None without it
+    folder:    the run folder; `replicate` is the stem of the replicate's files in it
+    config:    the run's config.json: dataset, protocol, model, latent_size, and more of an own run
+    seed:      the model's seed
+    mu:        float [N, d] of `test` and, where known, `train` and `valid`: the posterior means
+    labels:    int [N] of the same splits; empty where the data set has none
+    terms:     float [N] per test example, those of PER_EXAMPLE that the file holds: in nats, the
+               squared errors per pixel
+    iwae_k:    the number of samples behind `iwae`; None without it
+    examples:  SHA-256 of `index_test`, which says which images were tested; None without it
+    coupling:  the MVAE's C; None where the model has none, or left no file
+    sizes:     elements of each learned array by its path in the model's file; empty without one
+    computed:  what several metrics share, by `shared.once`
     """
 
+    folder: Path
+    replicate: str
+    config: Mapping[str, Any]
     seed: int
-    mu: dict[str, Float[np.ndarray, "n d"]]
-    labels: dict[str, Int[np.ndarray, " n"]]
-    terms: dict[str, Float[np.ndarray, " n"]]
+    mu: dict[str, Float[np.ndarray, "_ d"]]
+    labels: dict[str, Int[np.ndarray, " _"]]
+    terms: dict[str, Float[np.ndarray, " _"]]
     iwae_k: int | None
-    coupling: Float[np.ndarray, "d d"] | None
     examples: str | None
+    coupling: Float[np.ndarray, "d d"] | None
+    sizes: dict[str, int]
+    computed: dict[Any, Any] = dataclasses.field(default_factory=dict, repr=False)
 
 
-def read(path: Path, model_path: Path, latent_size: int) -> Embeddings:
-    """Reads `embeddings/<replicate>.npz` and, where it exists, `model/<replicate>.npz`.
+def read(folder: Path, replicate: str, config: Mapping[str, Any]) -> Embeddings:
+    """Read `embeddings/<replicate>.npz` of a run and, where it exists, `model/<replicate>.npz`.
+
+    config: the run's config.json, of which `latent_size` is read here
 
     Raises FormatError.
     """
+    latent_size = config["latent_size"]
+    path = folder / "embeddings" / f"{replicate}.npz"
     arrays = _arrays(path)
     if "mu_test" not in arrays:
         raise FormatError(f"{path}: mu_test is missing; it holds {', '.join(arrays) or 'nothing'}")
@@ -60,23 +79,46 @@ def read(path: Path, model_path: Path, latent_size: int) -> Embeddings:
         for name in PER_EXAMPLE
         if f"{name}_test" in arrays
     }
-    iwae_k = _iwae_k(path, arrays) if "iwae" in terms else None
-    coupling = None
-    if model_path.is_file():
-        model = _arrays(model_path, [COUPLING])
-        if COUPLING in model:
-            coupling = _matrix(model_path, COUPLING, model, latent_size)
-            if len(coupling) != latent_size:
-                raise FormatError(f"{model_path}: {COUPLING} is not square but {coupling.shape}")
     examples = None
     if "index_test" in arrays:
         indices = _labels(path, "index_test", arrays, len(mu["test"]))
         examples = hashlib.sha256(indices.astype("<i8").tobytes()).hexdigest()
-    return Embeddings(_seed(path, arrays), mu, labels, terms, iwae_k, coupling, examples)
+    coupling, sizes = _model(folder / "model" / path.name, latent_size)
+    return Embeddings(
+        folder=folder,
+        replicate=replicate,
+        config=config,
+        seed=_seed(path, arrays),
+        mu=mu,
+        labels=labels,
+        terms=terms,
+        iwae_k=_iwae_k(path, arrays) if "iwae" in terms else None,
+        examples=examples,
+        coupling=coupling,
+        sizes=sizes,
+    )
+
+
+def _model(path: Path, latent_size: int) -> tuple[np.ndarray | None, dict[str, int]]:
+    """Return C and the sizes of the learned arrays; None and nothing where there is no file."""
+    if not path.is_file():
+        return None, {}
+    try:
+        learned = [name for name in npz.names(path) if name.startswith(PARAMS)]
+    except ValueError as error:
+        raise FormatError(str(error)) from error
+    model = _arrays(path, learned)
+    sizes = {name: array.size for name, array in model.items()}
+    if COUPLING not in model:
+        return None, sizes
+    coupling = _matrix(path, COUPLING, model, latent_size)
+    if len(coupling) != latent_size:
+        raise FormatError(f"{path}: {COUPLING} is not square but {coupling.shape}")
+    return coupling, sizes
 
 
 def seed_of_name(path: Path) -> int:
-    """Returns <n> of `seed_<n>.npz` or `seed_<n>__<field>=<value>.npz`; raises FormatError."""
+    """Return <n> of `seed_<n>.npz` or `seed_<n>__<field>=<value>.npz`; raise FormatError."""
     try:
         return names.seed_of(path.stem)
     except ValueError as error:
@@ -84,7 +126,7 @@ def seed_of_name(path: Path) -> int:
 
 
 def _seed(path: Path, arrays: dict[str, np.ndarray]) -> int:
-    """Returns the seed in the file's name, which a seed in the file must equal."""
+    """Return the seed in the file's name, which a seed in the file must equal."""
     seed = seed_of_name(path)
     held = arrays.get("seed", np.asarray(seed))
     if held.shape != () or held.dtype.kind not in "iu" or held != seed:
@@ -93,7 +135,7 @@ def _seed(path: Path, arrays: dict[str, np.ndarray]) -> int:
 
 
 def _arrays(path: Path, names: list[str] | None = None) -> dict[str, np.ndarray]:
-    """Returns the file's arrays, of the names asked for if any."""
+    """Return the file's arrays, of the names asked for if any."""
     try:
         return npz.read(path, names)
     except ValueError as error:
@@ -130,7 +172,7 @@ def _of_length(path: Path, name: str, array: np.ndarray, length: int) -> np.ndar
 
 
 def _finite_floats(path: Path, name: str, array: np.ndarray) -> np.ndarray:
-    """Returns the array in single precision, or in double where it needs it."""
+    """Return the array in single precision, or in double where it needs it."""
     if array.dtype.kind not in "fiu":
         raise FormatError(f"{path}: {name} is {array.dtype}, not numbers")
     kind = np.result_type(array, np.float32)

@@ -5,7 +5,6 @@ before they are squared, which changes no digit, because their squares may overf
 """
 
 import numpy as np
-import scipy.stats
 from jaxtyping import Float
 
 ACTIVE_VARIANCE = 0.01
@@ -101,6 +100,8 @@ def redundancy_index(coupling: Float[np.ndarray, "d d"]) -> float:
     Székely and Rizzo (2013), 2 E|X - Z| - E|X - X'| - E|Z - Z'|, without a root
     (scipy.stats.energy_distance is the root of this one).
     """
+    import scipy.stats
+
     entries = np.sort(off_diagonal(np.asarray(coupling, np.float64)))
     if entries[0] == entries[-1]:
         raise ValueError("the off-diagonal entries of C are all equal")

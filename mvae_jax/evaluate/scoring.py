@@ -1,7 +1,7 @@
 """Scores run folders: every pending replicate in a process, each written as it finishes."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,12 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 import mvae_jax
 from mvae_jax import terminal, workers
-from mvae_jax.evaluate import embeddings, plan, progress, replicate
+from mvae_jax.evaluate import embeddings, inputs, metrics, plan, progress, replicate
+from mvae_jax.evaluate.earlier import Entry
 from mvae_jax.evaluate.embeddings import FormatError
-from mvae_jax.evaluate.plan import Entry, Run
+from mvae_jax.evaluate.own import check
+from mvae_jax.evaluate.plan import Run
+from mvae_jax.evaluate.record import Metric
 from mvae_jax.store import files
 from mvae_jax.store.files import PathLike
 
@@ -27,7 +30,9 @@ VERSIONS = {
 }
 
 
-def score(paths: PathLike | Iterable[PathLike], jobs: int | None = None) -> bool:
+def score(
+    paths: PathLike | Iterable[PathLike], jobs: int | None = None, own: Sequence[Metric] = ()
+) -> bool:
     """Score every run folder at or below the paths; return whether every replicate has values.
 
     Scores whose embeddings are gone are kept.
@@ -35,10 +40,13 @@ def score(paths: PathLike | Iterable[PathLike], jobs: int | None = None) -> bool
     paths: one path, or several
     jobs: processes, which share the cores' threads between them; by default one per core, and
       never more than there is to score. One alone runs in this process.
+    own: metrics of the user's own, which are computed beside the package's
 
     Raises:
-      ValueError: a path is empty, or the root of the file system.
+      ValueError: a path is empty, or the root of the file system, or a metric cannot be shown.
     """
+    for metric in own:
+        check(metric)
     paths = files.as_paths(paths)
     empty = [path for path in paths if not files.find_runs([path])]
     for path in empty:
@@ -47,7 +55,7 @@ def score(paths: PathLike | Iterable[PathLike], jobs: int | None = None) -> bool
     runs = []
     for folder in folders:
         try:
-            run = plan.plan(folder)
+            run = plan.plan(folder, own)
             plan.write(run)
         except (OSError, ValueError) as error:
             terminal.say(f"error: {error}")
@@ -65,32 +73,34 @@ def score(paths: PathLike | Iterable[PathLike], jobs: int | None = None) -> bool
     return not empty and len(runs) == len(folders) and all(complete)
 
 
-def score_replicate(folder: Path, name: str, latent_size: int, batch_size: int) -> Entry:
-    """Return one replicate's entry of metrics.json: its values, or why there are none."""
+def score_replicate(
+    folder: Path,
+    name: str,
+    config: dict[str, Any],
+    wanted: list[str] | None = None,
+    own: Sequence[Metric] = (),
+) -> Entry:
+    """Return one replicate's entry of metrics.json: its values, or why there are none.
+
+    wanted: the package's metrics to compute, by default all of them
+    own: more metrics, of the user's own
+    """
     path = folder / "embeddings" / f"{name}.npz"
     try:
-        found = embeddings.read(path, folder / "model" / path.name, latent_size)
+        found = embeddings.read(folder, name, config)
     except (FormatError, MemoryError) as error:
         return {"replicate": name, "seed": embeddings.seed_of_name(path), "failed": str(error)}
-    values, absent, curves = replicate.score(found, batch_size)
-
-    def origin(metric: str) -> dict[str, Any]:
-        """Returns what every number carries; that of C is over its entries, not over examples."""
-        split, n = ("test", len(found.mu["test"]))
-        if metric == "redundancy_index":
-            split, n = ("model", latent_size * (latent_size - 1))
-        settings = replicate.settings_of(metric)
-        return {"seed": found.seed, "split": split, "n": n, "settings": settings}
-
+    known = metrics.METRICS if wanted is None else wanted
+    values, absent, curves = replicate.score(found, [*(metrics.METRICS[m] for m in known), *own])
     return {
         "replicate": name,
         "seed": found.seed,
         "versions": VERSIONS,
         "num_test": len(found.mu["test"]),
         "sha256_index_test": found.examples,
-        "values": [{"metric": m, "value": value, **origin(m)} for m, value in values.items()],
-        "absent": [{"metric": m, "reason": reason} for m, reason in absent.items()],
-        "curves": {name: {**origin(name), **axes} for name, axes in curves.items()},
+        "values": values,
+        "absent": absent,
+        "curves": curves,
     }
 
 
@@ -100,13 +110,7 @@ def _score_pending(runs: list[Run], jobs: int) -> None:
         terminal.say(f"nothing to score: {len(runs)} runs are as they were")
         return
     calls = (
-        (
-            position,
-            run.folder,
-            name,
-            run.config["latent_size"],
-            run.settings["elbo_release"]["batch_size"],
-        )
+        (position, run.folder, name, run.config, run.pending[name].metrics, run.own)
         for position, (run, name) in enumerate(tasks)
     )
     with progress.replicates(len(tasks)) as report:
@@ -136,6 +140,6 @@ def _finish(run: Run) -> bool:
             reason = entry.get("failed") or f"its scores are stale: {entry['stale']}"
             terminal.say(f"{run.folder} {name}: {reason}")
     if not failed and not run.config.get("keep_embeddings", True):
-        for path in plan.embedding_files(run.folder):
+        for path in inputs.embedding_files(run.folder):
             path.unlink()
     return bool(run.entries) and not failed

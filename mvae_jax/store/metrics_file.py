@@ -7,14 +7,19 @@
       replicate   its name, `seed_<n>[__<swept scalars>]`; seed
       failed      why there are no values; then nothing below is there
       stale       why the values no longer describe the run; absent where they do
-      sha256      of the embeddings that were scored; sha256_model of the model, where there is one
+      sha256      of the embeddings that were scored; sha256_model and sha256_pictures of the other
+                  two files, where there are any
+      versions    of the libraries; a value of an earlier scoring by others carries its own
       num_test    test examples; sha256_index_test: of their indices as int64, null where unknown
       values      [{metric, value, seed, split, n, settings}]: a finite number each, over n examples
-                  of the split, under the settings named; in nats per example where it has a unit
+                  of the split, under the settings named. Beside the test split, `model` is C's
+                  entries off the diagonal, `run` the learned arrays, `pictures` the run's pictures
       absent      [{metric, reason}]: the metrics that these embeddings cannot give
       curves      {name: {seed, split, n, settings, <one list per axis>}}; null where undefined:
                     reliability, reliability_standardised: examples, confidence, accuracy per bin
                     covariance_eigenvalues: eigenvalue, the largest first
+    described   by name, how the metrics of a user's own are shown: {title, unit, decimals, better};
+                better is 1 where higher values are better, -1 where lower ones are, 0 where neither
 
 The last field, `file_sha256`, is the digest of the text before it; a file of another tool may lack
 it. Written by evaluation, which imports no jax; read by whoever wants the numbers.
@@ -48,6 +53,9 @@ REPLICATE: dict[str, type] = {
     "values": list,
     "absent": list,
 }
+# Of a user's own metric; the texts are on one line, of at most LONGEST characters.
+SHOWN: dict[str, type] = {"title": str, "unit": str, "decimals": int, "better": int}
+LONGEST, MOST_DECIMALS = 80, 17
 FAILED: dict[str, type] = {"replicate": str, "failed": str}
 COMPUTED: dict[str, type] = {"seed": int, "split": str, "n": int, "settings": list}
 VALUE: dict[str, type] = {"metric": str, "value": float, **COMPUTED}
@@ -102,26 +110,27 @@ def _holds(path: Path, content: dict[str, Any]) -> bool:
 def carry(older: dict[str, Any], newer: dict[str, Any]) -> None:
     """Give an entry what an older one of the same embeddings holds and it cannot have itself.
 
-    That is what another version, an export or a user has measured, what needed a model file that
-    is gone, and what the memory does not suffice for now.
+    That is what was not computed again, what another version, an export or a user has measured,
+    what needed a model or pictures that are gone, and what the memory does not suffice for now.
     """
     if older.get("sha256") != newer["sha256"]:
         return
-    model_gone = "sha256_model" in older and "sha256_model" not in newer
-    absent = [
-        row["metric"]
-        for row in newer["absent"]
-        if not model_gone and not row["reason"].startswith(OUT_OF_MEMORY)
-    ]
-    decided = {*(row["metric"] for row in newer["values"]), *absent}
-    carried = [row for row in older["values"] if row["metric"] not in decided]
-    names = {row["metric"] for row in carried}
-    newer["values"] = [*newer["values"], *carried]
-    newer["absent"] = [row for row in newer["absent"] if row["metric"] not in names]
+    gone = [key for key in ("sha256_model", "sha256_pictures") if key in older.keys() - newer]
+    undecided = {
+        row["metric"] for row in newer["absent"] if gone or row["reason"].startswith(OUT_OF_MEMORY)
+    }
+    new = {row["metric"]: row for row in newer["values"]}
+    kept = {row["metric"]: row for row in older["values"]}
+    decided = {row["metric"] for row in newer["absent"]} - (undecided & kept.keys())
+    if "versions" in older and older["versions"] != newer.get("versions"):
+        kept = {name: {"versions": older["versions"], **row} for name, row in kept.items()}
+    values = {name: row for name, row in (kept | new).items() if name not in decided}
+    absent = {row["metric"]: row for row in older["absent"] + newer["absent"]}
+    newer["values"] = list(values.values())
+    newer["absent"] = [row for name, row in absent.items() if name not in values]
     if curves := older.get("curves", {}) | newer.get("curves", {}):
         newer["curves"] = curves
-    if model_gone:
-        newer["sha256_model"] = older["sha256_model"]
+    newer |= {key: older[key] for key in gone}
 
 
 def check(content: Any) -> None:
@@ -130,8 +139,9 @@ def check(content: Any) -> None:
     if version != VERSION:
         raise MetricsError(f"version is {shown(version)}, not {VERSION}")
     _check_fields(content, RUN, "")
-    if unknown := sorted(content.keys() - RUN.keys() - {"version"}):
+    if unknown := sorted(content.keys() - RUN.keys() - {"version", "described"}):
         raise MetricsError(f"{unknown[0]} is no field of the format")
+    _check_described(content.get("described", {}))
     replicates = []
     for position, entry in enumerate(content["replicates"]):
         where = f"replicates[{position}]."
@@ -147,6 +157,29 @@ def check(content: Any) -> None:
         if not failed:
             _check_scored(entry, content["settings"], where)
     _check_unique(replicates, "replicates")
+
+
+def _check_described(found: Any) -> None:
+    _check_fields({"described": found}, {"described": dict}, "")
+    for name, metric in found.items():
+        check_shown(metric, f"described.{shown(name)}.")
+
+
+def check_shown(metric: Any, where: str = "") -> None:
+    """Raise MetricsError where the report cannot show a user's own metric by these fields."""
+    _check_fields(metric, SHOWN, where)
+    for field in ("title", "unit"):
+        if not metric[field].isprintable() or len(metric[field]) > LONGEST:
+            said = shown(metric[field])
+            raise MetricsError(f"{where}{field} is {said}, not a line of up to {LONGEST} letters")
+    if not 0 <= metric["decimals"] <= MOST_DECIMALS:
+        raise MetricsError(
+            f"{where}decimals is {metric['decimals']}, not from 0 to {MOST_DECIMALS}"
+        )
+    if metric["better"] not in (1, 0, -1):
+        raise MetricsError(f"{where}better is {shown(metric['better'])}, not 1, 0 or -1")
+    if unknown := sorted(metric.keys() - SHOWN.keys()):
+        raise MetricsError(f"{where}{unknown[0]} is no field of the format")
 
 
 def _check_scored(entry: dict[str, Any], settings: dict[str, Any], where: str) -> None:

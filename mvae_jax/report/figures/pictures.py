@@ -10,9 +10,8 @@ from matplotlib.figure import Figure
 from mvae_jax.report.cells import Cells
 from mvae_jax.report.comparisons import Comparisons
 from mvae_jax.report.figures import style
-from mvae_jax.report.measures import mean_squared_error, read_pictures
 from mvae_jax.report.runs import side_by_side
-from mvae_jax.store import npz
+from mvae_jax.store import npz, pictures_file
 
 NUM_IMAGES = 24
 MOST_DATA_SETS = 50
@@ -32,7 +31,7 @@ def reconstructions(cells: Cells, _comparisons: Comparisons) -> Figure | None:
         outputs, name = arrays["reconstruction_sampled"], style.label(model)
         rows.append(outputs[:NUM_IMAGES])
         names.append(name)
-        titles.append(f"{name} {mean_squared_error(arrays['input'], outputs):.6f}")
+        titles.append(f"{name} {pictures_file.mean_squared_error(arrays['input'], outputs):.6f}")
     columns = len(rows[0])
     images, note = _drawable(np.concatenate(rows), len(rows))
     height, width = images.shape[1:3]
@@ -109,7 +108,7 @@ def _pictures(cells: Cells) -> tuple[int, dict[str, dict[str, np.ndarray]]]:
     """Returns the latent size drawn, and each model's pictures of its first seed."""
     z, found = side_by_side(cells, "pictures")
     return z, {
-        model: read_pictures(path, scores.sha256.get(f"pictures/{path.name}"))
+        model: pictures_file.read(path, scores.sha256.get(f"pictures/{path.name}"))
         for model, (scores, path) in found.items()
     }
 

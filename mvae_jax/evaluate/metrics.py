@@ -1,0 +1,264 @@
+"""The metrics, one record each.
+
+Names that end in `_standardised` are computed on mu with every coordinate at mean 0 and standard
+deviation 1 (of the training split for the probe, of the test split for k-means): an L2 penalty
+and k-means depend on the scale of the coordinates, which C changes.
+
+The report shows what is listed here and what metrics.json describes; it computes nothing of it.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from mvae_jax.evaluate import capacity, classification, geometry, shared, terms
+from mvae_jax.evaluate.embeddings import Embeddings
+from mvae_jax.evaluate.pictures import high_frequency_energy
+from mvae_jax.evaluate.record import Curve, Metric
+from mvae_jax.evaluate.shared import Absent, Predictions
+from mvae_jax.store import pictures_file
+
+STANDARDISED = "_standardised"
+DEFAULT_BATCH_SIZE = 100  # the release's; a foreign config.json has none
+
+
+def settings(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return what a run's metrics are computed under, by the names that their records give."""
+    from mvae_jax.evaluate import clusters, probe
+
+    return {
+        "elbo_release": {"batch_size": _batch_size(config)},
+        "probe": probe.SETTINGS,
+        "calibration": {"num_bins": classification.ECE_BINS},
+        "clusters": clusters.SETTINGS,
+        "active_units": {"variance_above": geometry.ACTIVE_VARIANCE},
+    }
+
+
+def num_examples(metric: Metric | Curve, found: Embeddings) -> int:
+    """Return how many examples, entries of C or pictures a metric or a curve is computed over."""
+    match getattr(metric, "split", "test"):
+        case "model":
+            latent_size: int = found.config["latent_size"]
+            return latent_size * (latent_size - 1)
+        case "run":
+            return 1
+        case "pictures":
+            return len(shared.pictures(found)["input"])
+    return len(found.mu["test"])
+
+
+def described(content: Mapping[str, Any]) -> dict[str, Metric]:
+    """Return how the metrics that only this metrics.json describes are shown, by name.
+
+    content: what `metrics_file.read` returns
+    """
+    own: Mapping[str, Any] = content.get("described", {})
+    return {name: Metric(name, **shown) for name, shown in own.items() if name not in METRICS}
+
+
+def _batch_size(config: Mapping[str, Any]) -> int:
+    size: int = config.get("batch_size", DEFAULT_BATCH_SIZE)
+    return size
+
+
+def _term_mean(name: str) -> Callable[[Embeddings], float]:
+    return lambda found: terms.mean(shared.term(found, name))
+
+
+def _elbo_release(found: Embeddings) -> float:
+    """The release averages its ELBO over the batches of its training."""
+    elbo = shared.elbo_terms(found).elbo
+    return terms.mean_of_batch_means(elbo, _batch_size(found.config))
+
+
+def _iwae_k(found: Embeddings) -> float:
+    shared.term(found, "iwae")
+    assert found.iwae_k is not None  # `embeddings.read` sees to it
+    return float(found.iwae_k)
+
+
+def _multiply_adds(found: Embeddings) -> float:
+    couple_mean = bool(found.config.get("couple_mean"))
+    return capacity.multiply_adds(shared.sizes(found), couple_mean)
+
+
+def _mse_first_48(found: Embeddings) -> float:
+    pictures = shared.pictures(found)
+    return pictures_file.mean_squared_error(pictures["input"], pictures["reconstruction_sampled"])
+
+
+def _high_frequency_energy(found: Embeddings) -> float:
+    pictures = shared.pictures(found)
+    of_input = high_frequency_energy(pictures["input"])
+    if not of_input > 0:
+        raise Absent("the pictures' inputs have no energy at high frequencies")
+    return high_frequency_energy(pictures["reconstruction_sampled"]) / of_input
+
+
+def _sweep(name: str, title: str, better: int) -> Metric:
+    def compute(found: Embeddings) -> float:
+        measured = shared.sweep(found)
+        if name not in measured:
+            raise Absent("the latent sweep has fewer than three steps, or does not change")
+        return measured[name]
+
+    return Metric(name, title, "", 4, better, compute, split="pictures")
+
+
+def _of_probe(standardised: bool) -> list[Metric]:
+    """Return the probe's metrics, which share one fit."""
+    suffix = STANDARDISED if standardised else ""
+    unit = "probe, standardised mu" if standardised else "linear probe"
+    bins = unit if standardised else f"{unit}, 15 bins"
+    brier = unit if standardised else f"{unit}, summed over classes"
+
+    def metric(
+        name: str,
+        title: str,
+        unit: str,
+        better: int,
+        compute: Callable[[Predictions], float],
+        *more: str,
+    ) -> Metric:
+        def of(found: Embeddings) -> float:
+            return compute(shared.predictions(found, standardised=standardised))
+
+        return Metric(f"{name}{suffix}", title, unit, 4, better, of, ("probe", *more))
+
+    def ece(predictions: Predictions, drop_certain: bool = False) -> float:
+        return classification.expected_calibration_error(
+            predictions.confidence, predictions.hits, drop_certain=drop_certain
+        )
+
+    return [
+        metric(
+            "probe_accuracy",
+            "accuracy",
+            unit,
+            1,
+            lambda p: classification.accuracy(p.log_p, p.targets),
+        ),
+        metric(
+            *("probe_nll", "NLL", f"{unit}, nats", -1),
+            lambda p: classification.negative_log_likelihood(p.log_p, p.targets),
+        ),
+        metric("brier", "Brier", brier, -1, lambda p: classification.brier(p.log_p, p.targets)),
+        metric(
+            "brier_halved",
+            "Brier, halved",
+            unit,
+            -1,
+            lambda p: classification.brier(p.log_p, p.targets) / 2,
+        ),
+        metric("ece", "ECE", bins, -1, lambda p: ece(p, drop_certain=True), "calibration"),
+        metric("ece_fixed", "ECE with confidence 1", bins, -1, ece, "calibration"),
+        metric(
+            *("probe_converged", f"probe converged{suffix.replace('_', ' ')}", "", 0),
+            lambda p: float(p.converged),
+        ),
+    ]
+
+
+def _of_clusters(standardised: bool) -> list[Metric]:
+    """Return k-means' metrics, which share one clustering."""
+    suffix = STANDARDISED if standardised else ""
+    unit = "k-means, standardised mu" if standardised else "k-means"
+
+    def metric(position: int, name: str) -> Metric:
+        def of(found: Embeddings) -> float:
+            return shared.cluster_agreement(found, standardised=standardised)[position]
+
+        return Metric(f"{name}{suffix}", name.upper(), unit, 4, 1, of, ("clusters",))
+
+    return [metric(0, "nmi"), metric(1, "ari")]
+
+
+RECORDS = (
+    Metric("elbo", "ELBO", "nats", 2, 1, lambda f: terms.mean(shared.elbo_terms(f).elbo)),
+    Metric(
+        *("log_likelihood", "log-likelihood", "nats", 2, 1),
+        lambda f: terms.mean(shared.elbo_terms(f).log_likelihood),
+    ),
+    Metric("kl", "KL", "nats", 2, 0, lambda f: terms.mean(shared.elbo_terms(f).kl)),
+    Metric("elbo_release", "ELBO, batch means", "nats", 2, 1, _elbo_release, ("elbo_release",)),
+    Metric("iwae", "IWAE bound", "nats", 2, 1, _term_mean("iwae")),
+    Metric("iwae_k", "iwae k", compute=_iwae_k),
+    Metric("mse", "MSE", "per pixel, sampled z", 5, -1, _term_mean("squared_error_sampled")),
+    Metric(
+        "mse_mean", "MSE at the mean", "per pixel, mean z", 5, -1, _term_mean("squared_error_mean")
+    ),
+    *_of_probe(standardised=False),
+    *_of_clusters(standardised=False),
+    *_of_probe(standardised=True),
+    *_of_clusters(standardised=True),
+    Metric(
+        *("active_units", "active units", "", 1, 1),
+        lambda f: float(geometry.active_units(shared.varying_examples(f))),
+        ("active_units",),
+    ),
+    Metric(
+        *("active_directions", "active directions", "eigenvalues of Cov(mu)", 1, 1),
+        lambda f: float(shared.spectrum(f)[1]),
+        ("active_units",),
+    ),
+    Metric(
+        *("total_correlation", "total correlation of mu", "nats", 2, -1),
+        lambda f: geometry.gaussian_total_correlation(shared.correlation(f)),
+    ),
+    Metric(
+        *("off_diagonal_correlation", "off-diagonal correlation of mu", "mean |r|", 4, -1),
+        lambda f: geometry.off_diagonal_correlation(shared.correlation(f)),
+    ),
+    Metric(
+        *("redundancy_index", "redundancy index of C", "", 4, 0),
+        lambda f: geometry.redundancy_index(shared.coupling(f)),
+        split="model",
+    ),
+    Metric(
+        *("num_parameters", "parameters", "", 0, -1),
+        lambda f: capacity.num_parameters(shared.sizes(f)),
+        split="run",
+        per_run=True,
+    ),
+    Metric(
+        *("multiply_adds", "multiply-adds", "per example, forward", 0, -1, _multiply_adds),
+        split="run",
+        per_run=True,
+    ),
+    Metric(
+        *("mse_first_48", "MSE, first 48 images", "per pixel, sampled z", 6, -1, _mse_first_48),
+        split="pictures",
+    ),
+    Metric(
+        *("high_frequency_energy", "high-frequency energy", "of the input's", 4, 1),
+        _high_frequency_energy,
+        split="pictures",
+    ),
+    _sweep("sweep_roughness", "sweep roughness", -1),
+    _sweep("sweep_monotonicity", "sweep monotonicity", 1),
+    _sweep("sweep_flatness", "flat share of the sweep", -1),
+)
+METRICS = {metric.name: metric for metric in RECORDS}  # in the order of metrics.json
+
+
+def _reliability(standardised: bool) -> Curve:
+    def compute(found: Embeddings) -> Mapping[str, np.ndarray]:
+        predictions = shared.predictions(found, standardised=standardised)
+        return classification.reliability(predictions.confidence, predictions.hits)._asdict()
+
+    suffix = STANDARDISED if standardised else ""
+    of = METRICS[f"ece_fixed{suffix}"]
+    return Curve(f"reliability{suffix}", of.name, compute, of.settings)
+
+
+CURVES = (
+    _reliability(standardised=False),
+    _reliability(standardised=True),
+    Curve(
+        "covariance_eigenvalues",
+        "active_directions",
+        lambda f: {"eigenvalue": shared.spectrum(f)[0]},
+    ),
+)

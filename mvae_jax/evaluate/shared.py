@@ -1,0 +1,179 @@
+"""What several metrics share of one replicate: each is computed once, or fails once.
+
+The modules that import scikit-learn or scipy are imported where they are used, so that the report
+can import the metrics' records without them.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, Num
+
+from mvae_jax.evaluate import classification, geometry
+from mvae_jax.evaluate.embeddings import Embeddings
+from mvae_jax.evaluate.pictures import measure_sweep
+from mvae_jax.store import pictures_file
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Absent(Exception):
+    """A replicate's files cannot give a metric; the message is the reason."""
+
+
+class ElboTerms(NamedTuple):
+    """Per test example, in nats; elbo = log_likelihood - kl."""
+
+    elbo: Float[np.ndarray, " n"]
+    log_likelihood: Float[np.ndarray, " n"]
+    kl: Float[np.ndarray, " n"]
+
+
+class Predictions(NamedTuple):
+    """What the fitted probe says of the test split.
+
+    log_p:      log probabilities of the K classes, in nats
+    targets:    each example's true column
+    confidence: the largest probability; hits: whether its class is the true one
+    converged:  whether the fit has
+    """
+
+    log_p: Float[np.ndarray, "n k"]
+    targets: Int[np.ndarray, " n"]
+    confidence: Float[np.ndarray, " n"]
+    hits: Bool[np.ndarray, " n"]
+    converged: bool
+
+
+class _Failure(NamedTuple):
+    error: Exception
+
+
+def once(compute: F) -> F:
+    """Decorate a function of Embeddings, so that a replicate computes it once; an error too."""
+
+    @functools.wraps(compute)
+    def known(found: Embeddings, **options: Any) -> Any:
+        key = (compute, *sorted(options.items()))
+        if key not in found.computed:
+            try:
+                found.computed[key] = compute(found, **options)
+            except Exception as error:
+                found.computed[key] = _Failure(error)
+        result = found.computed[key]
+        if isinstance(result, _Failure):
+            raise result.error
+        return result
+
+    return known  # type: ignore[return-value]
+
+
+def term(found: Embeddings, name: str) -> Float[np.ndarray, " n"]:
+    """Return one of the file's per-example terms of the test split."""
+    if name not in found.terms:
+        raise Absent(f"no per-example {name}_test in the file")
+    return found.terms[name]
+
+
+@once
+def elbo_terms(found: Embeddings) -> ElboTerms:
+    """Return the bound and its two terms, which are given together or not at all."""
+    log_likelihood, kl = term(found, "log_likelihood"), term(found, "kl")
+    return ElboTerms(log_likelihood.astype(np.float64) - kl, log_likelihood, kl)
+
+
+def labels_of_test(found: Embeddings) -> Int[np.ndarray, " n"]:
+    """Return the test split's labels, of two classes or more."""
+    if not found.labels:
+        raise Absent("the data set has no labels")
+    if len(np.unique(found.labels["test"])) < 2:
+        raise Absent("the test labels are of one class")
+    return found.labels["test"]
+
+
+@once
+def predictions(found: Embeddings, *, standardised: bool) -> Predictions:
+    """Fit the probe to the training split, by whose moments `standardised` ones are scaled."""
+    from mvae_jax.evaluate import probe
+
+    labels = labels_of_test(found)
+    if "train" not in found.labels:
+        raise Absent("no mu_train in the file")
+    unseen = np.setdiff1d(labels, found.labels["train"])
+    if len(unseen):
+        raise Absent(f"test labels {', '.join(map(str, unseen[:5]))} are not among the train ones")
+    train, test = found.mu["train"], found.mu["test"]
+    if standardised:
+        train, test = (geometry.standardise(mu, reference=train) for mu in (train, test))
+    fitted = probe.fit(train, found.labels["train"], **probe.SETTINGS)
+    log_p = probe.log_probabilities(fitted, test)
+    targets = np.searchsorted(fitted.classes, labels)
+    confidence, hits = classification.confidence_and_hits(log_p, targets)
+    return Predictions(log_p, targets, confidence, hits, fitted.converged)
+
+
+@once
+def cluster_agreement(found: Embeddings, *, standardised: bool) -> tuple[float, float]:
+    """Return k-means' NMI and ARI; the test split's own moments scale `standardised` embeddings."""
+    from mvae_jax.evaluate import clusters
+
+    labels, mu = labels_of_test(found), found.mu["test"]
+    if standardised:
+        mu = geometry.standardise(mu, reference=mu)
+    return clusters.agreement(mu, labels)
+
+
+def varying_examples(found: Embeddings) -> Float[np.ndarray, "n d"]:
+    """Return the test split's mu, of two examples or more."""
+    if len(found.mu["test"]) < 2:
+        raise Absent("one test example has no variance")
+    return found.mu["test"]
+
+
+@once
+def spectrum(found: Embeddings) -> tuple[Float[np.ndarray, " d"], int]:
+    """Return the eigenvalues of Cov(mu), and how many of them are active."""
+    eigenvalues = geometry.covariance_eigenvalues(varying_examples(found))
+    return eigenvalues, geometry.active_directions(eigenvalues)
+
+
+@once
+def correlation(found: Embeddings) -> Float[np.ndarray, "v v"]:
+    """Return the correlation matrix of the coordinates that vary, of two or more."""
+    matrix = geometry.correlation(found.mu["test"])
+    if len(matrix) < 2:
+        raise Absent("fewer than two coordinates vary over the test split")
+    return matrix
+
+
+def coupling(found: Embeddings) -> Float[np.ndarray, "d d"]:
+    """Return C, of three rows or more."""
+    if found.coupling is None:
+        raise Absent("no coupling matrix C in the model's file")
+    if len(found.coupling) < 3:
+        raise Absent("C is too small: its off-diagonal entries standardise to -1 and 1, or to none")
+    return found.coupling
+
+
+def sizes(found: Embeddings) -> dict[str, int]:
+    """Return the number of elements of each learned array."""
+    if not found.sizes:
+        raise Absent(f"no learned arrays in model/{found.replicate}.npz, or no such file")
+    return found.sizes
+
+
+@once
+def pictures(found: Embeddings) -> dict[str, Num[np.ndarray, "..."]]:
+    """Return the replicate's pictures."""
+    path = found.folder / "pictures" / f"{found.replicate}.npz"
+    if not path.is_file():
+        raise Absent(f"no pictures/{path.name} in the run folder")
+    return pictures_file.read(path)
+
+
+@once
+def sweep(found: Embeddings) -> dict[str, float]:
+    """Return the measures of the latent sweep."""
+    return measure_sweep(pictures(found)["sweep"])
