@@ -20,6 +20,7 @@ from threadpoolctl import threadpool_limits
 # Every annotated shape is checked at run time; must come before the package's modules load.
 install_import_hook("mvae_jax", "beartype.beartype")
 
+from tests.evaluated_runs import calls, run, scored  # noqa: E402, F401
 from tests.published_files import memory, published, ready, server  # noqa: E402, F401
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
