@@ -1,7 +1,10 @@
 """A user's own metrics, named by their dotted paths."""
 
 import importlib
+import os
+import sys
 from collections.abc import Iterable
+from typing import Any
 
 from mvae_jax.evaluate.metrics import METRICS
 from mvae_jax.evaluate.record import FOLDERS, Metric
@@ -27,7 +30,7 @@ def load(paths: Iterable[str]) -> list[Metric]:
     return list(found.values())
 
 
-def check(metric: Metric) -> None:
+def check(metric: Any) -> None:
     """Raise ValueError where a metric of a user's own cannot be computed or shown."""
     if not isinstance(metric, Metric):
         raise ValueError(f"it is of type {type(metric).__name__}, not mvae_jax.evaluate.Metric")
@@ -44,17 +47,17 @@ def check(metric: Metric) -> None:
         raise ValueError("it names settings, which only this package's metrics have; leave it out")
 
 
-def _imported(path: str) -> Metric:
+def _imported(path: str) -> Any:
     module, _, name = path.rpartition(".")
+    if (here := os.getcwd()) not in sys.path and "" not in sys.path:  # of an installed command
+        sys.path.append(here)
     try:
         if not module:
             raise ImportError("it names no module")
-        found: Metric = getattr(importlib.import_module(module), name)
+        return getattr(importlib.import_module(module), name)
     except Exception as error:  # whatever a user's module raises
         reason = " ".join(str(error).split())
         raise ValueError(
             f"--metric: got '{path}', which does not import ({type(error).__name__}: {reason}); "
-            "write the dotted path of a Metric in a module that Python finds, such as one in this "
-            "folder or on PYTHONPATH"
+            "write my_module.my_metric, with my_module importable from the current folder"
         ) from error
-    return found
