@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from mvae_jax.paper import constants, reference
-from mvae_jax.paper.cells import TABLED, Place
+from mvae_jax.paper.cells import TABLED, PaperCell
 from mvae_jax.paper.claims import CLAIMS
 from mvae_jax.paper.evidence import ours
 from mvae_jax.paper.evidence import settings as settings
@@ -68,8 +68,8 @@ def is_mislabelled(claim: Claim) -> bool:
     """
     labels = {dataset: reference.row_labels(dataset) for dataset in TABLED}
 
-    def held(places: Sequence[Place]) -> frozenset[Place]:
-        return frozenset((of, labels.get(of, {}).get(z, z)) for of, z in places)
+    def held(cells: Sequence[PaperCell]) -> frozenset[PaperCell]:
+        return frozenset((of, labels.get(of, {}).get(z, z)) for of, z in cells)
 
     return any(
         {(frozenset(unit.cells), frozenset(unit.less)) for unit in check.units}

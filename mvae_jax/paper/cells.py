@@ -2,20 +2,20 @@
 
 import itertools
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from mvae_jax.paper import reference
 
-Place = tuple[str, int]  # data set, latent size
+PaperCell = tuple[str, int]  # data set, latent size
 
 
 class Unit(NamedTuple):
     """The mean over `cells`, less that over `less` if there are any."""
 
     name: str
-    cells: tuple[Place, ...]
-    less: tuple[Place, ...] = ()
+    cells: tuple[PaperCell, ...]
+    less: tuple[PaperCell, ...] = ()
 
 
 MNIST_VARIANTS = ("mnist_rotated", "mnist_background_images", "mnist_background_random")
@@ -29,41 +29,41 @@ CELLS = tuple((dataset, z) for dataset in TABLED for z in LATENT_SIZES)
 MID_RANGE = {**dict.fromkeys(MNIST, (4, 32)), **dict.fromkeys(CIFAR, (16, 256))}
 
 
-def is_mid(place: Place) -> bool:
+def is_mid(cell: PaperCell) -> bool:
     """Whether a cell lies in the paper's mid range."""
-    dataset, z = place
+    dataset, z = cell
     low, high = MID_RANGE.get(dataset, (math.inf, -math.inf))
     return low <= z <= high
 
 
-def is_low(place: Place) -> bool:
+def is_low(cell: PaperCell) -> bool:
     """Whether a cell lies below the paper's mid range."""
-    dataset, z = place
+    dataset, z = cell
     return dataset in MID_RANGE and z < MID_RANGE[dataset][0]
 
 
-def is_high(place: Place) -> bool:
+def is_high(cell: PaperCell) -> bool:
     """Whether a cell lies above the paper's mid range."""
-    dataset, z = place
+    dataset, z = cell
     return dataset in MID_RANGE and z > MID_RANGE[dataset][1]
 
 
-def places(*datasets: str, sizes: Iterable[int] = LATENT_SIZES) -> list[Place]:
+def cells(*datasets: str, sizes: Iterable[int] = LATENT_SIZES) -> list[PaperCell]:
     """Return the cells of these data sets at these latent sizes."""
     return [(dataset, z) for dataset in datasets for z in sizes]
 
 
-def units(of: Iterable[Place]) -> tuple[Unit, ...]:
+def units(of: Iterable[PaperCell]) -> tuple[Unit, ...]:
     """Return one unit per cell."""
     return tuple(Unit(f"{dataset} z={z}", ((dataset, z),)) for dataset, z in of)
 
 
-def together(name: str, of: Iterable[Place], less: Iterable[Place] = ()) -> Unit:
+def together(name: str, of: Iterable[PaperCell], less: Iterable[PaperCell] = ()) -> Unit:
     """Return the mean over cells, less that over others, as one unit."""
     return Unit(name, tuple(of), tuple(less))
 
 
-def steps(datasets: Iterable[str], sizes: Iterable[int] = LATENT_SIZES) -> tuple[Unit, ...]:
+def steps(datasets: Iterable[str], sizes: Sequence[int] = LATENT_SIZES) -> tuple[Unit, ...]:
     """Return the steps from one latent size to the next."""
     return tuple(
         Unit(f"{dataset} z={z} to {larger}", ((dataset, larger),), ((dataset, z),))
@@ -76,17 +76,17 @@ ALL = units(CELLS)
 MID_LESS_REST = tuple(
     together(
         dataset,
-        filter(is_mid, places(dataset)),
-        [place for place in places(dataset) if not is_mid(place)],
+        filter(is_mid, cells(dataset)),
+        [cell for cell in cells(dataset) if not is_mid(cell)],
     )
     for dataset in MID_RANGE
 )
 MID_LESS_LOW = tuple(
-    together(dataset, filter(is_mid, places(dataset)), filter(is_low, places(dataset)))
+    together(dataset, filter(is_mid, cells(dataset)), filter(is_low, cells(dataset)))
     for dataset in MID_RANGE
 )
 VARIANTS_LESS_BASIC = tuple(
-    together(f"z={z}", places(*MNIST_VARIANTS, sizes=[z]), [("mnist_basic", z)])
+    together(f"z={z}", cells(*MNIST_VARIANTS, sizes=[z]), [("mnist_basic", z)])
     for z in LATENT_SIZES
 )
 FREY_FACE = units([("frey_face", 32)])

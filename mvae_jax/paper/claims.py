@@ -14,9 +14,9 @@ from mvae_jax.paper.cells import (
     MNIST_VARIANTS,
     TABLED,
     VARIANTS_LESS_BASIC,
+    cells,
     is_high,
     is_low,
-    places,
     together,
     units,
 )
@@ -26,7 +26,7 @@ from mvae_jax.paper.rules import Check, Claim, average, each
 from mvae_jax.report.metrics import CALIBRATION, PAPER, STRUCTURE
 
 REGIMES = tuple(
-    together(name, places(*datasets))
+    together(name, cells(*datasets))
     for name, datasets in (("digits", MNIST), ("fashion", ("fashion_mnist",)), ("CIFAR", CIFAR))
 )
 ABSTRACT = (
@@ -84,7 +84,7 @@ METHOD = (
         7,
         "I",
         "The ELBO improves over diagonal VAEs on all data sets.",
-        "test ELBO in every cell; no table prints it",
+        "ELBO of the test split in every cell; no table prints it",
         (Check(each, ("elbo",), ALL),),
     ),
     Claim(
@@ -139,7 +139,7 @@ METHOD = (
                 LABELLED,
                 tuple(
                     together(f"{of} z={z}", [(of, z)], [("mnist_basic", z)])
-                    for _, z in places("mnist_basic")
+                    for _, z in cells("mnist_basic")
                 ),
                 what=of,
             )
@@ -169,7 +169,7 @@ METHOD = (
         "II.e",
         "Gains rely on geometry, and are consistent across digits, fashion, natural images.",
         "the gain on each data set, averaged over z, in each of the six metrics of labels",
-        (Check(each, LABELLED, tuple(together(of, places(of)) for of in TABLED)),),
+        (Check(each, LABELLED, tuple(together(of, cells(of)) for of in TABLED)),),
     ),
     Claim(
         17,

@@ -8,7 +8,7 @@ from mvae_jax.paper.cells import (
     MNIST_VARIANTS,
     TABLED,
     Unit,
-    places,
+    cells,
     steps,
     together,
     units,
@@ -23,20 +23,20 @@ BACKGROUND = "mnist_background_images"
 ACCURACY = ("probe_accuracy",)
 LABELLED = PAPER[1:]  # all but the reconstruction
 PROBE = (*ACCURACY, *CALIBRATION)
-VARIANTS = units(places(*MNIST_VARIANTS))
-IMAGES = units(places(BACKGROUND))
-RANDOM = units(places("mnist_background_random"))
-FASHION = units(places("fashion_mnist"))
+VARIANTS = units(cells(*MNIST_VARIANTS))
+IMAGES = units(cells(BACKGROUND))
+RANDOM = units(cells("mnist_background_random"))
+FASHION = units(cells("fashion_mnist"))
 # The rows that the paper calls atypical, each against every other row of the table.
 ATYPICAL = tuple(
-    together(f"z={z} and {other}", places(BACKGROUND, sizes=[z]), places(BACKGROUND, sizes=[other]))
+    together(f"z={z} and {other}", cells(BACKGROUND, sizes=[z]), cells(BACKGROUND, sizes=[other]))
     for z in (16, 256)
     for other in (2, 4, 32, 512)
 )
 
 
 def _at(dataset: str, *sizes: int) -> tuple[Unit, ...]:
-    return units(places(dataset, sizes=sizes))
+    return units(cells(dataset, sizes=sizes))
 
 
 ROTATED_LARGE = _at("mnist_rotated", *LARGE)
@@ -170,8 +170,8 @@ IMAGE_SETS = (
         "accuracy, NLL, Brier and ECE at every z; NMI and ARI worse by more than 1% at no more z "
         "than better, of our runs on the mean over z",
         (
-            Check(each, PROBE, units(places("cifar100")), what="accuracy and calibration"),
-            Check(mostly, STRUCTURE, units(places("cifar100")), margin=0.01),
+            Check(each, PROBE, units(cells("cifar100")), what="accuracy and calibration"),
+            Check(mostly, STRUCTURE, units(cells("cifar100")), margin=0.01),
         ),
     ),
 )
@@ -239,14 +239,14 @@ TRENDS = (
         "At the largest z both models converge in MSE.",
         "MVAE's MSE within 8% of VAE's in every cell at z=256 and 512 (one printed digit is up to "
         "8%); that leadership may swap is no claim that figures can contradict",
-        (Check(within, MSE, units(places(*TABLED, sizes=LARGE)), margin=0.08),),
+        (Check(within, MSE, units(cells(*TABLED, sizes=LARGE)), margin=0.08),),
     ),
     Claim(
         37,
         "V.C, VI",
         "MVAE's calibration stays robust at the largest z.",
         "NLL, Brier and ECE, each averaged over the cells at z=256 and 512",
-        (Check(average, CALIBRATION, units(places(*TABLED, sizes=LARGE))),),
+        (Check(average, CALIBRATION, units(cells(*TABLED, sizes=LARGE))),),
     ),
 )
 PICTURES = (

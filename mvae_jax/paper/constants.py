@@ -36,7 +36,7 @@ def compute() -> Constants:
     """Compute everything, in about a minute."""
     bodies = [published(corrected=corrected) for corrected in (False, True)]
     verdicts = {body.title: audit(body) for body in bodies}
-    return Constants(verdicts, power.table(), errata.of_tables(), errata.statements())
+    return Constants(verdicts, power.table(), errata.of_tables(), list(errata.STATEMENTS))
 
 
 @functools.cache

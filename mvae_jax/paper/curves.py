@@ -60,7 +60,7 @@ def growth(check: Check, quantities: Sequence[Quantity], standard: Standard) -> 
 
 def _exponent(limit: float, steps: Sequence[Quantity]) -> Outcome:
     """Judge one curve of added cost by the 95% interval of its exponent."""
-    added = sorted((step.place[1], float(step.numbers.mean())) for step in steps)
+    added = sorted((step.cell[1], float(step.numbers.mean())) for step in steps)
     free = [str(z) for z, cost in added if cost <= 0]
     if free:
         return Outcome(UNDECIDED, f"has nothing added at z={', '.join(free)}")
@@ -88,5 +88,5 @@ def spread(check: Check, quantities: Sequence[Quantity], standard: Standard) -> 
 def _by_curve(quantities: Sequence[Quantity]) -> dict[tuple[str, str], list[Quantity]]:
     curves: dict[tuple[str, str], list[Quantity]] = {}
     for quantity in quantities:
-        curves.setdefault((quantity.metric, quantity.place[0]), []).append(quantity)
+        curves.setdefault((quantity.metric, quantity.cell[0]), []).append(quantity)
     return curves

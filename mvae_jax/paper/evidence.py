@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from mvae_jax.paper import reference
-from mvae_jax.paper.cells import CELLS, Place
+from mvae_jax.paper.cells import CELLS, PaperCell
 from mvae_jax.paper.reproduction import is_short
 from mvae_jax.report import comparisons
 from mvae_jax.report.cells import Cell, Scores, Setting
@@ -28,9 +28,9 @@ class Evidence(NamedTuple):
     """
 
     title: str
-    pairs: Mapping[tuple[str, Place], Pair]
+    pairs: Mapping[tuple[str, PaperCell], Pair]
     published: bool
-    undefined: frozenset[tuple[str, Place]] = frozenset()
+    undefined: frozenset[tuple[str, PaperCell]] = frozenset()
 
 
 def published(*, corrected: bool) -> Evidence:
@@ -55,7 +55,7 @@ def from_runs(runs: Runs, protocol: str, source: str = "") -> Evidence:
 
     Data sets that have but one source belong to every source.
     """
-    pairs: dict[tuple[str, Place], Pair] = {}
+    pairs: dict[tuple[str, PaperCell], Pair] = {}
     undefined = set()
     for (setting, z, model), vae in runs.cells.items():
         mvae = runs.cells.get(Cell(setting, z, MODEL))

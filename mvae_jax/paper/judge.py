@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from mvae_jax.paper.cells import Place, Unit
 from mvae_jax.paper.claims import CLAIMS
 from mvae_jax.paper.evidence import Evidence
 from mvae_jax.paper.rules import (
@@ -74,10 +73,14 @@ def judge(claim: Claim, evidence: Evidence) -> Verdict:
     elif set(verdicts) == {SUPPORTED} and len(outcomes) == len(claim.checks) and not claim.untested:
         verdict = SUPPORTED
     seeds = [_seeds(of) for _, of in measured if of and not _is_point(of, evidence)]
-    detail = "; ".join(outcome.detail for outcome in outcomes if outcome.detail)
-    if undefined := sum(_undefined(check, evidence) for check in claim.checks):
-        detail += f"; {undefined} undefined"
-    return Verdict(verdict, min(seeds, default=0), detail, _lacking(claim, evidence))
+    details = [outcome.detail for outcome in outcomes if outcome.detail]
+    there = sum(_found(quantities) for _, quantities in measured)
+    undefined = sum(_undefined(check, evidence) for check in claim.checks)
+    named = sum(map(_named, claim.checks))
+    details += [f"{undefined} undefined"] * bool(undefined)
+    lacking = [f"{there} of {named} there"] * (there + undefined < named)
+    lacking += ["a part is not tested"] * bool(claim.untested)
+    return Verdict(verdict, min(seeds, default=0), "; ".join(details), "; ".join(lacking))
 
 
 def _judge_check(
@@ -121,33 +124,21 @@ def _named(check: Check) -> int:
 def _undefined(check: Check, evidence: Evidence) -> int:
     """Count the numbers that a check cannot have, because a figure behind them is undefined."""
     return len(check.of) * sum(
-        not evidence.undefined.isdisjoint((metric, place) for place in (*unit.cells, *unit.less))
+        not evidence.undefined.isdisjoint((metric, cell) for cell in (*unit.cells, *unit.less))
         for metric in check.metrics
         for unit in check.units
     )
-
-
-def _lacking(claim: Claim, evidence: Evidence) -> str:
-    """Say which part of the claim the verdict leaves out; empty where it leaves out nothing."""
-    there = sum(_found(measure(check, evidence)) for check in claim.checks)
-    undefined = sum(_undefined(check, evidence) for check in claim.checks)
-    named = sum(map(_named, claim.checks))
-    parts = [f"{there} of {named} there"] if there + undefined < named else []
-    return "; ".join([*parts, *["a part is not tested"] * bool(claim.untested)])
 
 
 def _nothing(claim: Claim, evidence: Evidence) -> str:
     """Say why the evidence has no unit of the claim."""
     if evidence.published:
         return NOT_PUBLISHED
-    cells = {place for check in claim.checks for unit in check.units for place in _places(unit)}
+    units = [unit for check in claim.checks for unit in check.units]
+    cells = {cell for unit in units for cell in (*unit.cells, *unit.less)}
     metrics = {metric for check in claim.checks for metric in check.metrics}
-    there = {place for metric, place in evidence.pairs if metric in metrics} & cells
+    there = {cell for metric, cell in evidence.pairs if metric in metrics} & cells
     return f"{len(there)} of {len(cells)} cells there" if there else NO_RUNS
-
-
-def _places(unit: Unit) -> tuple[Place, ...]:
-    return (*unit.cells, *unit.less)
 
 
 def audit(evidence: Evidence) -> list[Verdict]:

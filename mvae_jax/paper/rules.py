@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from mvae_jax.paper.cells import Place, Unit
+from mvae_jax.paper.cells import PaperCell, Unit
 from mvae_jax.paper.evidence import Evidence, Pair
 from mvae_jax.report import comparisons
 from mvae_jax.report.metrics import PAPER, describe
@@ -35,20 +35,20 @@ class Outcome(NamedTuple):
 class Quantity(NamedTuple):
     """Numbers that a rule is applied to.
 
-    place:   the first cell that they are of
+    cell:    the first cell that they are of
     numbers: float64 [units, seeds]; positive agrees with the claim
     per_run: whether the seeds do not vary them
     """
 
     metric: str
-    place: Place
+    cell: PaperCell
     name: str
     numbers: Float[np.ndarray, "units seeds"]
     per_run: bool
 
 
 class Standard(NamedTuple):
-    """How a standard of evidence is judged.
+    """How strictly a check judges its numbers.
 
     point:      whether by the numbers themselves, because they have no interval
     margin:     the check's, or none in print, where equal figures tie
@@ -121,28 +121,24 @@ def measure(check: Check, evidence: Evidence) -> list[Quantity]:
             found = _by_unit(check, metric, model, evidence)
             if check.rule in (average, mostly):
                 first = [unit.cells[0] for unit in found][:1]
-                named = {(title, place): list(found.values()) for place in first}
+                named = {(title, cell): list(found.values()) for cell in first}
             else:
                 named = {(f"{title} {u.name}", u.cells[0]): [of] for u, of in found.items()}
-            for (name, place), numbers in named.items():
+            for (name, cell), numbers in named.items():
                 of_units = np.array(numbers)
-                quantities.append(Quantity(metric, place, name, of_units, shown.per_run))
+                quantities.append(Quantity(metric, cell, name, of_units, shown.per_run))
     return quantities
-
-
-def whole(check: Check, metric: str, evidence: Evidence) -> dict[Unit, list[Pair]]:
-    """Return the pairs of the units that have all their cells."""
-    found = {
-        unit: [evidence.pairs.get((metric, place)) for place in (*unit.cells, *unit.less)]
-        for unit in check.units
-    }
-    return {unit: [pair for pair in of if pair] for unit, of in found.items() if all(of)}
 
 
 def _by_unit(
     check: Check, metric: str, model: str, evidence: Evidence
 ) -> dict[Unit, Float[np.ndarray, " seeds"]]:
-    pairs = whole(check, metric, evidence)
+    """Return the numbers of the units that have all their cells."""
+    found = {
+        unit: [evidence.pairs.get((metric, cell)) for cell in (*unit.cells, *unit.less)]
+        for unit in check.units
+    }
+    pairs = {unit: [pair for pair in of if pair] for unit, of in found.items() if all(of)}
     every = [pair for of in pairs.values() for pair in of]
     numbers = {}
     for unit, of_unit in pairs.items():
@@ -195,7 +191,7 @@ def each(check: Check, quantities: Sequence[Quantity], standard: Standard) -> Ou
     margin = standard.margin
     numbers = np.array([quantity.numbers.mean() for quantity in quantities])
     better, worse = int((numbers > margin).sum()), int((numbers < -margin).sum())
-    tied, equal = len(numbers) - better - worse, f"within {margin:.0%}" if margin else "tied"
+    tied, equal = len(numbers) - better - worse, f"within {_percent(margin)}" if margin else "tied"
     detail = f"{better} better, {tied} {equal}, {worse} worse"
     if _exceed([q.metric for q in quantities if q.numbers.mean() < -margin], check):
         is_mixed = better or (margin and tied)
@@ -208,7 +204,7 @@ def within(check: Check, quantities: Sequence[Quantity], standard: Standard) -> 
     if not standard.point:
         return _intervals(check, quantities, -check.margin, check.margin, standard)
     beyond = sum(abs(quantity.numbers.mean()) > check.margin for quantity in quantities)
-    detail = f"{len(quantities) - beyond} within {check.margin:.3g}, {beyond} beyond"
+    detail = f"{len(quantities) - beyond} within {_percent(check.margin)}, {beyond} beyond"
     return Outcome(NOT_SUPPORTED if beyond else SUPPORTED, detail)
 
 
@@ -269,7 +265,9 @@ def _intervals(
         rest = len(details) - len(above) - len(outside)
         counts = f"{len(above)} above, {len(outside)} below, {rest} across {floor + 0.0:g}"
         if ceiling < math.inf:
-            counts = f"{len(above)} within {ceiling:g}, {len(outside)} beyond, {rest} across"
+            counts = (
+                f"{len(above)} within {_percent(ceiling)}, {len(outside)} beyond, {rest} across"
+            )
         details = [f"{counts} of {len(details)}"]
     detail = ("mixed, " if above and outside else "") + "; ".join(details)
     if _exceed(outside, check):
@@ -278,6 +276,10 @@ def _intervals(
     for metric in above:
         failing.remove(metric)
     return Outcome(UNDECIDED if _exceed(failing, check) else SUPPORTED, detail)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.3g}%"
 
 
 def _exceed(failing: Sequence[str], check: Check) -> bool:
