@@ -1,4 +1,4 @@
-"""Times training and encoding against peers and the machine's floor, side by side in one run.
+"""Time training and encoding against peers and the machine's floor, side by side in one run.
 
     python launch/bench.py                                  # everything; torch with `.[bench]`
     python launch/bench.py --latent=16,512 --pixels=784 --seeds=1,4 --peers=ours,loop
@@ -57,7 +57,7 @@ PEERS = ("ours", "loop", "floor", "torch", "encode")
 
 
 def main() -> None:
-    """Runs every size asked for, prints a table after each and writes the JSON."""
+    """Time every size asked for, print a table after each and write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--latent", type=numbers, default=[2, 16, 32, 256, 512])
     parser.add_argument("--pixels", type=numbers, default=[784, 3072], help="784 or 3072")
@@ -100,7 +100,7 @@ def main() -> None:
 def enter(
     peers: list[str], latent_size: int, pixels: int, seeds: list[int], steps: int
 ) -> Iterator[Contestant]:
-    """Yields every contestant of one size."""
+    """Yield every contestant of one size."""
     images = made_up_images(pixels, steps)
     for model in ("vae", "mvae"):
         config = configuration(model, latent_size, pixels)
@@ -196,7 +196,7 @@ def encoding(config: FrozenConfigDict, images: np.ndarray) -> Iterator[Contestan
 
 
 def table(timed: list[Timed]) -> str:
-    """Returns a row per contestant; ratios are to the VAE of the same kind and to ours."""
+    """Return a row per contestant; ratios are to the VAE of the same kind and to ours."""
     by_kind = {_kind(t.contestant): t for t in timed}
     rows = []
     for (kind, model, seeds), t in by_kind.items():
@@ -222,12 +222,12 @@ def _kind(contestant: Contestant) -> tuple[str, str, int]:
 
 
 def ratio(laps: list[float], others: list[float]) -> str:
-    """Returns the median over turns of the ratio within a turn."""
+    """Return the median over turns of the ratio within a turn."""
     return f"{statistics.median(a / b for a, b in zip(laps, others, strict=True)):.2f}"
 
 
 def record(timed: Timed) -> dict[str, Any]:
-    """Returns a contestant's figures for the JSON file."""
+    """Return a contestant's figures for the JSON file."""
     contestant = timed.contestant
     return {
         "name": contestant.name,

@@ -1,11 +1,11 @@
-"""Says how far two runs are apart, seed by seed: one on an accelerator and one on the CPU, say.
+"""Print how far two runs are apart, seed by seed: such as one on a GPU and one on the CPU.
 
     python launch/compare_runs.py runs/on_cpu runs/on_gpu
 
-Prints the relative distance (Frobenius) of every array of the models and of the embeddings, the
-worst over the seeds that both runs have, the difference of their mean test ELBOs, and what besides
-the configuration was not alike when they were trained. Exit status 1: an ELBO is further off than
-`--max_nats`.
+For every array of the models and of the embeddings it prints the relative distance (Frobenius),
+the worst over the seeds that both runs have. Then it prints the difference of their mean test
+ELBOs, and what besides the configuration differed when they were trained. Exit status 1: an ELBO
+differs by more than `--max_nats`.
 """
 
 from mvae_jax import terminal
@@ -26,7 +26,7 @@ from mvae_jax.store import npz, origins
 
 
 def main() -> None:
-    """Compares the two folders on the command line."""
+    """Compare the two folders on the command line."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("run", type=paths.from_user, nargs=2)
     parser.add_argument("--max_nats", type=float, default=0.01, help="0.01 by default")
@@ -66,7 +66,7 @@ def main() -> None:
 
 
 def load(run: Path, name: str) -> dict[str, np.ndarray]:
-    """Returns the float arrays of a seed's model and embeddings."""
+    """Return the float arrays of a seed's model and embeddings."""
     arrays: dict[str, np.ndarray] = {}
     for folder in ("model", "embeddings"):
         found = npz.read(run / folder / name)
@@ -75,7 +75,7 @@ def load(run: Path, name: str) -> dict[str, np.ndarray]:
 
 
 def distance(one: np.ndarray, other: np.ndarray) -> float:
-    """Returns the Frobenius norm of the difference over that of the first."""
+    """Return the Frobenius norm of the difference over that of the first."""
     return float(np.linalg.norm(other - one) / max(float(np.linalg.norm(one)), 1e-30))
 
 

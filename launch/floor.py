@@ -1,4 +1,4 @@
-"""What a training step cannot do without, each part alone: products, AdamW, the rest.
+"""The parts of a training step, each timed alone: products, AdamW, the rest.
 
 Their sum is what the step would take if the parts ran one after the other, each at the speed that
 the compiler reaches for it alone; a step in which they overlap, or share what they read, may take
@@ -43,7 +43,7 @@ def _waiting(function: Callable[..., Any], *arguments: Any) -> Callable[[], None
 
 
 def _products(params: model.Params, x: Array) -> Any:
-    """Runs the products of a step per batch; what a product yields stands in for a gradient."""
+    """Run the products of a step per batch; what a product yields stands in for a gradient."""
     w1, wm, ws, w2, w3 = (
         layer["Dense_0"]["kernel"]
         for layer in (

@@ -1,4 +1,4 @@
-"""Fuzzes every parser of files and arguments: nothing but a parser's own errors may come out of it.
+"""Fuzz every parser of files and arguments, which may raise nothing but the errors they announce.
 
     pip install -e .[fuzz]
     python launch/fuzz.py                        # every target for 600 seconds, one after the other
@@ -33,7 +33,7 @@ MEMORY = "/dev/shm" if os.path.isdir("/dev/shm") else None  # for the files that
 
 
 def main() -> None:
-    """Runs the targets asked for, each in a process of its own."""
+    """Run the targets asked for, each in a process of its own."""
     from fuzz_targets import TARGETS
 
     parser = argparse.ArgumentParser(
@@ -64,7 +64,7 @@ def main() -> None:
 
 
 def fuzz(name: str, seeds: list[bytes], out: Path, seconds: int) -> bool:
-    """Fuzzes one target for so long and prints a line; returns whether there was no find."""
+    """Fuzz one target for so long and print a line; return whether there was no find."""
     for folder in ("corpus", "finds"):
         (out / folder).mkdir(parents=True, exist_ok=True)
     for number, seed in enumerate(seeds):
@@ -96,7 +96,7 @@ def fuzz(name: str, seeds: list[bytes], out: Path, seconds: int) -> bool:
 
 
 def fuzz_forever(name: str, flags: list[str]) -> None:
-    """Hands this process over to the fuzzer, which ends it."""
+    """Hand this process over to the fuzzer, which ends it."""
     import atheris
 
     with atheris.instrument_imports(include=INSTRUMENTED):

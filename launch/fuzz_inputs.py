@@ -30,7 +30,7 @@ MOST_EDITS = 32  # of one JSON file
 
 
 def pieces(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yields pairs: a byte, and as many bytes as the two after it say."""
+    """Yield pairs: a byte, and as many bytes as the two after it say."""
     while len(data) >= 3:
         size = int.from_bytes(data[1:3], "little")
         yield data[0], data[3 : 3 + size]
@@ -38,12 +38,12 @@ def pieces(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def piece(number: int, content: bytes) -> bytes:
-    """Returns what `pieces` reads."""
+    """Return what `pieces` reads."""
     return bytes([number]) + len(content).to_bytes(2, "little") + content
 
 
 def write(name: str, content: bytes) -> Path:
-    """Writes a file of the scratch folder."""
+    """Write a file of the scratch folder."""
     path = SCRATCH / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
@@ -51,7 +51,7 @@ def write(name: str, content: bytes) -> Path:
 
 
 def archive(data: bytes, names: tuple[str, ...]) -> bytes:
-    """Returns the file as it is, or a zip archive of pieces under these names."""
+    """Return the file as it is, or a zip archive of pieces under these names."""
     if data[:1] != EDITED:
         return data[1:]
     stream = io.BytesIO()
@@ -85,7 +85,7 @@ VALUES: list[Any] = [
 
 
 def edited_json(data: bytes, base: Any) -> bytes:
-    """Returns the file as it is, or `base` with some of its values replaced or removed."""
+    """Return the file as it is, or `base` with some of its values replaced or removed."""
     if data[:1] != EDITED:
         return data[1:]
     content = copy.deepcopy(base)
@@ -103,7 +103,7 @@ def edited_json(data: bytes, base: Any) -> bytes:
 
 
 def _places(found: Any) -> Iterator[tuple[Any, Any]]:
-    """Yields every (object or list, key) below a JSON value, near the top of what is deep."""
+    """Yield every (object or list, key) below a JSON value, near the top of what is deep."""
     level = [found]
     for _ in range(8):
         below = []
@@ -117,13 +117,13 @@ def _places(found: Any) -> Iterator[tuple[Any, Any]]:
 
 
 def json_seeds(base: Any) -> list[bytes]:
-    """Returns a JSON file as it is, and edits of its first places."""
+    """Return a JSON file as it is, and edits of its first places."""
     starts = [bytes([place, 0, value]) for place in range(8) for value in range(0, 40, 5)]
     return [RAW + json.dumps(base).encode(), EDITED, *(EDITED + start for start in starts)]
 
 
 def lines(data: bytes, base: list[dict[str, Any]]) -> bytes:
-    """Returns a .jsonl file: as it is, or edits of these lines."""
+    """Return a .jsonl file: as it is, or edits of these lines."""
     if data[:1] != EDITED:
         return data[1:]
     found = json.loads(edited_json(data, base))
@@ -131,7 +131,7 @@ def lines(data: bytes, base: list[dict[str, Any]]) -> bytes:
 
 
 def line_seeds(base: list[dict[str, Any]]) -> list[bytes]:
-    """Returns a .jsonl file as it is, and edits of its first places."""
+    """Return a .jsonl file as it is, and edits of its first places."""
     return [RAW + lines(EDITED, base), *json_seeds(base)[1:]]
 
 
@@ -196,7 +196,7 @@ ENTRY = PlannedRun("digits/release/mvae-z4", COMMAND, 1.0, 2, 1)._asdict()
 
 
 def write_run(name: str, content: bytes) -> None:
-    """Writes a good run folder in which one file is another."""
+    """Write a good run folder in which one file is another."""
     good = {"config": CONFIG, "manifest": MANIFEST, "metrics": METRICS, "environment": ENVIRONMENT}
     for stem, value in good.items():
         if not (RUN / f"{stem}.json").is_file():
@@ -211,7 +211,7 @@ def write_run(name: str, content: bytes) -> None:
 
 
 def npy(array: Any) -> bytes:
-    """Returns the bytes of an .npy file."""
+    """Return the bytes of an .npy file."""
     stream = io.BytesIO()
     np.save(stream, np.asarray(array), allow_pickle=False)
     return stream.getvalue()
@@ -227,7 +227,7 @@ EMBEDDINGS += 2 * [np.ones((3, 2, 2, 1))]
 
 
 def npz_seeds(arrays: list[Any]) -> list[bytes]:
-    """Returns the arrays as pieces, and as an archive."""
+    """Return the arrays as pieces, and as an archive."""
     made = b"".join(piece(number, npy(array)) for number, array in enumerate(arrays))
     stream = io.BytesIO()
     np.savez(stream, **{f"images{number or ''}": a for number, a in enumerate(arrays)})
@@ -235,7 +235,7 @@ def npz_seeds(arrays: list[Any]) -> list[bytes]:
 
 
 def mat_seeds() -> list[bytes]:
-    """Returns MATLAB files, compressed and not."""
+    """Return MATLAB files, compressed and not."""
     from scipy.io import savemat
 
     made = []

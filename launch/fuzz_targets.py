@@ -36,13 +36,13 @@ class Target(NamedTuple):
     seeds: list[bytes]
 
     def run(self, data: bytes) -> None:
-        """Parses one input."""
+        """Parse one input."""
         with contextlib.suppress(*self.allowed):
             self.parse(data)
 
 
 def read_everywhere() -> None:
-    """Reads the run as every command does that looks at it; its errors are ValueErrors."""
+    """Read the run as each command that looks at it does; its errors are ValueErrors."""
     status.of(RUN)
     for cell, scores in dict(cells.read_run(RUN)).items():
         cells.likelihood(scores.config)
@@ -51,13 +51,13 @@ def read_everywhere() -> None:
 
 
 def parse_idx(data: bytes) -> None:
-    """Reads an idx file, compressed here or by the fuzzer."""
+    """Read an idx file, compressed here or by the fuzzer."""
     content = gzip.compress(data[1:], 1) if data[:1] == EDITED else data[1:]
     mnist.read_idx(inputs.write("x.gz", content))
 
 
 def parse_cifar(data: bytes) -> None:
-    """Reads members of a .tar.gz archive, then the records in them."""
+    """Read members of a .tar.gz archive, then the records in them."""
     content = data[1:]
     if data[:1] == EDITED:
         stream = io.BytesIO()
@@ -73,18 +73,18 @@ def parse_cifar(data: bytes) -> None:
 
 
 def parse_amat(data: bytes) -> None:
-    """Reads a table of two images."""
+    """Read a table of two images."""
     table = icml2007.read_amat(io.BytesIO(data), "x.amat", 2)
     icml2007.quantise(table[:, :-1])
 
 
 def parse_mat(data: bytes) -> None:
-    """Reads a MATLAB file."""
+    """Read a MATLAB file."""
     frey_face.read_mat(inputs.write("x.mat", data))
 
 
 def parse_own(data: bytes) -> None:
-    """Reads a user's own data, and splits it by both protocols."""
+    """Read a user's own data, and split it by both protocols."""
     names = (
         "images.npy",
         "labels.npy",
@@ -99,7 +99,7 @@ def parse_own(data: bytes) -> None:
 
 
 def parse_npz(data: bytes) -> None:
-    """Reads the .npz files of a run folder."""
+    """Read the .npz files of a run folder."""
     names: tuple[str, ...] = (
         "mu_test",
         "mu_train",
@@ -121,21 +121,21 @@ def parse_npz(data: bytes) -> None:
 
 
 def parse_metrics(data: bytes) -> None:
-    """Reads a metrics.json."""
+    """Read a metrics.json."""
     inputs.write_run("metrics.json", inputs.edited_json(data, inputs.METRICS))
     metrics_file.read(RUN / "metrics.json")
     read_everywhere()
 
 
 def parse_manifest(data: bytes) -> None:
-    """Reads a manifest.json."""
+    """Read a manifest.json."""
     inputs.write_run("manifest.json", inputs.edited_json(data, inputs.MANIFEST))
     run_folder.read_manifest(RUN)
     read_everywhere()
 
 
 def parse_done(data: bytes) -> None:
-    """Reads a done/<replicate>.json; an edited one has the SHA-256 of its text."""
+    """Read a done/<replicate>.json; an edited one has the SHA-256 of its text."""
     content = inputs.edited_json(data, inputs.DONE)
     if data[:1] == EDITED and isinstance(json.loads(content), dict):
         content = seal.dumps(json.loads(content)).encode()
@@ -150,13 +150,13 @@ def parse_done(data: bytes) -> None:
 
 
 def parse_environment(data: bytes) -> None:
-    """Reads an environment.json."""
+    """Read an environment.json."""
     inputs.write_run("environment.json", inputs.edited_json(data, inputs.ENVIRONMENT))
     read_everywhere()
 
 
 def parse_config(data: bytes) -> None:
-    """Reads a config.json as a report does, and as a resume does."""
+    """Read a config.json as a report does, and as a resume does."""
     inputs.write_run("config.json", inputs.edited_json(data, inputs.CONFIG))
     with contextlib.suppress(RunFolderError):
         read_everywhere()
@@ -165,7 +165,7 @@ def parse_config(data: bytes) -> None:
 
 
 def parse_epochs(data: bytes) -> None:
-    """Reads a seed's log, and writes it for TensorBoard, into no folder but the one named."""
+    """Read a seed's log, and write it for TensorBoard, into no folder but the one named."""
     inputs.write_run("logs/seed_777.jsonl", inputs.lines(data, inputs.EPOCHS))
     out = SCRATCH / "events"
     events = EventFiles([RUN.parent], out)
@@ -177,14 +177,14 @@ def parse_epochs(data: bytes) -> None:
 
 
 def parse_times(data: bytes) -> None:
-    """Reads a timing.jsonl."""
+    """Read a timing.jsonl."""
     inputs.write_run("timing.jsonl", inputs.lines(data, inputs.TIMES))
     workdir.time_summary(RUN)
     read_everywhere()
 
 
 def parse_sweep(data: bytes) -> None:
-    """Reads a sweep.jsonl."""
+    """Read a sweep.jsonl."""
     path = inputs.write(
         "root/sweep.jsonl", inputs.lines(data, [inputs.ENTRY, inputs.ENTRY | {"workdir": "run"}])
     )
@@ -194,7 +194,7 @@ def parse_sweep(data: bytes) -> None:
 
 
 def parse_argument(data: bytes) -> None:
-    """Reads what stands behind the colon of --config."""
+    """Read the part of --config behind the colon."""
     config = config_lib.base_config("digits", data.decode(errors="surrogateescape"))
     config_lib.default_workdir(config_lib.validate(config))
 
@@ -203,7 +203,7 @@ FIELDS = [f for f in inputs.CONFIG if f != "sweep"] + [f"sweep.{f}" for f in con
 
 
 def parse_flags(data: bytes) -> None:
-    """Reads one or two fields of the command line."""
+    """Read one or two fields of the command line."""
     argv = ["main", "--config=configs/digits.py:mvae,2"]
     for number, content in inputs.pieces(data):
         value = content.decode(errors="surrogateescape")

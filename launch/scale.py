@@ -1,4 +1,4 @@
-"""Times what looks at every run of a sweep, on copies of one run: nothing else is trained.
+"""Time the commands that look at every run of a sweep, on copies of one trained run.
 
     python launch/scale.py --num_runs=1000,10000,100000 --out=DIR
 
@@ -47,7 +47,7 @@ Stage = dict[str, Any]
 
 
 def main() -> None:
-    """Makes a root for each number of runs, times the stages there and removes it."""
+    """Make a root for each number of runs, time the stages there and remove it."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -71,7 +71,7 @@ def main() -> None:
 
 
 def time_stages(root: Path, template: Path, number: int) -> Iterator[Stage]:
-    """Yields what each stage took on so many runs."""
+    """Yield the cost of each stage on so many runs."""
     root.mkdir(parents=True)
     names = [f"data{position:04}" for position in range(number // RUNS_PER_DATA_SET)]
     for name in names:
@@ -86,7 +86,7 @@ def time_stages(root: Path, template: Path, number: int) -> Iterator[Stage]:
 
 
 def fill(root: Path, template: Path) -> None:
-    """Makes every run of the grid a complete one: the template's files, as that run's own."""
+    """Complete every run of the grid: give it the template's files as its own."""
     config = json_file.read_json(template / "config.json")
     metrics = metrics_file.read(template / "metrics.json")
     facts = {field: config[field] for field in ("image_shape", "data_sha256", "pixel_scale")}
@@ -108,7 +108,7 @@ def fill(root: Path, template: Path) -> None:
 
 
 def measure(stage: str, folder: Path, *command: str) -> Stage:
-    """Runs a command; returns its seconds and its largest resident memory; prints both."""
+    """Run a command; print and return its seconds and its largest resident memory."""
     start = time.perf_counter()
     with (folder / "log.txt").open("wb") as log:
         process = subprocess.Popen(

@@ -32,7 +32,7 @@ class Autoencoder(nn.Module):
         self.coupling = nn.Parameter(c) if coupled else None
 
     def forward(self, x: Tensor) -> Tensor:
-        """Returns -ELBO, averaged over the batch."""
+        """Return -ELBO, averaged over the batch."""
         hidden = torch.tanh(self.encoder(x))
         loc, log_variance = self.mean(hidden), self.log_variance(hidden)
         scale = torch.exp(0.5 * log_variance)
@@ -59,7 +59,7 @@ class Autoencoder(nn.Module):
 def peers(
     latent_size: int, images: np.ndarray, batch: int
 ) -> Iterator[tuple[str, str, Callable[[], None]]]:
-    """Yields name, model and a function that trains for an epoch, eager and compiled."""
+    """Yield name, model and a function that trains for an epoch, eager and compiled."""
     torch._dynamo.reset()  # its limit of programs is for all sizes together; beyond, it is eager
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.set_float32_matmul_precision("high")  # on a GPU TF32, as JAX does by default

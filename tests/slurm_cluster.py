@@ -49,7 +49,7 @@ PartitionName=high Nodes={host} MaxTime=INFINITE State=UP PriorityTier=10 Preemp
 
 
 def missing() -> str:
-    """Returns why there can be no cluster here; empty where there can."""
+    """Return why there can be no cluster here; empty where there can."""
     if os.geteuid() != 0:
         return "SLURM's daemons need root here"
     absent = [name for name in PROGRAMS if shutil.which(name) is None]
@@ -58,7 +58,7 @@ def missing() -> str:
 
 @contextmanager
 def cluster(root: Path) -> Iterator[dict[str, str]]:
-    """Yields the environment in which SLURM's commands speak to the cluster."""
+    """Yield the environment in which SLURM's commands speak to the cluster."""
     host = socket.gethostname().partition(".")[0]
     for name in ("state", "spool"):
         (root / name).mkdir()
@@ -95,14 +95,14 @@ def cluster(root: Path) -> Iterator[dict[str, str]]:
 
 
 def call(command: list[str], environment: dict[str, str], check: bool = True) -> str:
-    """Returns what a command prints."""
+    """Return what a command prints."""
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
     assert not check or done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
     return done.stdout
 
 
 def stop(pid: int) -> None:
-    """Ends a daemon and waits for it."""
+    """End a daemon and waits for it."""
     try:
         os.kill(pid, signal.SIGTERM)
         for _ in range(100):

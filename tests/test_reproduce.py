@@ -41,7 +41,7 @@ def root(tmp_path):
 
 @pytest.fixture
 def call(root, monkeypatch, capsys):
-    """Returns a function: *flags -> exit status, output, and the arguments of what was started."""
+    """Return a function: *flags -> exit status, output, and the arguments of what was started."""
 
     def call(*flags, returns=(0, 0, 0)):
         started = []

@@ -38,7 +38,7 @@ def python(environment, *arguments):
 
 @pytest.fixture
 def manifest(cluster, tiny, tmp_path):
-    """Returns a function: *flags -> the path of a sweep's manifest."""
+    """Return a function: *flags -> the path of a sweep's manifest."""
 
     def manifest(*flags):
         flags = ("--dataset=digits", "--model=vae", "--num_seeds=1", *tiny, *flags)
@@ -52,7 +52,7 @@ def manifest(cluster, tiny, tmp_path):
 
 @pytest.fixture
 def inside(monkeypatch, capsys):
-    """Returns a function: *arguments -> exit status and output of the command in this process."""
+    """Return a function: *arguments -> exit status and output of the command in this process."""
     return partial(in_process.call, slurm.main, monkeypatch, capsys)
 
 
@@ -68,7 +68,7 @@ def wait_until(condition, seconds, explain):
 
 
 def copying(line, finished):
-    """Returns the entry with a command that copies a finished run, with its latent size."""
+    """Return the entry with a command that copies a finished run, with its latent size."""
     size = re.search(r"z(\d+)$", line["workdir"])[1]
     config = json_file.read_json(finished / "config.json") | {"latent_size": int(size)}
     changed = finished.parent / f"config-{size}.json"

@@ -200,7 +200,7 @@ def test_a_mistake_is_answered_before_anything_runs(tmp_path, inside, flags, mes
 
 
 def test_a_failed_run_stops_no_other_and_shows_the_end_of_its_log(tmp_path, capsys):
-    """Runs that are but commands: what counts is their exit status."""
+    """Any command can be a run: its exit status counts."""
     fails = "for line in range(20): print('[/line]', line)\nraise SystemExit(7)"
     codes = {"good": "", "bad": fails, "held": f"raise SystemExit({local.LOCKED})", "last": ""}
     entries = [grid.PlannedRun(name, [sys.executable, "-c", c], 1.0) for name, c in codes.items()]

@@ -1,4 +1,4 @@
-"""How far a run is, told from its folder alone: over a shared file system, without a server."""
+"""How far a run is, from its folder alone: it needs a shared file system, and no server."""
 
 import itertools
 import math
@@ -11,7 +11,7 @@ from mvae_jax.store import run_folder
 
 # Of Status.state; `unscored` lacks metrics.json, `failed` has seeds that diverged.
 STATES = ("waiting", "running", "stopped", "unscored", "failed", "done")
-ALIVE_SECONDS = 120  # a run that has not written for so long, nor for five epochs, has stopped
+ALIVE_SECONDS = 120  # a run that writes nothing for so long, and for five epochs, has stopped
 TAIL_BYTES = 1 << 12  # of a log: its last lines
 
 
@@ -19,10 +19,10 @@ class Status(NamedTuple):
     """How far a run is.
 
     state:        one of STATES
-    done, planned: replicates that are trained to the last epoch, of those asked for
+    done, planned: replicates that are trained to the last epoch, and those asked for
     epoch:        the last one that was logged, of num_epochs
     elbo:         mean over the seeds in that epoch, nats per example; NaN before the first
-    seconds_left: what the seeds in training will need; NaN where none trains, or for one epoch yet
+    seconds_left: what the seeds in training need; NaN where no seed trains, and in the first epochs
     """
 
     state: str
@@ -35,7 +35,7 @@ class Status(NamedTuple):
 
 
 def of(folder: Path) -> Status:
-    """Returns how far a run is; raises RunFolderError where its files are not what they should."""
+    """Return how far a run is; raise RunFolderError where one of its files is damaged."""
     if not (folder / "config.json").exists():
         return Status("waiting")
     config = run_folder.read_config(folder)
@@ -82,9 +82,10 @@ def _last_epoch(folder: Path) -> tuple[int, float]:
 
 
 def _is_alive(folder: Path, lap: float) -> bool:
-    """Returns whether somebody holds the folder and has written lately.
+    """Return whether a process holds the folder and has written lately.
 
-    What a killed process leaves in .lock tells nothing, and to try the lock would hinder the next.
+    The text of .lock alone does not tell, because a killed process leaves it behind. Trying the
+    lock would keep the next process from taking it.
     """
     lock = folder / ".lock"
     if not lock.is_file() or not lock.stat().st_size:

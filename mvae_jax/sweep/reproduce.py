@@ -89,7 +89,9 @@ def parse() -> argparse.Namespace:
     """Return the arguments; `data_sets` are those of the tables, `passed` goes to every run."""
     parser = arguments.parser("mvae_jax.sweep.reproduce", __doc__)
     numerals = {numeral: dataset for dataset, numeral in reference.table_numbers().items()}
-    parser.add_argument("--tables", default=",".join(numerals), help="by default all seven")
+    parser.add_argument(
+        "--tables", type=_tables, default=",".join(numerals), help="by default all seven"
+    )
     number: dict[str, Any] = {"type": arguments.number, "metavar": "N"}
     parser.add_argument("--num_seeds", **number, default=10, help="10 by default")
     parser.add_argument("--num_epochs", **number, default=200, help="200 by default, as the paper")
@@ -103,11 +105,7 @@ def parse() -> argparse.Namespace:
             parser.error(
                 f"got {flag!r}; the plan has --tables, --num_seeds and --num_epochs for it"
             )
-    args.data_sets = []
-    for numeral in args.tables.split(","):
-        if numeral not in numerals or numerals[numeral] in args.data_sets:
-            parser.error(f"--tables: got {numeral!r}; allowed, once each: {', '.join(numerals)}")
-        args.data_sets.append(numerals[numeral])
+    args.data_sets = [numerals[numeral] for numeral in args.tables]
     if args.data_dir is not None and not args.data_dir.is_dir():
         parser.error(f"--data_dir: got '{args.data_dir}', which is no folder")
     try:
@@ -123,6 +121,16 @@ def parse() -> argparse.Namespace:
         except (config_lib.ConfigError, datasets.DataError) as error:
             parser.error(str(error))
     return args
+
+
+def _tables(text: str) -> list[str]:
+    """Return the numerals of a list such as IV,V."""
+    numerals, known = text.split(","), reference.table_numbers().values()
+    for position, numeral in enumerate(numerals):
+        if numeral not in known or numeral in numerals[:position]:
+            allowed = f"allowed, once each: {', '.join(known)}"
+            raise argparse.ArgumentTypeError(f"got {numeral!r}; {allowed}")
+    return numerals
 
 
 def _of_data_set(dataset: str, flags: list[str]) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Times a few training steps: what `predict` counts with, and launch/bench.py compares.
+"""Time a few training steps, for `predict` and for launch/bench.py.
 
 Every contestant is warmed up; then all take turns in random order, so that a machine whose speed
 drifts is as slow for one as for the other.

@@ -71,7 +71,7 @@ def main() -> None:
         events = EventFiles(args.path, args.tensorboard)
         watch(args.path, also=events.update)
     except ImportError:
-        terminal.exit_with("--tensorboard: there is no tensorboardX; pip install tensorboardX")
+        terminal.exit_with("--tensorboard: tensorboardX is not installed; pip install tensorboardX")
     except OSError as error:
         terminal.exit_with(f"--tensorboard: {error}", status=1)
     for problem in events.problems:
