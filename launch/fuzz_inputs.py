@@ -158,6 +158,7 @@ METRICS = {
         {"replicate": "seed_778", "seed": 778, "failed": "nan"},
         {"replicate": "bad", "failed": "named badly"},
     ],
+    "described": {"radius": {"title": "radius", "unit": "", "decimals": 3, "better": -1}},
 }
 MANIFEST: dict[str, Any] = {
     "version": 1,

@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import pytest
 
-from mvae_jax.evaluate import embeddings
+from mvae_jax.evaluate import embeddings, scoring
 from mvae_jax.evaluate.embeddings import FormatError
 from mvae_jax.evaluate.scoring import score
 from mvae_jax.store import files, npz
@@ -171,9 +171,8 @@ def test_the_test_examples_are_recorded(tmp_path):
     run = write_run(tmp_path / "run", seeds=(0, 1, 2))
     change(run, 1, index_test=np.arange(NUM_TEST, dtype=np.int32))
     change(run, 2, index_test=None)
-    score([run], jobs=1)
-    found = entries(run)
-    assert {entry["num_test"] for entry in found.values()} == {NUM_TEST}
-    digests = [found[f"seed_{seed}"]["sha256_index_test"] for seed in range(3)]
+    found = [scoring.score_replicate(run, f"seed_{seed}", CONFIG, ["kl"]) for seed in range(3)]
+    assert {entry["num_test"] for entry in found} == {NUM_TEST}
+    digests = [entry["sha256_index_test"] for entry in found]
     assert digests[0] == digests[1] != digests[2]
     assert digests[2] is None
