@@ -37,7 +37,7 @@ import numpy as np
 from ml_collections import FrozenConfigDict
 from tabulate import tabulate
 
-from mvae_jax import inference, paths, replicas, train
+from mvae_jax import inference, paths, posteriors, replicas, train
 from mvae_jax.store import files
 from mvae_jax.sweep.arguments import number, numbers
 from mvae_jax.sweep.timing import (
@@ -166,7 +166,7 @@ def loop(
     step = jax.jit(train.train_step, static_argnums=0, donate_argnums=1)
     state = train.init(config, jnp.asarray(config.first_seed))
     if follow:
-        state = state._replace(inverse=train.exact_inverse(state.params))
+        state = state._replace(carry=posteriors.of(config).start_epoch(config, state.params))
     rng, is_real = np.random.default_rng(0), jnp.ones(BATCH, bool)
 
     def go() -> None:

@@ -22,7 +22,7 @@ from mvae_jax.evaluate import embeddings
 from mvae_jax.evaluate.embeddings import FormatError
 from mvae_jax.report import cells, html
 from mvae_jax.report.tensorboard import EventFiles
-from mvae_jax.runs import workdir
+from mvae_jax.runs import timing, workdir
 from mvae_jax.store import config_file, metrics_file, npz, pictures_file, run_folder, seal, status
 from mvae_jax.store.run_folder import RunFolderError
 from mvae_jax.sweep import grid, watch
@@ -179,7 +179,7 @@ def parse_epochs(data: bytes) -> None:
 def parse_times(data: bytes) -> None:
     """Read a timing.jsonl."""
     inputs.write_run("timing.jsonl", inputs.lines(data, inputs.TIMES))
-    workdir.time_summary(RUN)
+    timing.time_summary(RUN)
     read_everywhere()
 
 

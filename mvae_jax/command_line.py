@@ -15,7 +15,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from mvae_jax import paths
-from mvae_jax.config import base_config, validate
+from mvae_jax.config import defaults, validate
 from mvae_jax.escape import shown
 from mvae_jax.rules import RULES, SWEPT, ConfigError, refusal
 from mvae_jax.terminal import exit_with
@@ -140,7 +140,7 @@ def _one_line(error: BaseException) -> str:
 
 def _unknown_field(argv: Sequence[str]) -> ConfigError | None:
     """Return the error for the first --config.FIELD that no configuration has."""
-    fields = [field for field in base_config("", "vae,1") if field != "sweep"]
+    fields = [field for field in defaults() if field != "sweep"]
     fields += [f"sweep.{field}" for field in SWEPT]
     for arg in argv:
         match = re.match(r"--?(?:no)?config\.([^=]*)", arg)

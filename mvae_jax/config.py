@@ -43,8 +43,8 @@ def parse_argument(argument: str) -> Argument:
         problem = f"{missing} missing" if missing else "too many parts"
         raise ConfigError(f"config argument: got {shown(argument)}, {problem}; {usage}")
     model, latent, protocol = (*parts, PROTOCOLS[0])[:3]
-    if model not in MODELS:
-        raise ConfigError(f"model: got {shown(model)}; allowed: {', '.join(MODELS)}; {usage}")
+    if not (rule := RULES["model"]).holds(model):
+        raise ConfigError(f"model: got {shown(model)}; allowed: {rule.allowed}; {usage}")
     if not re.fullmatch(r"[1-9][0-9]{0,5}", latent):
         allowed = "an integer of at least 1"
         raise ConfigError(f"latent: got {shown(latent)}; allowed: {allowed}; {usage}")
@@ -63,14 +63,15 @@ def base_config(dataset: str, argument: str, source: str = "") -> ConfigDict:
             "source": source,  # where the data set has more than one
             "photographs": "",  # a folder of backgrounds for mnist_background_images, regenerated
             "protocol": protocol,
-            "model": model,
+            "model": model,  # the name in tables, and the family's if `posterior` is empty
+            "posterior": "",  # the dotted path of a family of yours, as my_module.my_family
             "latent_size": latent_size,
             # Encoder and decoder.
             "hidden_size": 500,
             "num_hidden_layers": 1,
             "activation": "tanh",
             "couple_mean": protocol == "release",  # mu = C m(x); the paper's Eqs. 3 to 6: mu = m(x)
-            "likelihood": "bernoulli",
+            "likelihood": "bernoulli",  # or the dotted path of one of yours
             "likelihood_variance": 0.1,  # of a pixel, for likelihood=gaussian
             # Optimiser.
             "batch_size": 100,
@@ -100,6 +101,11 @@ def base_config(dataset: str, argument: str, source: str = "") -> ConfigDict:
     )
 
 
+def defaults() -> ConfigDict:
+    """Return every field with its default."""
+    return base_config("", f"{MODELS[0]},1")
+
+
 class Replicate(NamedTuple):
     """What one training is: a seed, and the values of the fields that are swept."""
 
@@ -116,12 +122,17 @@ def validate(config: ConfigDict) -> FrozenConfigDict:
     """Returns the configuration, frozen; raises ConfigError at the first impossible value."""
     if not isinstance(config, ConfigDict):
         raise ConfigError(f"get_config: returned {type(config).__name__}; allowed: a ConfigDict")
-    missing = set(base_config("", "vae,1").keys()) - set(config.keys())
+    missing = set(defaults().keys()) - set(config.keys())
     if missing:
         raise ConfigError(f"config.{min(missing)}: missing; start from mvae_jax.config.base_config")
     for field, rule in RULES.items():
         if not rule.holds(config[field]):
             raise refusal(field, config[field])
+    if config.model not in MODELS and not config.posterior:
+        raise ConfigError(
+            f"config.model: got {shown(config.model)}; allowed: {', '.join(MODELS)}, or any name "
+            "with --config.posterior=my_module.my_family"
+        )
     validate_sweep(config)
     if config.first_seed + config.num_seeds > 2**31:
         raise ConfigError(
@@ -221,12 +232,12 @@ def settle(requested: ConfigDict, stored: ConfigDict) -> FrozenConfigDict:
     So does a path of the same data, so that the run keeps its name in tables.
     """
     settled = ConfigDict(requested.to_dict())
-    defaults = base_config("", "vae,1")  # of fields that were not known when the run was made
+    unset = defaults()  # of fields that were not known when the run was made
     data = requested.data_sha256
     same_data = data is not None and data == stored.get("data_sha256")
     differing = []
     for field in sorted({*requested.keys(), *stored.keys()}):
-        new, old = requested.get(field), stored.get(field, defaults.get(field))
+        new, old = requested.get(field), stored.get(field, unset.get(field))
         if new is None or (field in ("seed_mode", "seeds_per_program") and new == "auto"):
             settled[field] = old
         elif new == old or _may_change(field, new, old):

@@ -4,6 +4,7 @@ Three files per replicate, arrays only (README, "The run folder"): `embeddings/`
 `pictures/<replicate>.npz`. They are all that evaluation and report ever see of the model.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,9 @@ from jaxtyping import Array, Float, Key, UInt8
 from ml_collections import ConfigDict
 from scipy.special import ndtri
 
-from mvae_jax import elbo, inference, model, posterior, programs, train
+from mvae_jax import elbo, inference, model, posteriors, programs, records, train
 from mvae_jax.datasets import Dataset
 from mvae_jax.model import Params
-from mvae_jax.posterior import Posterior
 from mvae_jax.store import files
 
 NUM_PICTURES = 48  # the paper's Figure 3 and its FreyFace errors use the first 48 in file order
@@ -50,12 +50,15 @@ def embeddings(
 ) -> dict[str, np.ndarray]:
     """Returns `mu_`, `label_` and `index_<split>`, and the per-example terms of the test split.
 
-    Rows stand in the split's own order. `mu` is the posterior mean, after coupling.
+    Rows stand in the split's own order. `mu` is the family's embedding: the posterior mean, after
+    coupling.
     """
-    encode = programs.jit(inference.encode, static_argnums=0)
+    encode, family = _jit(inference.encode, config), posteriors.of(config)
+    embed = jax.vmap(family.embedding, in_axes=(family.axes,))
     arrays = {}
     for split, indices in dataset.splits.items():
-        arrays[f"mu_{split}"] = np.asarray(encode(config, params, dataset.images[indices]).loc)
+        q = encode(config, params, dataset.images[indices])
+        arrays[f"mu_{split}"] = np.asarray(embed(q))
         arrays[f"index_{split}"] = indices
         if dataset.labels is not None:
             arrays[f"label_{split}"] = dataset.labels[indices]
@@ -75,18 +78,21 @@ def example_terms(
     squared_error_mean:    the same at z = mu
     iwae:                  the bound L_K in nats, K = config.iwae_samples; absent if that is 0
     """
-    compiled = programs.jit(_example_terms, static_argnums=0)
-    terms: dict[str, Float[Array, " n"]] = compiled(config, params, key, images)
+    terms: dict[str, Float[Array, " n"]]
+    terms = _jit(_example_terms, config)(config, params, key, images)
     return terms
 
 
 def _example_terms(
     config: ConfigDict, params: Params, key: Key[Array, ""], images: UInt8[Array, "n h w c"]
 ) -> dict[str, Float[Array, " n"]]:
+    family = posteriors.of(config)
+
     def one_example(image: Array, noise: Array, iwae_key: Array) -> dict[str, Array]:
         x = model.scale_pixels(config, image)
         terms, p = elbo.elbo_terms(config, params, x, noise)
-        from_mean = model.decode(config, params, model.encode(config, params, x).loc)
+        mu = family.embedding(model.encode(config, params, x))
+        from_mean = model.decode(config, params, mu)
         result = {
             "log_likelihood": terms.log_likelihood,
             "kl": terms.kl,
@@ -98,7 +104,7 @@ def _example_terms(
         return result
 
     noise_key = jax.random.fold_in(key, train.TEST)
-    noise = jax.random.normal(noise_key, (len(images), config.latent_size))
+    noise = elbo.draw_noise(config, noise_key, len(images))
     iwae_keys = jax.random.split(jax.random.fold_in(key, train.IWAE), len(images))
     return jax.lax.map(
         lambda example: one_example(*example),
@@ -119,31 +125,35 @@ def pictures(
     sweep_leading, _trailing:             the same along C's first two, last two singular vectors,
                                           the last one down; absent of a model without C
     """
-    inputs = images[:NUM_PICTURES]
-    encode = programs.jit(inference.encode, static_argnums=0)
-    q = encode(config, params, jax.device_put(inputs))
-    noise = jax.random.normal(jax.random.fold_in(key, train.TEST), q.loc.shape)
-    axes: Any = Posterior(0, 0, None)  # type: ignore[arg-type]
-    sampled = jax.vmap(posterior.sample, in_axes=(axes, 0))(q, noise)
+    inputs, family = images[:NUM_PICTURES], posteriors.of(config)
+    q = _jit(inference.encode, config)(config, params, jax.device_put(inputs))
+    noise = elbo.draw_noise(config, jax.random.fold_in(key, train.TEST), len(inputs))
+    sampled = jax.vmap(family.sample, in_axes=(family.axes, 0))(q, noise).z
+    means = jax.vmap(family.embedding, in_axes=(family.axes,))(q)
     values = ndtri(np.linspace(SWEEP_TAIL, 1 - SWEEP_TAIL, SWEEP_POINTS))
-    decode = programs.jit(inference.decode, static_argnums=0)
+    decode = _jit(inference.decode, config)
 
     def sweep(axes: Float[np.ndarray, "k d"]) -> np.ndarray:
         """Decodes values[i] axes[0] + values[j] axes[1]; one axis gives one column."""
         across = values[:, None] * axes[1] if len(axes) > 1 else np.zeros((1, axes.shape[1]))
         plane = (values[:, None, None] * axes[0] + across).astype(np.float32)
-        means = decode(config, params, plane.reshape(-1, config.latent_size))
-        return np.asarray(means).reshape(*plane.shape[:2], *config.image_shape)
+        swept = decode(config, params, plane.reshape(-1, config.latent_size))
+        return np.asarray(swept).reshape(*plane.shape[:2], *config.image_shape)
 
     found = {
         "input": np.asarray(inputs, np.float32) * config.pixel_scale,
         "reconstruction_sampled": np.asarray(decode(config, params, sampled)),
-        "reconstruction_mean": np.asarray(decode(config, params, q.loc)),
+        "reconstruction_mean": np.asarray(decode(config, params, means)),
         "sweep_values": values,
         "sweep": sweep(np.eye(config.latent_size)[:2]),
     }
-    if q.coupling is not None:
-        directions, _, _ = np.linalg.svd(np.asarray(q.coupling.matrix, np.float64))
+    if (coupling := family.coupling(q)) is not None:
+        directions, _, _ = np.linalg.svd(np.asarray(coupling, np.float64))
         found["sweep_leading"] = sweep(directions.T[:2])
         found["sweep_trailing"] = sweep(directions.T[::-1][:2])
     return found
+
+
+def _jit(function: Callable[..., Any], config: ConfigDict) -> Any:
+    """Compile a function whose first argument is the configuration."""
+    return programs.jit(function, records.modules(config), static_argnums=0)

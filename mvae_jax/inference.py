@@ -6,6 +6,8 @@ the user's settings of JAX say, and raise ValueError where the parameters are no
 configuration's model.
 """
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +18,20 @@ from jaxtyping import Array, Float, Key, UInt8
 from ml_collections import ConfigDict, FrozenConfigDict
 
 from mvae_jax import config as config_lib
-from mvae_jax import model, numerics
+from mvae_jax import likelihoods, model, numerics, posteriors
 from mvae_jax.config import ConfigError
 from mvae_jax.model import Params
-from mvae_jax.posterior import Posterior
+from mvae_jax.rules import MODELS
 from mvae_jax.store import config_file, npz, run_folder
 
 # How many examples one step of a map over a data set works on: bounds the memory.
 BATCH_SIZE = 500
 
 
-def encode(config: ConfigDict, params: Params, images: UInt8[Array, "n h w c"]) -> Posterior:
-    """Returns q(z|x) of every image: `loc` and `log_variance` [N, d], one `coupling` for all.
+def encode(config: ConfigDict, params: Params, images: UInt8[Array, "n h w c"]) -> Any:
+    """Return q(z|x) of every image: `loc` and `log_variance` [N, d], one `coupling` for all.
+
+    The fields are the family's; those of a family of yours may be others.
 
     Raises ValueError where the images are not bytes of the shape that the model was trained on:
     floats, scaled before, would be scaled once more.
@@ -39,15 +43,23 @@ def encode(config: ConfigDict, params: Params, images: UInt8[Array, "n h w c"]) 
             "pixels as they are stored"
         )
 
-    params = _checked(config, params)
+    params, axes = _checked(config, params), posteriors.of(config).axes
 
-    def heads(image: Array) -> tuple[Array, Array]:
-        q = model.encode(config, params, model.scale_pixels(config, image))
-        return q.loc, q.log_variance
+    def one(image: Array) -> Any:
+        return model.encode(config, params, model.scale_pixels(config, image))
+
+    def without_globals(image: Array) -> Any:  # of which a map would make a copy for each image
+        return _by_axis(lambda axis, leaf: None if axis is None else leaf, axes, one(image))
 
     with numerics.fixed(), jax.default_matmul_precision("highest"):
-        loc, log_variance = jax.lax.map(heads, images, batch_size=BATCH_SIZE)
-        return Posterior(loc, log_variance, model.coupling(params))
+        of_any = one(jnp.zeros(config.image_shape, jnp.uint8))
+        of_each = jax.lax.map(without_globals, images, batch_size=BATCH_SIZE)
+        return _by_axis(lambda axis, x, any_: any_ if axis is None else x, axes, of_each, of_any)
+
+
+def _by_axis(function: Callable[..., Any], axes: Any, *trees: Any) -> Any:
+    """Map a function over a family's axes, None among them, and what they are of."""
+    return jax.tree.map(function, axes, *trees, is_leaf=lambda axis: axis is None)
 
 
 def decode(config: ConfigDict, params: Params, z: Float[Array, "n d"]) -> Float[Array, "n h w c"]:
@@ -73,11 +85,14 @@ def sample_prior(
 
 def _checked(config: ConfigDict, params: Params) -> Params:
     """Return the parameters in 32 bit; raise ValueError where they are of another model."""
-    if ("coupling" in params) != model.has_coupling(config):
-        found = "have a" if "coupling" in params else "have no"
+    expected = jax.eval_shape(partial(model.init, config), jax.random.key(0))
+    if params.keys() != expected.keys():
+        lacking, extra = sorted(expected.keys() - params), sorted(params.keys() - expected)
+        parts = (("lack", lacking), ("also have", extra))
+        found = " and ".join(f"{how} {', '.join(names)}" for how, names in parts if names)
         raise ValueError(
-            f"params: {found} coupling matrix, unlike those of config.model '{config.model}'; take "
-            "both from one mvae_jax.load"
+            f"params: {found}, unlike those of config.model '{config.model}'; take both from one "
+            "mvae_jax.load"
         )
     return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), params)
 
@@ -87,7 +102,8 @@ def load(run_dir: str | Path, seed: int) -> tuple[FrozenConfigDict, Params]:
 
     Raises:
       FileNotFoundError: the run has no such seed; the message lists those it has.
-      ConfigError: config.json is damaged, or of a model that is not of this package.
+      ConfigError: config.json is damaged, or of a model that is not of this package; or the
+        user's family or likelihood cannot be imported.
       ValueError: another file is damaged.
     """
     run_dir = Path(run_dir)
@@ -99,13 +115,13 @@ def load(run_dir: str | Path, seed: int) -> tuple[FrozenConfigDict, Params]:
     digest = run_folder.read_manifest(run_dir)["sha256"].get(name)
     stored = config_file.read(run_dir / "config.json", sealed=run_folder.is_own(run_dir))
     # Fields that the run's version did not know have their defaults.
-    defaults = config_lib.base_config("", "vae,1").to_dict()
-    config = FrozenConfigDict({**defaults, **stored.to_dict()})
-    if config.model not in model.COUPLED or config.image_shape is None:
+    config = FrozenConfigDict({**config_lib.defaults().to_dict(), **stored.to_dict()})
+    if not (config.posterior or config.model in MODELS) or config.image_shape is None:
         raise ConfigError(
             f"{run_dir}: its model '{config.model}' was not trained by mvae_jax; allowed: runs of "
-            f"{', '.join(model.COUPLED)} whose config.json has image_shape"
+            f"{', '.join(MODELS)} whose config.json has image_shape"
         )
+    posteriors.of(config), likelihoods.of(config)  # which may be the user's
     return config, read_params(path, digest)
 
 

@@ -22,6 +22,9 @@ PROFILE = command_line.define_path("profile", "a folder for a trace of a few tra
 OVERWRITE = flags.DEFINE_bool("overwrite", False, "move an earlier run's folder aside")
 ACCEPT = flags.DEFINE_bool("accept_changes", False, "go on with a run of other code or settings")
 METRIC = flags.DEFINE_multi_string("metric", [], "dotted paths of metrics of your own")
+TRACKER = flags.DEFINE_multi_string(
+    "tracker", [], "tensorboard, or a dotted path of yours, told of every epoch; may be repeated"
+)
 DISTRIBUTED = flags.DEFINE_bool("distributed", False, "one of several processes of this run")
 COORDINATOR = flags.DEFINE_string("coordinator", None, "host:port of process 0, if not in SLURM")
 NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "how many, if not in SLURM")
@@ -47,17 +50,11 @@ def main(_argv: Sequence[str]) -> None:
         except ValueError as error:
             exit_with(error)
         from mvae_jax import datasets
-        from mvae_jax.runs import environment, run
+        from mvae_jax.runs import environment, run, trackers
         from mvae_jax.runs.checkpoint import CheckpointError
         from mvae_jax.runs.stop import Interrupted
-        from mvae_jax.runs.workdir import (
-            LockedError,
-            RunError,
-            Workdir,
-            log_time,
-            time_summary,
-            timed,
-        )
+        from mvae_jax.runs.timing import log_time, time_summary, timed
+        from mvae_jax.runs.workdir import LockedError, RunError, Workdir
 
     imported = time.perf_counter()
     try:
@@ -73,7 +70,15 @@ def main(_argv: Sequence[str]) -> None:
         if PROFILE.value:
             PROFILE.value.mkdir(parents=True, exist_ok=True)
         process, _ = environment.processes()
-        run.run(config, path, DATA_DIR.value, OVERWRITE.value, PROFILE.value, ACCEPT.value)
+        run.run(
+            config,
+            path,
+            DATA_DIR.value,
+            OVERWRITE.value,
+            PROFILE.value,
+            ACCEPT.value,
+            trackers.find(TRACKER.value),
+        )
         environment.disconnect()
     except (ConfigError, datasets.DataError) as error:
         exit_with(error)

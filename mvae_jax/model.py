@@ -1,11 +1,13 @@
-"""Encoder, coupling and decoder, for one example; the only room that knows Flax.
+"""Encoder and decoder for one example; the only room that knows Flax.
 
-VAE and MVAE are one network: the MVAE has one parameter array more, C, where the VAE has I.
-Parameters are a nested dict of arrays. Initial values follow torch's `nn.Linear`: weights, biases
-and C are U(-1/sqrt(fan_in), 1/sqrt(fan_in)); Flax derives each array's key from its path, so both
-models start from the same weights at the same seed.
+The network of every family is the same but for the sizes of the encoder's heads. Parameters are a
+nested dict of arrays: the network's, and beside them the global ones of the family and the
+likelihood. Initial weights and biases follow torch's `nn.Linear`: U(-1/sqrt(fan_in),
+1/sqrt(fan_in)); Flax derives each array's key from its path, so all families start from the same
+weights at the same seed.
 """
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -15,27 +17,17 @@ import numpy as np
 from jaxtyping import Array, Float, Key, UInt8
 from ml_collections import ConfigDict
 
-from mvae_jax import posterior
-from mvae_jax.inverse import Inverse
-from mvae_jax.posterior import Coupling, Posterior
+from mvae_jax import likelihoods, posteriors
+from mvae_jax.rules import ConfigError
 
 Params = dict[str, Any]
-COUPLED = {"mvae": True, "vae": False}  # whether each family learns a C
 
 
 class Decoded(NamedTuple):
-    """p(x|z): every pixel's mean is sigmoid(logits).
+    """p(x|z): the decoder's outputs, one per pixel, and the mean image in [0, 1]."""
 
-    variance: of a pixel under a Gaussian likelihood; None under a Bernoulli one.
-    """
-
-    logits: Float[Array, "*batch pixels"]
-    variance: Float[Array, ""] | None
-
-    @property
-    def mean(self) -> Float[Array, "*batch pixels"]:
-        """The mean image, in [0, 1]."""
-        return nn.sigmoid(self.logits)
+    outputs: Float[Array, "*batch pixels"]
+    mean: Float[Array, "*batch pixels"]
 
 
 class Linear(nn.Module):
@@ -66,100 +58,73 @@ class Hidden(nn.Module):
 
 
 class Network(nn.Module):
-    """The VAE, and with `coupled` the MVAE."""
+    """The encoder with a family's heads, and the decoder."""
 
-    latent_size: int
+    heads: Mapping[str, int]  # the size of each by name
     num_pixels: int
     hidden_size: int
     num_hidden_layers: int
     activation: str
-    coupled: bool
-    couple_mean: bool
-    likelihood: str
-    likelihood_variance: float | Float[Array, ""]
 
     def setup(self) -> None:
-        """Creates the layers."""
+        """Create the layers."""
         hidden = (self.hidden_size, self.num_hidden_layers, self.activation)
         self.encoder = Hidden(*hidden)
-        self.mean = Linear(self.latent_size)
-        self.log_variance = Linear(self.latent_size)
-        if self.coupled:
-            shape = (self.latent_size, self.latent_size)
-            self.coupling = self.param("coupling", _uniform(self.latent_size), shape)
+        for name, size in self.heads.items():
+            setattr(self, name, Linear(size))
         self.decoder = Hidden(*hidden)
         self.pixels = Linear(self.num_pixels)
-        if self.likelihood == "gaussian_learned":
-            initial = nn.initializers.constant(np.log(self.likelihood_variance))
-            self.likelihood_log_variance = self.param("likelihood_log_variance", initial, ())
 
-    def encode(self, x: Float[Array, " pixels"], inverse: Inverse | None) -> Posterior:
-        """Returns q(z|x)."""
+    def encode(self, x: Float[Array, " pixels"]) -> posteriors.Heads:
+        """Return the heads of q(z|x)."""
         hidden = self.encoder(x)
-        coupling = None
-        if self.coupled:
-            coupling = posterior.couple(coupling_matrix(self.coupling), inverse)
-        return posterior.from_heads(
-            self.mean(hidden), self.log_variance(hidden), coupling, self.couple_mean
-        )
+        return {name: getattr(self, name)(hidden) for name in self.heads}
 
-    def decode(self, z: Float[Array, " d"]) -> Decoded:
-        """Returns p(x|z)."""
-        variance = {
-            "bernoulli": lambda: None,
-            "gaussian": lambda: jnp.asarray(self.likelihood_variance, z.dtype),
-            "gaussian_learned": lambda: jnp.exp(self.likelihood_log_variance),
-        }[self.likelihood]()
-        return Decoded(self.pixels(self.decoder(z)), variance)
+    def decode(self, z: Float[Array, " d"]) -> Float[Array, " pixels"]:
+        """Return the outputs of p(x|z)."""
+        return self.pixels(self.decoder(z))
 
-    def __call__(self, x: Float[Array, " pixels"]) -> Decoded:
-        """Touches every layer, for the initialisation."""
-        return self.decode(self.encode(x, None).loc)
+    def global_key(self) -> Key[Array, ""]:
+        """Return the key of what is beside the network."""
+        return self.make_rng("params")
+
+    def __call__(self, x: Float[Array, " pixels"], z: Float[Array, " d"]) -> Any:
+        """Touch every layer, for the initialisation."""
+        return self.encode(x), self.decode(z)
 
 
 def init(config: ConfigDict, key: Key[Array, ""]) -> Params:
-    """Returns fresh parameters."""
-    x = jnp.zeros(np.prod(config.image_shape))
-    return _network(config).init(key, x)["params"]
+    """Return fresh parameters; raise ConfigError where a name is given twice."""
+    network, family = _network(config), posteriors.of(config)
+    x, z = jnp.zeros(np.prod(config.image_shape)), jnp.zeros(config.latent_size)
+    global_key: Any = network.apply({}, rngs={"params": key}, method="global_key")
+    params: Params = {}
+    for more in (
+        network.init(key, x, z)["params"],
+        family.init(global_key, config),
+        likelihoods.of(config).init(config),
+    ):
+        if twice := params.keys() & more.keys():
+            raise ConfigError(f"parameters: {', '.join(sorted(twice))} given twice; rename them")
+        params |= more
+    return params
 
 
 def encode(
-    config: ConfigDict,
-    params: Params,
-    x: Float[Array, " pixels"],
-    inverse: Inverse | None = None,
-) -> Posterior:
-    """Returns q(z|x) of one image, its pixels scaled and flat.
+    config: ConfigDict, params: Params, x: Float[Array, " pixels"], carry: Any = None
+) -> Any:
+    """Return q(z|x) of one image, its pixels scaled and flat.
 
-    inverse: that of C, where it is known; without it log|det C| costs a factorisation.
+    carry: what the family carries from step to step, where it is known
     """
-    q: Any = _network(config).apply({"params": params}, x, inverse, method="encode")
-    return q
+    heads: Any = _network(config).apply({"params": params}, x, method="encode")
+    return posteriors.of(config).posterior(config, params, heads, carry)
 
 
 def decode(config: ConfigDict, params: Params, z: Float[Array, " d"]) -> Decoded:
-    """Returns p(x|z) of one latent vector."""
-    p: Any = _network(config).apply({"params": params}, z, method="decode")
-    return p
-
-
-def coupling(params: Params) -> Coupling | None:
-    """Returns C with log|det C|, or None for the VAE."""
-    if "coupling" not in params:
-        return None
-    return posterior.couple(coupling_matrix(params["coupling"]))
-
-
-def coupling_matrix(learned: Float[Array, "d d"]) -> Float[Array, "d d"]:
-    """Returns C of the matrix that is learned: the same one, for a C that may be any."""
-    return learned
-
-
-def has_coupling(config: ConfigDict) -> bool:
-    """Return whether the configuration's model learns a C; raise ValueError of another model."""
-    if config.model not in COUPLED:
-        raise ValueError(f"config.model: got {config.model!r}; allowed: {', '.join(COUPLED)}")
-    return COUPLED[config.model]
+    """Return p(x|z) of one latent vector."""
+    outputs: Any = _network(config).apply({"params": params}, z, method="decode")
+    return Decoded(outputs, likelihoods.of(config).mean(outputs))
 
 
 def scale_pixels(config: ConfigDict, image: UInt8[Array, "*shape"]) -> Float[Array, " pixels"]:
@@ -169,15 +134,11 @@ def scale_pixels(config: ConfigDict, image: UInt8[Array, "*shape"]) -> Float[Arr
 
 def _network(config: ConfigDict) -> Network:
     return Network(
-        latent_size=config.latent_size,
+        heads=posteriors.of(config).heads(config),
         num_pixels=int(np.prod(config.image_shape)),
         hidden_size=config.hidden_size,
         num_hidden_layers=config.num_hidden_layers,
         activation=config.activation,
-        coupled=has_coupling(config),
-        couple_mean=config.couple_mean,
-        likelihood=config.likelihood,
-        likelihood_variance=config.likelihood_variance,
     )
 
 

@@ -1,7 +1,7 @@
 """Compiled functions, which are compiled again when the code that decides numbers has changed.
 
 JAX keys a compiled program by its function and arguments, not by the functions that it calls: a
-patched or reloaded `coupling_matrix` would go on with the program of before. Here the key also has
+patched or reloaded posterior family would go on with the program of before. Here the key also has
 everything that the modules of `mvae_jax.sources` hold.
 """
 
@@ -15,9 +15,12 @@ import jax
 from mvae_jax import sources
 
 
-def jit(function: Callable[..., Any], **options: Any) -> Any:
-    """Return `jax.jit(function, **options)`, the same one as long as the code is the same."""
-    return _jit(function, tuple(_held()), **options)
+def jit(function: Callable[..., Any], modules: tuple[str, ...], **options: Any) -> Any:
+    """Return `jax.jit(function, **options)`, the same one as long as the code is the same.
+
+    modules: dotted names of those that hold the configuration's family and likelihood
+    """
+    return _jit(function, tuple(_held(modules)), **options)
 
 
 class _Same:
@@ -36,9 +39,9 @@ class _Same:
 _modules = functools.cache(sources.modules)
 
 
-def _held() -> Iterator[tuple[str, _Same]]:
+def _held(extra: tuple[str, ...]) -> Iterator[tuple[str, _Same]]:
     """Yield what the modules hold, by name, and what is in the classes that they define."""
-    for module in (sys.modules[name] for name in _modules() if name in sys.modules):
+    for module in (sys.modules[name] for name in _modules(extra) if name in sys.modules):
         for name, value in vars(module).items():
             yield name, _Same(value)
             if isinstance(value, type) and value.__module__ == module.__name__:

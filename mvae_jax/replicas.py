@@ -23,7 +23,7 @@ from jaxtyping import Array, UInt8
 from ml_collections import ConfigDict
 
 from mvae_jax import config as config_lib
-from mvae_jax import programs, train
+from mvae_jax import programs, records, train
 from mvae_jax.train import EpochMetrics, TrainState
 
 OVER_REPLICATES, EVERYWHERE = PartitionSpec("replicates"), PartitionSpec()
@@ -53,7 +53,8 @@ def init(config: ConfigDict, seeds: Sequence[int]) -> TrainState:
     values = _values(config, seeds)
     mesh = _mesh(len(values[0]))
     padded = jax.tree.map(lambda leaf: _pad(leaf, mesh), values)
-    init: Callable[..., TrainState] = programs.jit(_init, static_argnames=("config", "mesh"))
+    static, modules = ("config", "mesh"), records.modules(config)
+    init: Callable[..., TrainState] = programs.jit(_init, modules, static_argnames=static)
     return init(config, mesh, *padded)
 
 
@@ -78,16 +79,16 @@ def train_epoch(
     """Trains every replicate for one epoch, in one dispatch; the states passed in are consumed."""
     sharding = states.step.sharding
     assert isinstance(sharding, NamedSharding)  # as `init` and `to_devices` return them
-    result: tuple[TrainState, EpochMetrics] = epoch_program()(
+    result: tuple[TrainState, EpochMetrics] = epoch_program(config)(
         config, mode, sharding.mesh, states, images, valid_images
     )
     return result
 
 
-def epoch_program() -> Any:
+def epoch_program(config: ConfigDict) -> Any:
     """Return the compiled function of `train_epoch`, with the mesh as third argument."""
-    static = ("config", "mode", "mesh")
-    return programs.jit(_train_epoch, static_argnames=static, donate_argnames="states")
+    static, modules = ("config", "mode", "mesh"), records.modules(config)
+    return programs.jit(_train_epoch, modules, static_argnames=static, donate_argnames="states")
 
 
 def _train_epoch(

@@ -3,13 +3,17 @@
 Nothing here imports jax: a mistake is answered before any device is touched.
 """
 
+import pkgutil
 import re
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from mvae_jax.escape import shown
 
-MODELS = ("mvae", "vae")
+# Of the families, each of which is a file.
+_FAMILIES = pkgutil.iter_modules([str(Path(__file__).with_name("posteriors"))])
+MODELS = tuple(sorted(module.name for module in _FAMILIES))
 PROTOCOLS = ("release", "paper")
 LIKELIHOODS = ("bernoulli", "gaussian", "gaussian_learned")
 ACTIVATIONS = ("tanh", "relu", "gelu", "silu")
@@ -48,6 +52,8 @@ def _text(pattern: str, allowed: str) -> Rule:
     return Rule(lambda v: isinstance(v, str) and re.fullmatch(pattern, v) is not None, allowed)
 
 
+_PATH = r"([^\W\d]\w*\.)+[^\W\d]\w*"
+_NAME = _text(r"[^\W\d][\w.+-]{0,59}", "a letter, then up to 59 letters, digits, . _ + -")
 _BOOL = Rule(lambda value: isinstance(value, bool), "true, false")
 _FACT = Rule(lambda value: value is None, "nothing, because the data set determines it")
 _AT_LEAST_0 = _number(lambda value: 0 <= value < float("inf"), "a finite number of at least 0")
@@ -58,13 +64,17 @@ RULES = {
     "source": _text("(?s).*", "the name of one of the data set's sources"),
     "photographs": _text("(?s).*", "the path of a folder"),
     "protocol": _one_of(PROTOCOLS),
-    "model": _one_of(MODELS),
+    "model": _NAME,
+    "posterior": _text(f"({_PATH})?", "a dotted path, as my_module.my_family"),
     "latent_size": _integer(1),
     "hidden_size": _integer(1),
     "num_hidden_layers": _integer(1),
     "activation": _one_of(ACTIVATIONS),
     "couple_mean": _BOOL,
-    "likelihood": _one_of(LIKELIHOODS),
+    "likelihood": _text(
+        "|".join([*LIKELIHOODS, _PATH]),
+        f"{', '.join(LIKELIHOODS)}, or a dotted path, as my_module.my_likelihood",
+    ),
     "likelihood_variance": _POSITIVE,
     "batch_size": _integer(1),
     "num_epochs": _integer(1),

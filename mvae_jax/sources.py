@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 ROOTS = ("mvae_jax.replicas", "mvae_jax.embed")  # what trains, and what embeds
 # What these give is recorded itself: in config.json, as the data's SHA-256, as the files' SHA-256.
-RECORDED_BY_VALUE = ("mvae_jax.config", "mvae_jax.datasets", "mvae_jax.store")
-NO_NUMBERS = ("mvae_jax", "mvae_jax.programs", "mvae_jax.sources")
+RECORDED_BY_VALUE = ("mvae_jax.config", "mvae_jax.datasets", "mvae_jax.rules", "mvae_jax.store")
+NO_NUMBERS = ("mvae_jax", "mvae_jax.programs", "mvae_jax.records", "mvae_jax.sources")
 
 
 class _Source(NamedTuple):
@@ -34,7 +34,8 @@ def hashes(extra: Iterable[str] = ()) -> dict[str, str]:
     Each is of the file as it was when this function first met the loaded module, since an edit
     takes effect only when the module is loaded again.
 
-    extra: dotted names of a user's own modules
+    extra: dotted names of the modules that hold the configuration's family and likelihood, which
+      may be the user's
     """
     return {found.file: found.digest for found in _closure(extra).values()}
 

@@ -1,11 +1,11 @@
 """The training of one seed: state, step and epoch, as pure functions.
 
 Randomness comes from the seed's key by `fold_in` alone: the data order from the epoch's number,
-the noise from the step's. VAE and MVAE of a seed therefore see the same batches and the same
-noise, and their difference is a paired one.
+the noise from the step's. All families of a seed therefore see the same batches and the same
+noise, and their differences are paired.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,8 +14,7 @@ from jaxtyping import Array, Bool, Float, Int, Key, UInt8
 from ml_collections import ConfigDict
 
 from mvae_jax import config as config_lib
-from mvae_jax import elbo, model
-from mvae_jax import inverse as inverse_lib
+from mvae_jax import elbo, model, posteriors
 
 # What a key drawn from the seed's is for.
 INIT, ORDER, NOISE, TEST, VALID, IWAE = range(6)
@@ -32,13 +31,13 @@ class Best(NamedTuple):
 class TrainState(NamedTuple):
     """Everything that changes while one replicate trains, its seed and its swept values.
 
-    inverse: of the C of the last step, or of the epoch's start; None between epochs and for a VAE
-    best:    None without select=best_valid
-    swept:   the replicate's values of the configuration's fields that are swept
+    carry: what the family hands from step to step; None between epochs, or where it has nothing
+    best:  None without select=best_valid
+    swept: the replicate's values of the configuration's fields that are swept
     """
 
     params: model.Params
-    inverse: inverse_lib.Inverse | None
+    carry: Any
     opt_state: optax.OptState
     step: Int[Array, "*replicates"]
     seed: Int[Array, "*replicates"]
@@ -86,8 +85,18 @@ def seed_key(seed: Int[Array, ""]) -> Key[Array, ""]:
 
 
 def optimizer(config: ConfigDict) -> optax.GradientTransformation:
-    """Returns AdamW with the decay on every parameter, C and the biases among them."""
-    return optax.adamw(config.learning_rate, weight_decay=config.weight_decay)
+    """Return AdamW with the decay on every parameter, C and the biases among them.
+
+    What the family has frozen is left as it is.
+    """
+    adamw = optax.adamw(config.learning_rate, weight_decay=config.weight_decay)
+    if not (frozen := posteriors.of(config).frozen):
+        return adamw
+
+    def label(params: model.Params) -> dict[str, str]:
+        return {name: "frozen" if name in frozen else "trained" for name in params}
+
+    return optax.partition({"trained": adamw, "frozen": optax.set_to_zero()}, label)
 
 
 def train_step(
@@ -100,21 +109,17 @@ def train_step(
 
     is_real: false for the rows that fill up a smaller last batch, which count for nothing.
 
-    Without an inverse in the state, log|det C| and its gradient cost a factorisation.
-
     Returns the new state, and the sums of the ELBO's terms over the real examples.
     """
-    inverse = state.inverse
-    if inverse is not None:
-        inverse = inverse_lib.follow(inverse, model.coupling_matrix(state.params["coupling"]))
     config = _with_swept(config, state)
+    carry = posteriors.of(config).start_step(config, state.params, state.carry)
     noise_key = jax.random.fold_in(key(state.seed, NOISE), state.step)
-    noise = jax.random.normal(noise_key, (len(images), config.latent_size))
+    noise = elbo.draw_noise(config, noise_key, len(images))
 
     def loss(params: model.Params) -> tuple[Float[Array, ""], elbo.ElboTerms]:
         def one_example(image: Array, eps: Array) -> elbo.ElboTerms:
             x = model.scale_pixels(config, image)
-            return elbo.elbo_terms(config, params, x, eps, inverse)[0]
+            return elbo.elbo_terms(config, params, x, eps, carry)[0]
 
         terms = jax.vmap(one_example)(images, noise)
         sums = elbo.ElboTerms(*(jnp.sum(jnp.where(is_real, term, 0)) for term in terms))
@@ -124,7 +129,7 @@ def train_step(
     gradient, sums = jax.grad(loss, has_aux=True)(state.params)
     updates, opt_state = optimizer(config).update(gradient, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
-    new = state._replace(params=params, inverse=inverse, opt_state=opt_state, step=state.step + 1)
+    new = state._replace(params=params, carry=carry, opt_state=opt_state, step=state.step + 1)
     return new, sums
 
 
@@ -151,11 +156,10 @@ def train_epoch(
         indices, is_real = batch
         return train_step(config, state, images[indices], is_real)
 
-    # Factorise each epoch, so errors cannot accumulate and resuming changes nothing.
-    state = state._replace(inverse=exact_inverse(state.params))
+    state = state._replace(carry=posteriors.of(config).start_epoch(config, state.params))
     batches = (order.reshape(num_steps, batch_size), is_real.reshape(num_steps, batch_size))
     state, sums = jax.lax.scan(step, state, batches)
-    state = state._replace(inverse=None)
+    state = state._replace(carry=None)
     log_likelihood, kl = (jnp.sum(term) / num_images for term in sums)
     valid = None
     if valid_images is not None:
@@ -166,27 +170,19 @@ def train_epoch(
     return state, EpochMetrics(log_likelihood, kl, optax.tree.norm(state.params), valid)
 
 
-def exact_inverse(params: model.Params) -> inverse_lib.Inverse | None:
-    """Returns the inverse of C by a factorisation; None for the VAE."""
-    if "coupling" not in params:
-        return None
-    return inverse_lib.of(model.coupling_matrix(params["coupling"]))
-
-
 def valid_elbo(
     config: ConfigDict, state: TrainState, images: UInt8[Array, "n ..."]
 ) -> Float[Array, ""]:
-    """Returns the mean ELBO of the images in nats, with the same noise in every epoch."""
-
+    """Return the mean ELBO of the images in nats, with the same noise in every epoch."""
     config = _with_swept(config, state)
-    inverse = exact_inverse(state.params)
+    carry = posteriors.of(config).start_epoch(config, state.params)
 
     def one_example(pair: tuple[Array, Array]) -> Float[Array, ""]:
         image, noise = pair
         x = model.scale_pixels(config, image)
-        return elbo.elbo_terms(config, state.params, x, noise, inverse)[0].elbo
+        return elbo.elbo_terms(config, state.params, x, noise, carry)[0].elbo
 
-    noise = jax.random.normal(key(state.seed, VALID), (len(images), config.latent_size))
+    noise = elbo.draw_noise(config, key(state.seed, VALID), len(images))
     return jnp.mean(jax.lax.map(one_example, (images, noise), batch_size=config.batch_size))
 
 

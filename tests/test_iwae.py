@@ -20,7 +20,7 @@ def state_and_image(config, seed=0):
 
 def numpy_posterior(config, params, x):
     q = model.encode(config, params, x)
-    coupling = np.eye(config.latent_size) if q.coupling is None else q.coupling.matrix
+    coupling = np.eye(config.latent_size) if config.model == "vae" else q.coupling.matrix
     factor = np.asarray(coupling, np.float64) * np.exp(0.5 * np.asarray(q.log_variance, np.float64))
     return np.asarray(q.loc, np.float64), factor
 

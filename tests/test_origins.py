@@ -12,6 +12,8 @@ from mvae_jax.config import ConfigError
 from mvae_jax.runs import checkpoint, environment, run
 from mvae_jax.store import origins, run_folder
 
+FAMILY = ("mvae_jax.posteriors.mvae", "mvae_jax.likelihoods")
+
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory):
@@ -45,7 +47,7 @@ def folder(finished, tmp_path):
 @pytest.fixture
 def edited(monkeypatch):
     """The sources as they are after an edit of model.py."""
-    other = sources.hashes() | {"mvae_jax/model.py": "0" * 16}
+    other = sources.hashes(FAMILY) | {"mvae_jax/model.py": "0" * 16}
     monkeypatch.setattr(sources, "hashes", lambda extra=(): other)
 
 
@@ -61,7 +63,7 @@ def test_every_replicate_and_checkpoint_says_what_trained_it(finished):
     assert replicates == {"seed_777": [origin]}
     details = checkpoint.newest_details(finished / "checkpoints" / "seed_777-777")
     assert details["origins"] == [origin]
-    assert origins.read(finished)[origin]["sources"] == sources.hashes()
+    assert origins.read(finished)[origin]["sources"] == sources.hashes(FAMILY)
 
 
 def test_a_run_of_other_sources_goes_on_only_if_told_to(folder, config, edited, capsys):
@@ -91,8 +93,8 @@ def test_another_compiler_flag_is_refused_and_another_machine_told(
     with pytest.raises(ConfigError, match=r"XLA_FLAGS \(.* and '--xla_cpu_enable_fast_math=true'"):
         run.run(config(num_seeds=2), folder)
     monkeypatch.undo()
-    elsewhere = environment.origin() | {"device": "H100"}
-    monkeypatch.setattr(environment, "origin", lambda: elsewhere)
+    elsewhere = environment.origin(config()) | {"device": "H100"}
+    monkeypatch.setattr(environment, "origin", lambda config: elsewhere)
     run.run(config(num_epochs=3), folder)
     assert "another device ('cpu' and 'H100')" in capsys.readouterr().err
 
@@ -123,6 +125,8 @@ def test_comments_and_docstrings_do_not_change_the_hash(tmp_path, monkeypatch):
 
 
 def test_the_hashed_files_are_those_that_train_and_embed():
-    names = {name.rpartition(".")[2] for name in sources.modules()}
-    assert {"replicas", "train", "elbo", "model", "posterior", "inverse", "embed"} <= names
+    names = {name.rpartition(".")[2] for name in sources.modules(FAMILY)}
+    assert {"replicas", "train", "elbo", "model", "embed", "likelihoods"} <= names
+    assert {"mvae", "inverse"} <= names
+    assert "vae" not in names
     assert not {"config", "files", "run", "cohort", "evaluate", "mvae_jax"} & names

@@ -10,7 +10,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from mvae_jax.runs import workdir
+from mvae_jax.runs import timing, workdir
 from mvae_jax.store import files, json_text, names, npz, regular, run_folder
 
 
@@ -165,7 +165,7 @@ def test_links_in_a_foreign_folder_are_not_written_through(tmp_path, of):
         pytest.raises(OSError, match="is a link, and is not followed; remove it"),
         workdir.lock(run),
     ):
-        workdir.log_time(run, "epoch", 1.0)
+        timing.log_time(run, "epoch", 1.0)
     assert victim.read_text() == "precious"
 
 

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mvae_jax import elbo, model, replicas, train
+from mvae_jax import elbo, model, posteriors, replicas, train
+from mvae_jax.posteriors import mvae
 
 NUM_IMAGES = 30  # with batches of 8, the last has 6
 
@@ -54,23 +55,41 @@ def test_one_step_is_adamw_on_the_masked_mean(make_config, images):
         np.testing.assert_allclose(found[clear], expected[clear], atol=2e-6)
 
 
-def test_another_kind_of_c_is_a_change_of_one_line(make_config, images, monkeypatch):
+lower = mvae.dense(lambda params: jnp.tril(params["coupling"]))
+frozen = mvae.mvae._replace(frozen=("coupling",))
+
+
+def test_another_kind_of_c_is_a_family_of_one_line(make_config, images):
     """A triangular C: its determinant is the diagonal's product, wherever the inverse is from."""
-    monkeypatch.setattr(model, "coupling_matrix", jnp.tril)
-    config = make_config()
-    state = train.init(config, jnp.asarray(1))
-    state = state._replace(inverse=train.exact_inverse(state.params))
+    config = make_config(model="lower", posterior=f"{__name__}.lower")
+    state, family = train.init(config, jnp.asarray(1)), posteriors.of(config)
+    state = state._replace(carry=family.start_epoch(config, state.params))
     after, _ = train.train_step(config, state, images[:8], jnp.ones(8, bool))
     c = np.tril(np.float64(state.params["coupling"]))
     expected = np.log(np.abs(np.diag(c))).sum()
-    np.testing.assert_allclose(after.inverse.log_abs_det, expected, rtol=1e-5)
-    found = model.coupling(state.params)
-    np.testing.assert_allclose(found.matrix, c, rtol=1e-6)
+    np.testing.assert_allclose(after.carry.log_abs_det, expected, rtol=1e-5)
     x = model.scale_pixels(config, images[0])
-    for inverse in (after.inverse, None):
-        q = model.encode(config, state.params, x, inverse)
+    for carry in (after.carry, None):
+        q = model.encode(config, state.params, x, carry)
+        np.testing.assert_allclose(family.coupling(q), c, rtol=1e-6)
         np.testing.assert_allclose(q.coupling.log_abs_det, expected, rtol=1e-5)
         np.testing.assert_allclose(q.coupling.matrix, c, rtol=1e-6)
+
+
+def test_a_frozen_c_stays_at_its_random_start_and_all_else_is_trained(make_config, images):
+    config = make_config(model="frozen", posterior=f"{__name__}.frozen")
+    before = train.init(config, jnp.asarray(1))
+    after, _ = jax.jit(train.train_epoch, static_argnums=0)(config, before, images)
+    np.testing.assert_array_equal(before.params["coupling"], after.params["coupling"])
+    np.testing.assert_array_equal(
+        before.params["coupling"], train.init(make_config(), jnp.asarray(1)).params["coupling"]
+    )
+    first, *others = (
+        {name: leaf for name, leaf in state.params.items() if name != "coupling"}
+        for state in (before, after)
+    )
+    for old, new in zip(jax.tree.leaves(first), jax.tree.leaves(others), strict=True):
+        assert (old != new).all()
 
 
 def test_an_epoch_visits_every_image_once_and_means_over_them(make_config, images):
@@ -158,14 +177,14 @@ def test_a_patched_function_is_compiled_anew(make_config, images, monkeypatch):
 
     before = kl()
     with monkeypatch.context() as patch:
-        patch.setattr(model, "coupling_matrix", jnp.tril)
+        patch.setattr(mvae, "trace", mvae.log_det)
         assert (kl() != before).all()
     np.testing.assert_array_equal(kl(), before)
 
-    program = replicas.epoch_program()
-    assert replicas.epoch_program() is program
+    program = replicas.epoch_program(config)
+    assert replicas.epoch_program(config) is program
     monkeypatch.setattr(model.Network, "decode", lambda self, z: None)
-    assert replicas.epoch_program() is not program
+    assert replicas.epoch_program(config) is not program
 
 
 def test_states_are_donated(make_config, images):

@@ -25,7 +25,7 @@ FREE = frozenset(
     {
         *config_lib.HARMLESS,
         *config_lib.PATHS,
-        *("model", "couple_mean"),
+        *("model", "posterior", "couple_mean"),
         *("source", "protocol", "latent_size"),
         *("num_seeds", "first_seed", "sweep", "seed_mode"),
         "iwae_samples",

@@ -16,9 +16,10 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
-from unittest import mock
 
 import jax
+import numpy as np
+import tensorstore
 from orbax import checkpoint as orbax
 
 from mvae_jax import paths
@@ -57,7 +58,7 @@ def save(folder: Path, epoch: int, state: Any, details: dict[str, Any]) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(where))
     try:
         with _manager(folder, create=True) as manager:
-            manager.save(epoch, args=orbax.args.StandardSave(state), force=True)
+            manager.save(epoch, args=orbax.args.PyTreeSave(state), force=True)
         record = {"epoch": epoch, "details": details, "files": _digests(where)}
         files.write_text(_record(where), seal.dumps(record))
     except BaseException as error:
@@ -104,7 +105,7 @@ def restore(
             if fault := find_fault(details):
                 raise CheckpointError(f"{where}: {fault}")
             with _manager(folder) as manager:
-                state: Any = manager.restore(epoch, args=orbax.args.StandardRestore(like))
+                state = _read(manager, epoch, like)
         except CheckpointError as error:
             faults.append(str(error))
         except (ValueError, KeyError, OSError) as error:
@@ -170,27 +171,75 @@ def _check(where: Path) -> dict[str, Any]:
     return details
 
 
+class _HostArrays(orbax.type_handlers.NumpyHandler):
+    """Writes numpy arrays in every process, where Orbax's own handler writes in process 0 alone."""
+
+    async def serialize(self, values: Any, infos: Any, args: Any = None) -> list[Any]:
+        """Write each array below `ocdbt.process_<n>`, from where Orbax merges them at the end."""
+        for value, info in zip(values, infos, strict=True):
+            await info.await_path_creation()
+            folder = info.parent_dir / f"ocdbt.process_{jax.process_index()}"
+            base = {"driver": "file", "path": f"{folder}/"}
+            kvstore = {"driver": "ocdbt", "base": base, "path": f"{info.name}/"}
+            store = await tensorstore.open(
+                {"driver": "zarr", "kvstore": kvstore},
+                create=True,
+                dtype=value.dtype,
+                shape=value.shape,
+                context=info.ts_context,
+            )
+            await store.write(value)
+        return []
+
+
 @contextlib.contextmanager
 def _manager(folder: Path, create: bool = False) -> Iterator[orbax.CheckpointManager]:
     """Yield what writes and reads this folder, for this process alone.
 
-    Of several processes each has cohorts of its own. Orbax, asked in process 1, would leave out
-    what is numpy, refuse what lies on one process's devices, and wait for the others; so it is
-    told that there is one process.
+    Each of several processes has cohorts of its own, so Orbax waits for none of the others.
     """
+    process = jax.process_index()
+    alone = orbax.options.MultiprocessingOptions(
+        primary_host=process,
+        active_processes={process},
+        barrier_sync_key_prefix=f"process_{process}",
+    )
+    handler = orbax.PyTreeCheckpointHandler(
+        multiprocessing_options=alone,
+        type_handler_registry=orbax.type_handlers.create_type_handler_registry(
+            (np.ndarray, _HostArrays()),
+            (jax.Array, orbax.type_handlers.ArrayHandler()),  # which a state has none of
+        ),
+    )
     options = orbax.CheckpointManagerOptions(
         max_to_keep=None,  # `prune` removes the older ones
         create=False,
         cleanup_tmp_directories=create,
         enable_async_checkpointing=False,
+        multiprocessing_options=alone,
     )
     with (
-        mock.patch.object(jax, "process_index", return_value=0),
-        mock.patch.object(jax, "process_count", return_value=1),
         paths.plain(folder) as path,
-        orbax.CheckpointManager(path, options=options) as manager,
+        orbax.CheckpointManager(path, item_handlers=handler, options=options) as manager,
     ):
         yield manager
+
+
+def _read(manager: orbax.CheckpointManager, epoch: int, like: Any) -> Any:
+    """Return the saved state; raise ValueError where it is not of the structure of `like`."""
+    as_numpy = jax.tree.map(lambda _: orbax.RestoreArgs(restore_type=np.ndarray), like)
+    state = manager.restore(
+        epoch,
+        # In part: an older version's state may have had a field more, without a value.
+        args=orbax.args.PyTreeRestore(item=like, restore_args=as_numpy, partial_restore=True),
+    )
+    for (path, saved), leaf in zip(
+        jax.tree.leaves_with_path(state), jax.tree.leaves(like), strict=True
+    ):
+        if (saved.shape, saved.dtype) != (leaf.shape, leaf.dtype):
+            name = jax.tree_util.keystr(path, simple=True, separator=".")
+            raise ValueError(f"{name} is {saved.dtype}{list(saved.shape)}, not {list(leaf.shape)}")
+    return state
 
 
 def _first_line(error: Exception) -> str:

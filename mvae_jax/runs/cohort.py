@@ -5,7 +5,6 @@ import shutil
 import statistics
 import sys
 import time
-from collections.abc import Iterator
 from operator import itemgetter
 from typing import Any, NamedTuple
 
@@ -20,6 +19,8 @@ from mvae_jax.datasets import Dataset
 from mvae_jax.runs import checkpoint, environment, progress
 from mvae_jax.runs import workdir as workdir_lib
 from mvae_jax.runs.stop import Interrupted, Stop
+from mvae_jax.runs.timing import log_time
+from mvae_jax.runs.trackers import Log
 from mvae_jax.runs.workdir import RunError, Workdir
 from mvae_jax.store import origins
 
@@ -58,11 +59,12 @@ def train_and_embed(
     cohort: range,
     dataset: Dataset,
     stop: Stop,
+    track: Log,
 ) -> None:
     """Bring a cohort to the last epoch and write the files of its seeds that are missing."""
     replicates = config_lib.replicates(cohort, config.sweep)
     images = device_images(dataset, len(replicates))
-    states, known = _train(workdir, config, cohort, images, stop)
+    states, known = _train(workdir, config, cohort, images, stop, track)
     start = time.perf_counter()
     done = workdir_lib.read_done(workdir.path)
     for trained, state in zip(replicates, replicas.unstack(states, len(replicates)), strict=True):
@@ -70,7 +72,8 @@ def train_and_embed(
         if workdir_lib.is_done(workdir, config, name, done):
             continue
         record: dict[str, Any] = {"seed": seed, "epoch": config.num_epochs}
-        now = origins.identify(environment.origin())  # which embeds, if nothing was left to train
+        # What embeds, even if nothing was left to train.
+        now = origins.identify(environment.origin(config))
         record["origins"] = list(dict.fromkeys([*known.origins, now]))
         if trained.swept:
             record["swept"] = trained.swept
@@ -90,7 +93,7 @@ def train_and_embed(
         if stop.asked:
             raise Interrupted(f"stopped after embedding {name}; the same command resumes there")
     checkpoint.prune(workdir.checkpoints(cohort), keep=1)
-    workdir_lib.log_time(workdir, "embed", time.perf_counter() - start, seeds=len(cohort))
+    log_time(workdir, "embed", time.perf_counter() - start, seeds=len(cohort))
 
 
 def halve(config: ConfigDict, workdir: Workdir, cohort: range) -> list[range]:
@@ -101,7 +104,7 @@ def halve(config: ConfigDict, workdir: Workdir, cohort: range) -> list[range]:
         )
     half = -(-len(cohort) // 2)
     print(f"{len(cohort)} seeds do not fit the device's memory; trying {half}", file=sys.stderr)
-    workdir_lib.log_time(workdir, "out of memory", 0.0, seeds=len(cohort))
+    log_time(workdir, "out of memory", 0.0, seeds=len(cohort))
     halves = [cohort[:half], cohort[half:]]
     folder = workdir.checkpoints(cohort)
     if found := checkpoint.restore(folder, replicas.empty(config_lib.of_program(config), cohort)):
@@ -128,69 +131,74 @@ def device_images(dataset: Dataset, num_seeds: int) -> Images:
 
 
 def _train(
-    workdir: Workdir, config: ConfigDict, cohort: range, images: Images, stop: Stop
+    workdir: Workdir, config: ConfigDict, cohort: range, images: Images, stop: Stop, track: Log
 ) -> tuple[replicas.TrainState, Progress]:
     """Train a cohort from its newest good checkpoint, or from the start, to the last epoch.
 
     Returns the states, with a leading axis [S], and what else is known of them.
     """
-    folder, replicates = workdir.checkpoints(cohort), config_lib.replicates(cohort, config.sweep)
-    number, names = len(replicates), [replicate.name for replicate in replicates]
-
-    def find_fault(details: dict[str, Any]) -> str:
-        return workdir_lib.find_log_fault(workdir, details["logs"])
-
-    of_program = config_lib.of_program(config)
-    found = checkpoint.restore(folder, replicas.empty(of_program, cohort), find_fault)
-    if found:
-        done, states = found.epoch, replicas.to_devices(found.state)
-        so_far = Progress(**found.details)
-    else:
-        done, states = 0, replicas.init(of_program, cohort)
-        so_far = Progress({}, {}, [], None)
+    replicates = config_lib.replicates(cohort, config.sweep)
+    number, of_program = len(replicates), config_lib.of_program(config)
+    done, states, so_far = _start(workdir, config, cohort)
     failed = dict(so_far.failed)
-    now = origins.identify(environment.origin())
-    trained_by = list(dict.fromkeys([*so_far.origins, now]))
-    workdir_lib.cut_back(workdir, names, so_far.logs)
-    seeds = "1 seed" if len(cohort) == 1 else f"{len(cohort)} seeds"
-    what = seeds if number == len(cohort) else f"{number} replicates"
-    title = f"{config.dataset} {config.model} z={config.latent_size}, {what}"
     laps: list[float] = []  # seconds per epoch and seed, without the first epoch, which compiles
 
-    with progress.epochs(title, done, config.num_epochs) as report:
+    with progress.epochs(_title(config, cohort, number), done, config.num_epochs) as report:
         for epoch in range(done + 1, config.num_epochs + 1):
             if len(failed) == number:
                 break
             start = time.perf_counter()
             states, metrics = replicas.train_epoch(of_program, config.seed_mode, states, *images)
-            elbos = []
-            for line in _epoch_lines(replicates, epoch, jax.device_get(metrics)):
-                if line["replicate"] in failed:
-                    continue
-                workdir_lib.append_epoch(workdir, line)
-                if "failed" in line:
-                    failed[line["replicate"]] = line["failed"]
-                    print(f"{line['replicate']}: failed, {line['failed']}", file=sys.stderr)
-                else:
-                    elbos.append(line["elbo"])
+            elbos = _log_epoch(workdir, replicates, epoch, jax.device_get(metrics), failed, track)
             seconds = time.perf_counter() - start
             if epoch > done + 1:
                 laps.append(seconds / len(cohort))
-            workdir_lib.log_time(workdir, "epoch", seconds, epoch=epoch, seeds=len(cohort))
+            log_time(workdir, "epoch", seconds, epoch=epoch, seeds=len(cohort))
             rate = number * len(images.train) / seconds
             report(epoch, float(np.mean(elbos)) if elbos else math.nan, rate)
 
             stopped = stop.asked  # once: a signal after this line waits for the next epoch
             last = epoch == config.num_epochs or len(failed) == number
             if last or stopped or epoch % config.checkpoint_every == 0:
-                extents = {name: workdir_lib.log_extent(workdir.log(name)) for name in names}
+                logs = {r.name: workdir_lib.log_extent(workdir.log(r.name)) for r in replicates}
                 lap = statistics.median(laps) if laps else so_far.epoch_seconds
-                so_far = Progress(extents, dict(failed), trained_by, lap)
+                so_far = so_far._replace(logs=logs, failed=dict(failed), epoch_seconds=lap)
                 on_host = replicas.to_host(states, number)
-                checkpoint.save(folder, epoch, on_host, so_far._asdict())
+                checkpoint.save(workdir.checkpoints(cohort), epoch, on_host, so_far._asdict())
             if stopped:
                 raise Interrupted(f"stopped after epoch {epoch}; the same command resumes there")
     return states, so_far
+
+
+def _start(
+    workdir: Workdir, config: ConfigDict, cohort: range
+) -> tuple[int, replicas.TrainState, Progress]:
+    """Return the epochs that are done, the states after them, and what else is known of them."""
+    of_program, names = config_lib.of_program(config), _names(config, cohort)
+
+    def find_fault(details: dict[str, Any]) -> str:
+        return workdir_lib.find_log_fault(workdir, details["logs"])
+
+    like = replicas.empty(of_program, cohort)
+    if found := checkpoint.restore(workdir.checkpoints(cohort), like, find_fault):
+        done, states = found.epoch, replicas.to_devices(found.state)
+        so_far = Progress(**found.details)
+    else:
+        done, states = 0, replicas.init(of_program, cohort)
+        so_far = Progress({}, {}, [], None)
+    workdir_lib.cut_back(workdir, names, so_far.logs)
+    now = origins.identify(environment.origin(config))
+    return done, states, so_far._replace(origins=list(dict.fromkeys([*so_far.origins, now])))
+
+
+def _names(config: ConfigDict, cohort: range) -> list[str]:
+    return [replicate.name for replicate in config_lib.replicates(cohort, config.sweep)]
+
+
+def _title(config: ConfigDict, cohort: range, number: int) -> str:
+    seeds = "1 seed" if len(cohort) == 1 else f"{len(cohort)} seeds"
+    what = seeds if number == len(cohort) else f"{number} replicates"
+    return f"{config.dataset} {config.model} z={config.latent_size}, {what}"
 
 
 def _likelihood(config: ConfigDict, replicate: Replicate) -> ConfigDict:
@@ -199,17 +207,35 @@ def _likelihood(config: ConfigDict, replicate: Replicate) -> ConfigDict:
     return config_lib.of_program(config_lib.replace(config, **swept))
 
 
-def _epoch_lines(
-    replicates: list[Replicate], epoch: int, metrics: replicas.EpochMetrics
-) -> Iterator[dict[str, Any]]:
-    """Yield one line of its log per replicate; `failed` names the first value not finite."""
+def _log_epoch(
+    workdir: Workdir,
+    replicates: list[Replicate],
+    epoch: int,
+    metrics: replicas.EpochMetrics,
+    failed: dict[str, str],
+    track: Log,
+) -> list[float]:
+    """Log the epoch of every replicate that has not failed; return their ELBOs.
+
+    A value that is not finite is a failure, which is added to `failed`.
+    """
+    elbos = []
     for row, replicate in enumerate(replicates):
-        found = {k: v[row] for k, v in metrics._asdict().items() if v is not None}
-        values = found | {"elbo": float(found["log_likelihood"]) - float(found["kl"])}
-        line = {"replicate": replicate.name, "seed": replicate.seed, "split": "train"}
+        name = replicate.name
+        if name in failed:
+            continue
+        values = {k: float(v[row]) for k, v in metrics._asdict().items() if v is not None}
+        values["elbo"] = values["log_likelihood"] - values["kl"]
+        line = {"replicate": name, "seed": replicate.seed, "split": "train"}
         line |= {"epoch": epoch, **replicate.swept}
         bad = [f"{k} was {v} in epoch {epoch}" for k, v in values.items() if not math.isfinite(v)]
         if bad:
-            line["failed"] = bad[0]
+            line["failed"] = failed[name] = bad[0]
+            print(f"{name}: failed, {bad[0]}", file=sys.stderr)
+        else:
+            elbos.append(values["elbo"])
         # JSON has no NaN and no infinity.
-        yield line | {k: float(v) if math.isfinite(v) else None for k, v in values.items()}
+        line |= {k: v if math.isfinite(v) else None for k, v in values.items()}
+        workdir_lib.append_epoch(workdir, line)
+        track(name, epoch, values)
+    return elbos

@@ -15,7 +15,7 @@ import joblib
 from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
-from mvae_jax import __version__, datasets, numerics, replicas, sources, terminal
+from mvae_jax import __version__, datasets, numerics, records, replicas, sources, terminal
 from mvae_jax.config import ConfigError
 from mvae_jax.datasets import Dataset
 from mvae_jax.store.origins import LIBRARIES, Origin
@@ -149,10 +149,10 @@ def describe(config: ConfigDict, dataset: Dataset) -> dict[str, Any]:
     }
 
 
-def origin() -> Origin:
+def origin(config: ConfigDict) -> Origin:
     """Return what decides the numbers of what this process trains (`mvae_jax.store.origins`)."""
     return {
-        "sources": sources.hashes(),
+        "sources": sources.hashes(records.modules(config)),
         "settings": numerics.settings(),
         "device": jax.local_devices()[0].device_kind,
         "versions": {name: importlib.metadata.version(name) for name in LIBRARIES},

@@ -8,19 +8,23 @@ several processes share a run, each has cohorts of its own: no seed needs anothe
 
 import sys
 import time
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import jax
 from ml_collections import ConfigDict, FrozenConfigDict
 
 from mvae_jax import config as config_lib
-from mvae_jax import datasets, numerics, paths, replicas, sources
+from mvae_jax import datasets, likelihoods, numerics, paths, posteriors, records, replicas, sources
 from mvae_jax.config import ConfigError
 from mvae_jax.datasets import Dataset
 from mvae_jax.runs import checkpoint, environment
 from mvae_jax.runs import cohort as cohort_lib
 from mvae_jax.runs import workdir as workdir_lib
 from mvae_jax.runs.stop import Interrupted, Stop, on_signal
+from mvae_jax.runs.timing import log_time
+from mvae_jax.runs.trackers import Start, tracking
 from mvae_jax.runs.workdir import RunError, Workdir
 from mvae_jax.store import config_file, files, origins, seal
 
@@ -35,11 +39,13 @@ def run(
     overwrite: bool = False,
     profile: Path | None = None,
     accept_changes: bool = False,
+    trackers: Mapping[str, Start] | None = None,
 ) -> None:
     """Trains what the run folder lacks and writes its files; does nothing where all is there.
 
     accept_changes: goes on with a run that other code or settings trained, and marks it
-    profile: a folder for a jax.profiler trace of a few steps, taken before the training starts.
+    profile: a folder for a jax.profiler trace of a few steps, taken before the training starts
+    trackers: what is told of every epoch, by name
 
     Raises:
       ConfigError, DataError: nothing has been computed, nothing changed on disk.
@@ -49,6 +55,8 @@ def run(
       Interrupted: on SIGINT, SIGTERM or SIGUSR1, after a checkpoint.
     """
     start = time.perf_counter()
+    posteriors.of(config), likelihoods.of(config)  # a mistake in the user's is answered at once
+    sources.hashes(records.modules(config))
     photographs = Path(config.photographs) if config.photographs else None
     dataset = datasets.load(config.dataset, config.protocol, config.source, data_dir, photographs)
     config = _with_data_facts(config, dataset)
@@ -70,7 +78,14 @@ def run(
         interrupted = None
         try:
             _check_origin(config, workdir, num_processes, accept_changes)
-            _train_missing(config, workdir, num_processes, dataset, data_seconds, stop, profile)
+            if cohorts := workdir_lib.cohorts(workdir, config, num_processes):
+                config = _describe_start(config, workdir, dataset, data_seconds)
+                if profile is not None:
+                    _profile(config, dataset, profile)
+                mine = cohorts[process::num_processes]
+                _train_cohorts(config, workdir, mine, dataset, stop, trackers or {})
+            else:
+                _record_nothing_to_train(config, workdir, profile)
         except Interrupted as error:
             interrupted = error
         environment.wait_for_all("all have trained")  # or have been stopped
@@ -82,6 +97,10 @@ def run(
             raise interrupted
     if process:
         return
+    _raise_if_all_failed(path)
+
+
+def _raise_if_all_failed(path: Path) -> None:
     done = workdir_lib.read_done(path)
     if done and all("failed" in record for record in done.values()):
         reasons = "; ".join(f"{name}: {r['failed']}" for name, r in done.items())
@@ -98,49 +117,48 @@ def _check_origin(
         details = checkpoint.newest_details(workdir.checkpoints(cohort))
         earlier |= set(details.get("origins", ()))
     if earlier:
-        origins.check(workdir.path, earlier, environment.origin(), bool(cohorts), accepted)
+        origins.check(workdir.path, earlier, environment.origin(config), bool(cohorts), accepted)
 
 
-def _train_missing(
-    config: FrozenConfigDict,
-    workdir: Workdir,
-    num_processes: int,
-    dataset: Dataset,
-    data_seconds: float,
-    stop: Stop,
-    profile: Path | None,
-) -> None:
-    """Trains and embeds this process' share of the cohorts of which something is missing.
+def _describe_start(
+    config: FrozenConfigDict, workdir: Workdir, dataset: Dataset, data_seconds: float
+) -> FrozenConfigDict:
+    """Write what a start of the run begins with; return the configuration, its mode chosen.
 
     config.json is the first file of the folder: without it the folder would not be known as a run.
     """
-    cohorts = workdir_lib.cohorts(workdir, config, num_processes)
-    if not cohorts:
-        if profile is not None:
-            print(f"--profile: {workdir.path} has nothing to train, so no trace", file=sys.stderr)
-        if workdir.process == 0:
-            _record_harmless(config, workdir)
-        return
-    precision = None if config.matmul_precision == "default" else config.matmul_precision
-    with jax.default_matmul_precision(precision):
-        if config.seed_mode == "auto":
-            config = config_lib.replace(config, seed_mode=replicas.choose_mode())
-        if workdir.process == 0:
-            _describe(config, workdir, dataset)
-            workdir_lib.log_time(workdir, "data", data_seconds)
-        else:
-            _describe_origin(workdir)
-        environment.wait_for_all("config.json is written")
-        if profile is not None:
-            number = len(config_lib.replicates(config_lib.seeds(config), config.sweep))
-            images = cohort_lib.device_images(dataset, number)
-            with paths.plain(profile) as folder:
-                replicas.profile(config, config.seed_mode, images.train, folder)
-        left = cohorts[workdir.process :: num_processes]
+    if config.seed_mode == "auto":
+        config = config_lib.replace(config, seed_mode=replicas.choose_mode())
+    if workdir.process == 0:
+        _describe(config, workdir, dataset)
+        log_time(workdir, "data", data_seconds)
+    else:
+        _describe_origin(config, workdir)
+    environment.wait_for_all("config.json is written")
+    return config
+
+
+def _profile(config: FrozenConfigDict, dataset: Dataset, profile: Path) -> None:
+    number = len(config_lib.replicates(config_lib.seeds(config), config.sweep))
+    images = cohort_lib.device_images(dataset, number)
+    with _precision(config), paths.plain(profile) as folder:
+        replicas.profile(config, config.seed_mode, images.train, folder)
+
+
+def _train_cohorts(
+    config: FrozenConfigDict,
+    workdir: Workdir,
+    left: list[range],
+    dataset: Dataset,
+    stop: Stop,
+    starts: Mapping[str, Start],
+) -> None:
+    """Train and embed this process' share of the cohorts of which something is missing."""
+    with _precision(config), tracking(starts, workdir.path, config) as track:
         while left:
             cohort = left.pop(0)
             try:
-                cohort_lib.train_and_embed(workdir, config, cohort, dataset, stop)
+                cohort_lib.train_and_embed(workdir, config, cohort, dataset, stop, track)
                 continue
             except jax.errors.JaxRuntimeError as error:
                 if "RESOURCE_EXHAUSTED" not in str(error):
@@ -150,6 +168,18 @@ def _train_missing(
             config = config_lib.replace(config, seeds_per_program=str(len(halves[0])))
             if workdir.process == 0:
                 _describe(config, workdir, dataset)
+
+
+def _precision(config: ConfigDict) -> AbstractContextManager[None]:
+    default = config.matmul_precision == "default"
+    return jax.default_matmul_precision(None if default else config.matmul_precision)
+
+
+def _record_nothing_to_train(config: ConfigDict, workdir: Workdir, profile: Path | None) -> None:
+    if profile is not None:
+        print(f"--profile: {workdir.path} has nothing to train, so no trace", file=sys.stderr)
+    if workdir.process == 0:
+        _record_harmless(config, workdir)
 
 
 def _record_harmless(config: ConfigDict, workdir: Workdir) -> None:
@@ -168,18 +198,18 @@ def _record_harmless(config: ConfigDict, workdir: Workdir) -> None:
 def _describe(config: ConfigDict, workdir: Workdir, dataset: Dataset) -> None:
     """Write config.json and environment.json, which keeps the origins of earlier starts."""
     files.write_text(workdir.path / "config.json", seal.dumps(config.to_dict()))
-    described = environment.describe(config, dataset) | {"origins": _known_origins(workdir)}
+    described = environment.describe(config, dataset) | {"origins": _known_origins(config, workdir)}
     files.write_text(workdir.path / "environment.json", seal.dumps(described))
 
 
-def _describe_origin(workdir: Workdir) -> None:
+def _describe_origin(config: ConfigDict, workdir: Workdir) -> None:
     """Write the origins of a process other than 0, whose device may be another one."""
     path = workdir.path / f"environment-{workdir.process}.json"
-    files.write_text(path, seal.dumps({"origins": _known_origins(workdir)}))
+    files.write_text(path, seal.dumps({"origins": _known_origins(config, workdir)}))
 
 
-def _known_origins(workdir: Workdir) -> dict[str, origins.Origin]:
-    origin = environment.origin()
+def _known_origins(config: ConfigDict, workdir: Workdir) -> dict[str, origins.Origin]:
+    origin = environment.origin(config)
     return {**origins.read(workdir.path), origins.identify(origin): origin}
 
 

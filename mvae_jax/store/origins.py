@@ -91,10 +91,12 @@ def trained_by(
 
 
 def differ(one: Origin, other: Origin) -> Difference:
-    """Return in what two origins differ."""
-    old, new = one["sources"], other["sources"]
-    both = sorted(old.keys() | new.keys()) if old and new else []
-    files = [file for file in both if old.get(file) != new.get(file)]
+    """Return in what two origins differ.
+
+    A file that one of them lacks is no difference by itself: what imports it differs, or it is the
+    family that the configuration names.
+    """
+    files = _unequal_files(one["sources"], other["sources"])
     # A setting that one version of JAX lacks is the other's default or a matter of the version.
     machines = ({"device": origin["device"], **origin["versions"]} for origin in (one, other))
     return Difference(files, _unequal(one["settings"], other["settings"]), _unequal(*machines))
@@ -142,8 +144,11 @@ def changed_files(folder: Path, now: Mapping[str, str]) -> list[str]:
     Needs no jax, and so no device, but does not know what of a start was saved.
     """
     of_starts = [origin["sources"] for origin in read(folder).values()]
-    both = sorted({*now, *(file for sources in of_starts for file in sources)})
-    return [file for file in both if any(old.get(file) != now.get(file) for old in of_starts)]
+    return sorted({file for old in of_starts for file in _unequal_files(old, now)})
+
+
+def _unequal_files(one: Mapping[str, str], other: Mapping[str, str]) -> list[str]:
+    return sorted(file for file in one.keys() & other.keys() if one[file] != other[file])
 
 
 def _note(text: str) -> None:

@@ -165,7 +165,7 @@ def sort_out(
     overwrite: move the folder of another run aside, and start this one
     """
     missing, refused, older = [], [], []
-    now = sources.hashes()
+    now = sources.hashes([f"mvae_jax.posteriors.{model}" for model in config_lib.MODELS])
     for run in planned:
         path = root / run.workdir
         try:

@@ -1,0 +1,146 @@
+"""The MVAE's family: q(z|x) = N(loc, C diag(sigma^2) C^T), with one C for the whole data set.
+
+All products with C run in full float32 precision: on accelerators the default would round C.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Key
+from ml_collections import ConfigDict
+
+from mvae_jax import inverse
+from mvae_jax.inverse import Inverse
+from mvae_jax.posteriors import Draw, Family, Heads, Parameters
+
+
+class Coupling(NamedTuple):
+    """The global matrix C with log|det C|, computed once for all examples."""
+
+    matrix: Float[Array, "d d"]
+    log_abs_det: Float[Array, ""]
+
+
+class Coupled(NamedTuple):
+    """q(z|x) = N(loc, C diag(exp(log_variance)) C^T)."""
+
+    loc: Float[Array, "*batch d"]
+    log_variance: Float[Array, "*batch d"]
+    coupling: Coupling
+
+
+def init(key: Key[Array, ""], config: ConfigDict) -> dict[str, Float[Array, "d d"]]:
+    """Return a fresh C of U(-1/sqrt(d), 1/sqrt(d)), as torch's `nn.Linear` begins."""
+    d, bound = config.latent_size, 1 / np.sqrt(config.latent_size)
+    return {"coupling": jax.random.uniform(key, (d, d), jnp.float32, -bound, bound)}
+
+
+def couple(matrix: Float[Array, "d d"], inverse_of: Inverse | None = None) -> Coupling:
+    """Return C together with log|det C|: from its inverse if given, else by a factorisation."""
+    if inverse_of is None:
+        return Coupling(matrix, jnp.linalg.slogdet(matrix)[1])
+    return Coupling(matrix, inverse.log_abs_det(matrix, inverse_of))
+
+
+def from_heads(
+    mean: Float[Array, " d"],
+    log_variance: Float[Array, " d"],
+    coupling: Coupling,
+    couple_mean: bool,
+) -> Coupled:
+    """Return the posterior of the encoder's two heads m(x) and log sigma^2(x) (Section IV.B).
+
+    couple_mean: mu = C m(x), as in the released code and Sections I and II.c; without it
+      mu = m(x), as in Eqs. 3 to 6.
+    """
+    return Coupled(_apply(coupling, mean) if couple_mean else mean, log_variance, coupling)
+
+
+def sample(q: Coupled, noise: Float[Array, " d"]) -> Draw:
+    """Draw z = loc + C (sigma * noise), with noise from N(0, I).
+
+    log q(z|x) - log p(z) = (||z||^2 - ||noise||^2 - log|Sigma|) / 2 needs no solve.
+    """
+    z = q.loc + _apply(q.coupling, jnp.exp(0.5 * q.log_variance) * noise)
+    return Draw(z, 0.5 * (jnp.sum(z**2) - jnp.sum(noise**2) - log_det(q)))
+
+
+def covariance(q: Coupled) -> Float[Array, "d d"]:
+    """Return Sigma = C diag(sigma^2) C^T."""
+    matrix = q.coupling.matrix
+    scaled = matrix * jnp.exp(q.log_variance)[None, :]
+    return jnp.matmul(scaled, matrix.T, precision="highest")
+
+
+def trace(q: Coupled) -> Float[Array, ""]:
+    """Return tr Sigma = sum_j ||c_j||^2 sigma_j^2, with c_j the columns of C."""
+    return jnp.sum(jnp.sum(q.coupling.matrix**2, axis=0) * jnp.exp(q.log_variance))
+
+
+def log_det(q: Coupled) -> Float[Array, ""]:
+    """Return log|Sigma| = 2 log|det C| + sum_j log sigma_j^2."""
+    return jnp.sum(q.log_variance) + 2 * q.coupling.log_abs_det
+
+
+def kl(q: Coupled, _draw: Draw | None = None) -> Float[Array, ""]:
+    """Return KL(q(z|x) || N(0, I)) in nats: (tr Sigma + ||mu||^2 - d - log|Sigma|) / 2."""
+    dim = q.loc.shape[-1]
+    return 0.5 * (trace(q) + jnp.sum(q.loc**2) - dim - log_det(q))
+
+
+def log_prob(q: Coupled, z: Float[Array, " d"]) -> Float[Array, ""]:
+    """Return log q(z|x) in nats, with the whitened residual diag(sigma)^-1 C^-1 (z - mu)."""
+    residual = jnp.linalg.solve(q.coupling.matrix, z - q.loc)
+    white = residual * jnp.exp(-0.5 * q.log_variance)
+    return -0.5 * (jnp.sum(white**2) + len(z) * jnp.log(2 * jnp.pi) + log_det(q))
+
+
+def _apply(coupling: Coupling, vector: Float[Array, " d"]) -> Float[Array, " d"]:
+    """Return C times the vector."""
+    # This way round, a batch of vectors is multiplied without a transpose.
+    return jnp.matmul(vector, coupling.matrix.T, precision="highest")
+
+
+def _learned(parameters: Parameters) -> Float[Array, "d d"]:
+    matrix: Float[Array, "d d"] = parameters["coupling"]
+    return matrix
+
+
+def dense(matrix: Callable[[Parameters], Float[Array, "d d"]] = _learned) -> Family:
+    """Return the family of one kind of C, that `matrix` makes of the parameters.
+
+    Its carry is the inverse of C, which gives log|det C| and the gradient of it.
+    """
+
+    def posterior(
+        config: ConfigDict, parameters: Parameters, heads: Heads, carry: Inverse | None = None
+    ) -> Coupled:
+        coupling = couple(matrix(parameters), carry)
+        return from_heads(heads["mean"], heads["log_variance"], coupling, config.couple_mean)
+
+    def start_epoch(_config: ConfigDict, parameters: Parameters) -> Inverse:
+        """Factorise each epoch, so errors cannot accumulate and resuming changes nothing."""
+        return inverse.of(matrix(parameters))
+
+    def start_step(
+        _config: ConfigDict, parameters: Parameters, carry: Inverse | None
+    ) -> Inverse | None:
+        return None if carry is None else inverse.follow(carry, matrix(parameters))
+
+    return Family(
+        posterior=posterior,
+        sample=sample,
+        log_prob=log_prob,
+        init=init,
+        kl=kl,
+        coupling=lambda q: q.coupling.matrix,
+        axes=Coupled(0, 0, None),  # type: ignore[arg-type]
+        start_epoch=start_epoch,
+        start_step=start_step,
+    )
+
+
+mvae = dense()

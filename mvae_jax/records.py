@@ -1,0 +1,66 @@
+"""Records by name: a posterior family or a likelihood, of this package or of a user's module.
+
+A record is a NamedTuple of functions. `config.posterior` and `config.likelihood` name a user's by
+its dotted path, `my_module.my_record`; the module may lie in the current folder. Nothing here
+imports jax, but a record's own module does.
+"""
+
+import os
+import sys
+import traceback
+from importlib import import_module
+from typing import Any
+
+from mvae_jax.escape import shown
+from mvae_jax.rules import LIKELIHOODS, MODELS, ConfigError
+
+
+def posterior_path(config: Any) -> str:
+    """Return the dotted path of the configuration's family; raise ValueError where it has none."""
+    if config.posterior:
+        return str(config.posterior)
+    if config.model not in MODELS:
+        raise ValueError(f"config.model: got {config.model!r}; allowed: {', '.join(MODELS)}")
+    return f"mvae_jax.posteriors.{config.model}.{config.model}"
+
+
+def likelihood_path(config: Any) -> str:
+    """Return the dotted path of the configuration's likelihood."""
+    is_ours = config.likelihood in LIKELIHOODS
+    return f"mvae_jax.likelihoods.{config.likelihood}" if is_ours else str(config.likelihood)
+
+
+def modules(config: Any) -> tuple[str, ...]:
+    """Return the modules that hold the configuration's family and likelihood."""
+    paths = (posterior_path(config), likelihood_path(config))
+    return tuple(path.rpartition(".")[0] for path in paths)
+
+
+def load(name: str, path: str, kind: type | None = None) -> Any:
+    """Return what stands under a dotted path.
+
+    name: of the field or flag that gave the path, for the message
+    kind: the class that it must be of
+
+    Raises:
+      ConfigError: it cannot be imported, or is of another class.
+    """
+    module, _, attribute = path.rpartition(".")
+    got = f"{name}: got {shown(path)}"
+    if (here := os.getcwd()) not in sys.path and "" not in sys.path:
+        sys.path.append(here)
+    try:
+        found = getattr(import_module(module), attribute)
+    except Exception as error:  # a user's module may raise any
+        said = " ".join(f"{type(error).__name__}: {error}".split())
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        ours = where.filename in (__file__, import_module.__code__.co_filename)
+        line = "" if ours or "<frozen" in where.filename else f", {where.filename}:{where.lineno}"
+        raise ConfigError(
+            f"{got}, which does not import ({said}{line}); write my_module.my_record, with "
+            "my_module importable from the current folder"
+        ) from error
+    if kind is not None and not isinstance(found, kind):
+        allowed = f"a record of the class {kind.__module__}.{kind.__name__}"
+        raise ConfigError(f"{got}, of the class {type(found).__name__}; allowed: {allowed}")
+    return found
