@@ -155,7 +155,7 @@ def without_encoding(path):
 
 
 # What has an `open` of its own, of bytes.
-OPEN_OTHERWISE = ("os", "Image", "tarfile", "archive", "unzipped")
+OPEN_OTHERWISE = ("os", "Image", "tarfile", "tensorstore", "archive", "unzipped")
 
 
 def test_text_files_are_utf_8_whatever_the_locale():

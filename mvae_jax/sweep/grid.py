@@ -131,6 +131,7 @@ def resolve(arguments: list[str]) -> Any:
     values, argv = flags.FlagValues(), ["sweep", *arguments]
     command_line.define_config(values, argv)
     flags.DEFINE_string("data_dir", None, "", flag_values=values)
+    flags.DEFINE_multi_string("tracker", [], "", flag_values=values)
     flags.DEFINE_bool(ACCEPT.removeprefix("--"), False, "", flag_values=values)
     command_line.parse(argv, values)
     config = config_lib.validate(values["config"].value)
