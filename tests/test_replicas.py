@@ -28,7 +28,8 @@ images = replicas.share_images(pixels, {NUM_SEEDS})
 for mode in sys.argv[2:]:
     states = replicas.init(config, range({NUM_SEEDS}))
     mesh = states.step.sharding.mesh
-    program = replicas.epoch_program().lower(config, mode, mesh, states, images, None).compile()
+    lowered = replicas.epoch_program(config).lower(config, mode, mesh, states, images, None)
+    program = lowered.compile()
     print(mesh.size)
     print(program.as_text())
     states, metrics = program(states, images, None)
