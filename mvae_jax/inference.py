@@ -85,7 +85,8 @@ def sample_prior(
 
 def _checked(config: ConfigDict, params: Params) -> Params:
     """Return the parameters in 32 bit; raise ValueError where they are of another model."""
-    expected = jax.eval_shape(partial(model.init, config), jax.random.key(0))
+    with numerics.fixed():
+        expected = jax.eval_shape(partial(model.init, config), jax.random.key(0))
     if params.keys() != expected.keys():
         lacking, extra = sorted(expected.keys() - params), sorted(params.keys() - expected)
         parts = (("lack", lacking), ("also have", extra))
