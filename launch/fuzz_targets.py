@@ -44,9 +44,9 @@ class Target(NamedTuple):
 def read_everywhere() -> None:
     """Read the run as each command that looks at it does; its errors are ValueErrors."""
     status.of(RUN)
-    for cell, scores in dict(cells.read_run(RUN)).items():
-        cells.likelihood(scores.config)
-        html._chart(scores)
+    for cell, run, _ in cells.read_run(RUN):
+        cells.likelihood(run.config)
+        html._chart(run)
         assert cell.latent_size
 
 
@@ -143,8 +143,8 @@ def parse_done(data: bytes) -> None:
     try:
         run_folder.read_manifest(RUN)
         status.of(RUN)
-        for scores in dict(cells.read_run(RUN)).values():
-            html._chart(scores)
+        for _, run, _ in cells.read_run(RUN):
+            html._chart(run)
     finally:
         shutil.rmtree(RUN / "done")  # which makes the run one of this package
 

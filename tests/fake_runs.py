@@ -7,6 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from mvae_jax.paper import audit, document
+from mvae_jax.paper.study import STUDY
+from mvae_jax.report import writing
+from mvae_jax.report.figures.table import Table
+from mvae_jax.report.study import Report, Study
+
 PAPER = ("mse", "probe_accuracy", "probe_nll", "brier", "ece", "nmi", "ari")
 SETTINGS: dict[str, list[str]] = {"settings": []}
 SEEDS = (777, 778, 779, 780, 781)
@@ -79,3 +85,23 @@ def write_run(
     (run / "manifest.json").write_text(json.dumps({"replicates": diverged, "sha256": {}}))
     (run / "metrics.json").write_text(json.dumps(metrics | {"replicates": entries}))
     return run
+
+
+def read_report(root: Path, study: Study = STUDY) -> Report:
+    """What a report on the runs below the root is made of."""
+    return writing.read(root, None, study)[0]
+
+
+def table_of(report: Report, study: Study = STUDY) -> Table:
+    """All runs of a report as the figures take them."""
+    return Table(report.scores.cells, report.scores, report.compared, study.point)
+
+
+def write_paper(root: Path, out: Path, page: Path | None = None, **options: Any) -> bool:
+    """Writes the report with the paper's sections, and the page; returns whether it is complete."""
+    report, problems = writing.read(root, None, STUDY)
+    drawn = writing.write(report, problems, [root], out, STUDY, **options)
+    if page:
+        with writing.isolated(problems, str(page)):
+            document.write(page, report, drawn, audit.findings(report.scores))
+    return writing.tell(problems)

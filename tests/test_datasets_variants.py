@@ -11,7 +11,7 @@ from scipy.ndimage import affine_transform
 from mvae_jax.datasets import DataError, catalogue, files, icml2007, load, photographs, regenerated
 from mvae_jax.datasets.files import Inputs
 from mvae_jax.paper import reference
-from mvae_jax.report import runs
+from mvae_jax.report import scores
 from tests.conftest import ROOT, SHARED_DATA
 
 VARIANTS = tuple(icml2007.ARCHIVES)
@@ -117,10 +117,11 @@ def test_cubic_splines_would_be_about_as_hard_as_the_releases_rotations(tmp_path
         variances = np.linalg.eigvalsh(np.cov(turned.T))[::-1]
         return np.array([variances[z:].sum() for z in sizes])
 
-    sizes, found = (2, 4, 16, 32), runs.read([ROOT / "launch/results/mnist_rotated-regenerated"])
+    sizes = (2, 4, 16, 32)
+    found = scores.read(ROOT / "launch/results/mnist_rotated-regenerated")
     errors = {
-        cell.latent_size: np.mean(list(scores.values["mse"].values()))
-        for cell, scores in found.cells.items()
+        cell.latent_size: found.summary(cell, "mse").mean
+        for cell in found.cells
         if cell.model == "vae"
     }
     released = [float(reference.release()["mse", "mnist_rotated", z, "vae"]) for z in sizes]

@@ -15,9 +15,9 @@ from mvae_jax.paper.claims import CLAIMS
 from mvae_jax.paper.evidence import published
 from mvae_jax.paper.judge import NOT_TESTED, judge
 from mvae_jax.paper.rules import NOT_SUPPORTED, SUPPORTED, UNDECIDED
-from mvae_jax.report import runs
 from mvae_jax.report.metrics import describe
 from tests.conftest import ROOT
+from tests.fake_runs import read_report
 
 PRINTED = published(corrected=False)
 CORRECTED = published(corrected=True)
@@ -207,12 +207,12 @@ def test_the_claims_on_mislabelled_rows_say_so():
 
 
 def test_the_screen_has_a_line_per_claim(tmp_path):
-    grid = audit.screen(audit.findings(runs.read([tmp_path])))
+    grid = audit.screen(audit.findings(read_report(tmp_path).scores))
     assert list(grid.headers) == ["", "section", "claim", "printed", "corrected"]
     lines = {row[0]: list(row[1:]) for row in grid.rows}
     assert len(lines) == len(CLAIMS)
     assert lines["27*"][2:] == [SUPPORTED, NOT_SUPPORTED]
     assert lines["15"][2:] == [NOT_TESTED, NOT_TESTED]
     assert [row[1] for row in grid.rows[18:21]] == ["V.B.a", "", ""]
-    table = audit.table(audit.findings(runs.read([tmp_path])))
+    table = audit.table(audit.findings(read_report(tmp_path).scores))
     assert "not tested: axis alignment" in table.rows[4][3]

@@ -7,8 +7,7 @@ from mvae_jax.paper.claims import CLAIMS
 from mvae_jax.paper.evidence import from_runs, ours, settings
 from mvae_jax.paper.judge import judge
 from mvae_jax.paper.rules import SUPPORTED
-from mvae_jax.report import runs
-from tests.fake_runs import SEEDS, write_run
+from tests.fake_runs import SEEDS, read_report, write_run
 
 
 def test_sources_of_images_are_judged_apart(tmp_path):
@@ -18,7 +17,7 @@ def test_sources_of_images_are_judged_apart(tmp_path):
             folder = f"{source}-{model}"
             config = {"dataset": "mnist_rotated", "source": source, "folder": folder}
             write_run(tmp_path, model, 4, {"nmi": nmi}, **config)
-    for of_source in ours(runs.read([tmp_path])):
+    for of_source in ours(read_report(tmp_path).scores):
         pair = of_source.pairs["nmi", ("mnist_rotated", 4)]
         assert (pair.mvae[777] > pair.vae[777]) == ("regenerated" in of_source.title)
 
@@ -28,7 +27,7 @@ def test_runs_of_fewer_epochs_than_the_papers_are_no_evidence(tmp_path):
         for model in ("vae", "mvae"):
             nmi = dict.fromkeys(SEEDS, 0.5)
             write_run(tmp_path, model, 4, {"nmi": nmi}, dataset=dataset, num_epochs=epochs)
-    found = runs.read([tmp_path])
+    found = read_report(tmp_path).scores
     pairs = from_runs(found, "release").pairs
     assert {place for metric, place in pairs if metric == "nmi"} == {
         ("cifar100", 4),
@@ -48,7 +47,7 @@ def test_our_runs_are_judged_on_the_papers_cells(tmp_path):
             mse *= 0.9 if model == "mvae" else 1
             values = {"mse": dict(zip(SEEDS, mse * (1 + noise), strict=True))}
             write_run(tmp_path, model, z, values, dataset=dataset)
-    found = from_runs(runs.read([tmp_path]), "release")
+    found = from_runs(read_report(tmp_path).scores, "release")
     verdict = judge(CLAIMS[0], found)
     assert (verdict.verdict, verdict.seeds) == (SUPPORTED, 5)
-    assert from_runs(runs.read([tmp_path]), "paper").pairs == {}
+    assert from_runs(read_report(tmp_path).scores, "paper").pairs == {}

@@ -7,8 +7,7 @@ import pytest
 import scipy.stats
 
 from mvae_jax.paper import couplings
-from mvae_jax.report import runs
-from tests.fake_runs import SEEDS, draw, write_run
+from tests.fake_runs import SEEDS, draw, read_report, write_run
 
 GAUSSIAN = {"likelihood": "gaussian", "likelihood_variance": 0.1}
 
@@ -19,7 +18,7 @@ def write(root, tag, couple_mean, elbo, likelihood, **config):
         *("mvae", 16, {"elbo": elbo}),
         folder=f"run-{tag}",
         **{"tag": tag, "couple_mean": couple_mean, "protocol": "paper"},
-        **likelihood | config,
+        **{"beta": 1.0} | likelihood | config,
     )
 
 
@@ -30,7 +29,7 @@ def test_pairs_differ_in_the_coupling_alone(tmp_path):
     write(tmp_path, "narrow", True, draw(0, 1), GAUSSIAN | {"likelihood_variance": 0.02})
     write(tmp_path, "heavy", True, draw(0, 1), GAUSSIAN, beta=4.0)
     write(tmp_path, "short", True, draw(0, 1), GAUSSIAN, num_epochs=20)
-    grid = couplings.table(runs.read([tmp_path]))
+    grid = couplings.table(read_report(tmp_path).scores)
     name = "digits, paper protocol, gaussian 0.1, z=16, 'coupled' less '', 5 seeds"
     assert grid.headers == ("metric", name)
     (row,) = [row for row in grid.rows if row[0].startswith("ELBO")]
@@ -44,4 +43,4 @@ def test_pairs_differ_in_the_coupling_alone(tmp_path):
 def test_without_a_pair_there_is_no_table(tmp_path):
     write(tmp_path, "", False, draw(-100, 1), GAUSSIAN)
     write(tmp_path, "bernoulli", True, draw(-100, 1), {"likelihood": "bernoulli"})
-    assert couplings.table(runs.read([tmp_path])) is None
+    assert couplings.table(read_report(tmp_path).scores) is None

@@ -9,14 +9,14 @@ import pytest
 
 from mvae_jax.paper import audit, constants, document, errata, reference, summary
 from mvae_jax.paper.reference import Key
-from mvae_jax.report import comparisons, figures, render, runs
+from mvae_jax.report import figures
 from mvae_jax.report.cells import Cell, Setting
 from mvae_jax.report.metrics import describe
-from tests.fake_runs import SEEDS, write_run
+from tests.fake_runs import SEEDS, read_report, write_paper, write_run
 
 
 def grids(root):
-    found = errata.with_ours(constants.load().errata, runs.read([root]))
+    found = errata.with_ours(constants.load().errata, read_report(root).scores)
     return {grid.title.partition(":")[0]: grid for grid in found}
 
 
@@ -79,10 +79,10 @@ def test_the_page_holds_everything(tmp_path):
         config = {"likelihood": "bernoulli", "couple_mean": True}
         write_run(tmp_path, model, 16, values, dataset="mnist_basic", **config)
     path = tmp_path / "REPRODUCTION.md"
-    found = runs.read([tmp_path])
+    report = read_report(tmp_path)
     drawn = [figures.Drawn("digits: plot", "a caption", tmp_path / "figures" / "a plot.png")]
-    findings = audit.findings(found)
-    document.write(path, found, comparisons.compare_all(found), drawn, findings)
+    findings = audit.findings(report.scores)
+    document.write(path, report, drawn, findings)
     text = path.read_text()
     headings = [line[3:] for line in text.splitlines() if line.startswith("## ")]
     assert headings == [
@@ -117,8 +117,8 @@ def test_what_was_trained_for_less_is_said(tmp_path, epochs):
     for model in ("vae", "mvae"):
         values = {"nmi": dict.fromkeys(SEEDS, 0.5)}
         write_run(tmp_path, model, 16, values, dataset="cifar10", num_epochs=epochs)
-    found = runs.read([tmp_path])
-    said = summary.sentences(found, comparisons.compare_all(found), audit.findings(found))
+    report = read_report(tmp_path)
+    said = summary.sentences(*report, audit.findings(report.scores))
     assert f"with 5 seeds and {epochs} epochs" in said[0]
     text, is_whole = " ".join(said), epochs == 200
     assert ("were compared in 7 figures" in text) == is_whole
@@ -126,7 +126,7 @@ def test_what_was_trained_for_less_is_said(tmp_path, epochs):
     assert ("evidence of our runs" in text) == is_whole
     drawn = [figures.Drawn("cifar10, release protocol: plot", "a caption", tmp_path / "plot.png")]
     page = tmp_path / "page.md"
-    document.write(page, found, comparisons.compare_all(found), drawn, audit.findings(found))
+    document.write(page, report, drawn, audit.findings(report.scores))
     told = ", 5 epochs" if epochs == 5 else ""
     assert f"<summary>cifar10, release protocol{told}</summary>" in page.read_text()
 
@@ -168,7 +168,7 @@ def test_the_committed_page_is_that_of_the_committed_results(tmp_path, monkeypat
     root = Path(__file__).parent.parent
     monkeypatch.chdir(root)
     page = tmp_path / "page.md"
-    render([Path("launch/results")], tmp_path / "out", draw=False, page=page)
+    write_paper(Path("launch/results"), tmp_path / "out", page, draw=False)
 
     def sections(path):
         parts = re.split(r"(?m)^## ", path.read_text())
@@ -185,20 +185,23 @@ def test_the_readme_shows_the_committed_results():
     """Its table, what is bold there, and the shares of released figures inside our intervals."""
     root = Path(__file__).parent.parent
     readme = (root / "README.md").read_text()
-    found = runs.read([root / "launch/results"])
-    compared = comparisons.compare_all(found).found
+    found, compared = read_report(root / "launch/results")
     setting = Setting("mnist_basic", "regenerated", "release", "")
-    sizes = sorted(z for metric, of, z in compared if (metric, of) == ("elbo", setting))
+    sizes = sorted(
+        cell.latent_size
+        for metric, cell, _ in compared
+        if (metric, cell.setting) == ("elbo", setting)
+    )
     table = readme.partition("## What comes out")[2].partition("## ")[0]
     shown = [row.strip("| ").split(" | ") for row in re.findall(r"(?m)^\| \d.*$", table)]
     assert [int(row[0]) for row in shown] == sizes
     for z, *row in shown:
         expected = []
         for metric, decimals in (("elbo", 2), ("probe_accuracy", 4), ("mse", 5)):
-            difference = compared[metric, setting, int(z)]
+            difference = compared.of(metric, Cell(setting, int(z), "mvae"))
             gain = difference.comparison.difference.mean * describe(metric).better
             for model, is_better in (("vae", gain < 0), ("mvae", gain > 0)):
-                seeds = found.cells[Cell(setting, int(z), model)].values[metric].values()
+                seeds = found.of(Cell(setting, int(z), model), metric).values()
                 mean, sd = statistics.mean(seeds), statistics.stdev(seeds)
                 bold = "**" if difference.significant and is_better else ""
                 expected.append(f"{bold}{mean:.{decimals}f} ± {sd:.{decimals}f}{bold}")

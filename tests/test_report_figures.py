@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 
-from mvae_jax.report import comparisons, figures, runs
+from mvae_jax.report import figures
 from mvae_jax.report.cells import Setting
 from mvae_jax.report.figures import latents, pictures, scores, style
-from tests.fake_runs import SEEDS, draw, write_run
+from tests.fake_runs import SEEDS, draw, read_report, table_of, write_run
 
 
 def write_full(root, model, z, dataset="mnist_basic", gain=0.0, **config):
@@ -68,16 +68,11 @@ def found(tmp_path_factory):
     for z in (2, 16):
         write_full(root, "vae", z)
         write_full(root, "mvae", z, gain=0.05 if z == 2 else 0.0)
-    return runs.read([root])
+    return read_report(root)
 
 
-@pytest.fixture(scope="module")
-def compared(found):
-    return comparisons.compare_all(found)
-
-
-def test_every_figure_is_drawn(found, compared, tmp_path):
-    drawn, problems = figures.draw(found, compared, tmp_path)
+def test_every_figure_is_drawn(found, tmp_path):
+    drawn, problems = figures.draw(found, tmp_path)
     assert problems == []
     names = [figure.path.stem.rpartition("-")[2] for figure in drawn]
     assert names == list(figures.FIGURES)
@@ -91,8 +86,8 @@ def test_without_the_files_only_the_scores_are_drawn(tmp_path):
     for model in ("vae", "mvae"):
         for z in (2, 4):
             write_run(tmp_path, model, z, {"nmi": draw(0.5, 0.01)})
-    found = runs.read([tmp_path])
-    drawn, problems = figures.draw(found, comparisons.compare_all(found), tmp_path / "out")
+    found = read_report(tmp_path)
+    drawn, problems = figures.draw(found, tmp_path / "out")
     assert problems == []
     assert [d.path.stem.rpartition("-")[2] for d in drawn] == ["metrics", "differences"]
 
@@ -101,15 +96,15 @@ def test_one_epoch_is_no_curve(tmp_path):
     run = write_full(tmp_path, "mvae", 2)
     for path in (run / "logs").iterdir():
         path.write_text(path.read_text().splitlines()[0])
-    found = runs.read([tmp_path])
-    assert scores.training_curves(found.cells, comparisons.compare_all(found)) is None
+    found = read_report(tmp_path)
+    assert scores.training_curves(table_of(found)) is None
 
 
 def test_a_damaged_file_costs_its_figure_and_nothing_else(tmp_path):
     run = write_full(tmp_path, "mvae", 2)
     (run / "embeddings/seed_777.npz").write_bytes(b"PK\x03\x04 torn")
-    found = runs.read([tmp_path])
-    drawn, problems = figures.draw(found, comparisons.compare_all(found), tmp_path / "out")
+    found = read_report(tmp_path)
+    drawn, problems = figures.draw(found, tmp_path / "out")
     names = [d.path.stem.rpartition("-")[2] for d in drawn]
     assert names == ["training", "reliability", "coupling", "reconstructions", "sweeps"]
     assert len(problems) == 2
@@ -117,22 +112,23 @@ def test_a_damaged_file_costs_its_figure_and_nothing_else(tmp_path):
         assert f"{run / 'embeddings/seed_777.npz'}: not a readable .npz" in problem.reason
 
 
-def test_the_points_are_the_means_and_the_crosses_the_release(found, compared):
-    figure = scores.metrics_against_latent_size(found.cells, compared)
+def test_the_points_are_the_means_and_the_crosses_the_release(found):
+    figure = scores.metrics_against_latent_size(table_of(found))
     panel = next(ax for ax in figure.axes if ax.get_title() == "accuracy ↑")
     by_colour = {}
     for line in panel.lines:
         if line.get_marker() in "osx" and len(line.get_ydata()) == 2:
             by_colour[to_hex(line.get_color()).upper(), line.get_marker()] = line.get_ydata()
-    cells = {c.latent_size: s for c, s in found.cells.items() if c.model == "mvae"}
-    means = [np.mean(list(cells[z].values["probe_accuracy"].values())) for z in (2, 16)]
+    cells = {cell.latent_size: cell for cell in found.scores.cells if cell.model == "mvae"}
+    of = [found.scores.of(cells[z], "probe_accuracy") for z in (2, 16)]
+    means = [np.mean(list(values.values())) for values in of]
     colour = style.MODEL_COLOURS["mvae"]
     assert by_colour[colour, "s"] == pytest.approx(means)
     assert by_colour[colour, "x"] == pytest.approx([0.561326, 0.909523])
 
 
-def test_only_significant_differences_are_filled(found, compared):
-    figure = scores.paired_differences(found.cells, compared)
+def test_only_significant_differences_are_filled(found):
+    figure = scores.paired_differences(table_of(found))
     panel = next(ax for ax in figure.axes if ax.get_title() == "accuracy ↑")
     filled = [
         line.get_markerfacecolor() != "white" for line in panel.lines if line.get_marker() == "s"
@@ -140,8 +136,8 @@ def test_only_significant_differences_are_filled(found, compared):
     assert filled == [True, False]  # z=2 and z=16
 
 
-def test_reliability_pools_the_seeds(found, compared):
-    figure = scores.reliability(found.cells, compared)
+def test_reliability_pools_the_seeds(found):
+    figure = scores.reliability(table_of(found))
     line = figure.axes[0].lines[1]  # behind the diagonal
     assert line.get_xdata() == pytest.approx([0.5, 0.9])  # the empty bin is left out
     assert line.get_ydata() == pytest.approx([0.4, 0.8])
@@ -153,7 +149,7 @@ def test_curves_are_those_of_the_cells_seeds_that_did_not_fail(tmp_path):
     good = {"replicate": "seed_1", "split": "train", "epoch": 2, "elbo": -3.0}
     lines = [good, good | {"epoch": 4, "elbo": None}, 3, "text", None]
     text = "\n".join(map(json.dumps, lines)) + '\n{"replicate": "seed_1", "spl'
-    (scores_of,) = runs.read([tmp_path]).cells.values()
+    (scores_of,) = read_report(tmp_path).scores.cells.values()
     assert scores.read_curves(scores_of) == {}
     (run / "logs").mkdir()
     for name in ("seed_1", "seed_1__learning_rate=0.1", "seed_3"):
@@ -172,22 +168,22 @@ def test_the_papers_latent_size_is_drawn_where_it_was_run(tmp_path):
     for z in (2, 32, 64):
         for model in ("vae", "mvae"):
             write_full(tmp_path, model, z)
-    z, of_models = pictures._pictures(runs.read([tmp_path]).cells)
+    z, of_models = pictures._pictures(table_of(read_report(tmp_path)))
     assert (z, set(of_models)) == (32, {"vae", "mvae"})
 
 
-def test_one_latent_dimension_is_drawn(tmp_path, compared):
+def test_one_latent_dimension_is_drawn(tmp_path):
     run = write_full(tmp_path, "mvae", 1, num_epochs=30)
     for path in (run / "pictures").glob("*.npz"):
         arrays = dict(np.load(path))
         np.savez(path, **arrays | {"sweep": arrays["sweep"][:, :1]})
-    cells = runs.read([tmp_path]).cells
-    assert pictures.sweeps(cells, compared) is not None
-    assert latents.covariance(cells, compared) is not None
-    assert latents.coupling(cells, compared) is not None
+    table = table_of(read_report(tmp_path))
+    assert pictures.sweeps(table) is not None
+    assert latents.covariance(table) is not None
+    assert latents.coupling(table) is not None
 
 
-def test_of_many_coordinates_the_covariance_shows_those_that_vary_most(tmp_path, compared):
+def test_of_many_coordinates_the_covariance_shows_those_that_vary_most(tmp_path):
     run = write_full(tmp_path, "vae", 40)
     variances = np.full(40, 1e-6)
     variances[5::8] = [1, 2, 3, 4, 5]
@@ -195,7 +191,7 @@ def test_of_many_coordinates_the_covariance_shows_those_that_vary_most(tmp_path,
     mu = ((noise - noise.mean(0)) / noise.std(0) * np.sqrt(variances)).astype(np.float32)
     for path in (run / "embeddings").glob("*.npz"):
         np.savez(path, **dict(np.load(path)) | {"mu_test": mu})
-    figure = latents.covariance(runs.read([tmp_path]).cells, compared)
+    figure = latents.covariance(table_of(read_report(tmp_path)))
     assert figure.axes[0].get_title() == "vae, 32 of z=40"
     shown = np.diag(figure.axes[0].images[0].get_array())
     assert len(shown) == 32
@@ -213,14 +209,14 @@ HOSTILE = {
 }
 
 
-def test_the_users_settings_of_matplotlib_change_no_byte(found, compared, tmp_path):
+def test_the_users_settings_of_matplotlib_change_no_byte(found, tmp_path):
     names = ("covariance", "reconstructions")
     images = np.random.default_rng(0).integers(0, 256, (3, 5, 4, 1), dtype=np.uint8)
     samples = {"names": np.array(["digits"]), "images_digits": images, "source_digits": ""}
     np.savez(tmp_path / "samples.npz", **samples)
 
     def bytes_of(folder):
-        drawn, problems = figures.draw(found, compared, folder, names)
+        drawn, problems = figures.draw(found, folder, names)
         assert not problems
         drawn.append(figures.draw_data_sets(tmp_path / "samples.npz", folder))
         return [figure.path.read_bytes() for figure in drawn]
@@ -241,30 +237,30 @@ def write_images(root, *shape):
             images = {name: a for name, a in arrays.items() if a.ndim > 3}
             new = {name: rng.uniform(size=(*a.shape[:-3], *shape)) for name, a in images.items()}
             np.savez(path, **arrays | new)
-    return runs.read([root])
+    return read_report(root)
 
 
 @pytest.mark.parametrize("channels", [2, 5])
-def test_images_of_any_number_of_channels_are_drawn(tmp_path, compared, channels):
+def test_images_of_any_number_of_channels_are_drawn(tmp_path, channels):
     found = write_images(tmp_path, 4, 3, channels)
-    drawn, problems = figures.draw(found, compared, tmp_path / "out", ("reconstructions", "sweeps"))
+    drawn, problems = figures.draw(found, tmp_path / "out", ("reconstructions", "sweeps"))
     assert (len(drawn), problems) == (2, [])
     for function in (pictures.reconstructions, pictures.sweeps):
-        axes = function(found.cells, compared).axes[0]
+        axes = function(table_of(found)).axes[0]
         assert axes.get_title().endswith(f"\nmean of {channels} channels")
-    image = pictures.reconstructions(found.cells, compared).axes[0].images[0].get_array()[:4, :3]
-    expected = pictures._pictures(found.cells)[1]["mvae"]["input"][0].mean(axis=-1)
+    image = pictures.reconstructions(table_of(found)).axes[0].images[0].get_array()[:4, :3]
+    expected = pictures._pictures(table_of(found))[1]["mvae"]["input"][0].mean(axis=-1)
     np.testing.assert_allclose(image, expected)
 
 
 @pytest.mark.parametrize("shape", [(700, 1, 1), (1, 3000, 1)])
-def test_no_picture_is_larger_than_the_limit(tmp_path, compared, shape):
+def test_no_picture_is_larger_than_the_limit(tmp_path, shape):
     found = write_images(tmp_path, *shape)
-    drawn, problems = figures.draw(found, compared, tmp_path / "out", ("reconstructions", "sweeps"))
+    drawn, problems = figures.draw(found, tmp_path / "out", ("reconstructions", "sweeps"))
     assert (len(drawn), problems) == (2, [])
     for figure in drawn:
         assert max(matplotlib.image.imread(figure.path).shape) <= style.MOST_PIXELS
-    title = pictures.sweeps(found.cells, compared).axes[0].get_title()
+    title = pictures.sweeps(table_of(found)).axes[0].get_title()
     assert title.endswith(f"\none pixel in {-(-10 * max(shape) // style.MOST_PIXELS)} each way")
 
 
@@ -287,7 +283,7 @@ def test_of_many_models_and_sizes_a_figure_shows_some(tmp_path):
         write_run(tmp_path, "vae", z, seed)
     for number in range(20):
         write_run(tmp_path, f"x{number:02}", 32, seed)
-    (of_table,) = runs.read([tmp_path]).tables().values()
+    (of_table,) = read_report(tmp_path).scores.tables().values()
     cells, note = figures._shown(of_table)
     sizes = {cell.latent_size for cell in cells}
     assert {1, 2, 32, 60} < sizes
@@ -295,11 +291,11 @@ def test_of_many_models_and_sizes_a_figure_shows_some(tmp_path):
     assert note == f"12 of 21 models; {len(sizes)} of 60 latent sizes"
 
 
-def test_of_a_large_coupling_the_heat_map_shows_a_part(tmp_path, compared):
+def test_of_a_large_coupling_the_heat_map_shows_a_part(tmp_path):
     run = write_full(tmp_path, "mvae", 2)
     for path in (run / "model").glob("*.npz"):
         np.savez(path, **{"params/coupling": np.ones((5000, 2))})
-    figure = latents.coupling(runs.read([tmp_path]).cells, compared)
+    figure = latents.coupling(table_of(read_report(tmp_path)))
     assert figure.axes[0].get_title() == "C, z=2, one entry in 5"
     assert figure.axes[0].images[0].get_array().shape == (1000, 1)
 

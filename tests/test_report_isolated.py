@@ -3,8 +3,8 @@
 import pytest
 
 from mvae_jax.paper import document
-from mvae_jax.report import cells, explorer, export, figures, html, render, runs, tables
-from tests.fake_runs import write_run
+from mvae_jax.report import cells, explorer, export, figures, html, render, scores, tables
+from tests.fake_runs import write_paper, write_run
 from tests.test_report_figures import write_full
 
 TABLES = ("tables.txt", "tables.md", "tables.tex", "tables.csv", "comparisons.csv")
@@ -49,7 +49,7 @@ def test_what_fails_is_listed_and_everything_else_is_written(
         monkeypatch.setattr(module, name, fail)
     out = tmp_path / "out"
     samples = tmp_path / "samples.npz" if (figures, "draw_data_sets") in broken else None
-    assert not render([tmp_path / "runs"], out, page=tmp_path / "page.md", samples=samples)
+    assert not write_paper(tmp_path / "runs", out, tmp_path / "page.md", samples=samples)
     said = capsys.readouterr().err.splitlines()
     ends = [f"{where}: TypeError: Invalid shape" for where in listed]
     assert len(said) == len(ends)
@@ -71,7 +71,7 @@ def test_tables_are_printed_and_written_before_a_figure_is_tried(tmp_path, monke
     printed, written = before
     assert written
     assert "mnist_basic, release protocol" in printed
-    assert "MVAE against VAE over cells" in printed
+    assert "mvae against vae over cells" in printed
     said = capsys.readouterr()
     where = "mnist_basic, release protocol, figure metrics"
     assert said.err == f"error: {where}: TypeError: Invalid shape\n"
@@ -82,24 +82,26 @@ def test_tables_are_printed_and_written_before_a_figure_is_tried(tmp_path, monke
 def test_a_run_that_cannot_be_read_costs_its_own_rows(tmp_path, monkeypatch, capsys):
     write_pair(tmp_path / "runs")
     bad = write_run(tmp_path / "runs", "vae", 4, {"nmi": {777: 0.5}}, dataset="cifar10")
-    usual = cells.measures.measure_run
+    usual = cells.read_metrics
 
-    def measure(run, config):
+    def read_metrics(run, config):
         return fail() if run == bad else usual(run, config)
 
-    monkeypatch.setattr(cells.measures, "measure_run", measure)
+    monkeypatch.setattr(cells, "read_metrics", read_metrics)
     assert not render([tmp_path / "runs"], tmp_path / "out", draw=False)
     assert capsys.readouterr().err == (
         "error: cifar10, release protocol, vae z=4: TypeError: Invalid shape\n"
     )
-    monkeypatch.setattr(runs, "read_run", lambda run: fail() if run == bad else cells.read_run(run))
+    monkeypatch.setattr(
+        scores, "read_run", lambda run: fail() if run == bad else cells.read_run(run)
+    )
     assert not render([tmp_path / "runs"], tmp_path / "out", draw=False)
     assert capsys.readouterr().err == f"error: {bad}: TypeError: Invalid shape\n"
 
 
 def test_an_export_leaves_out_the_damaged_run_alone(tmp_path, monkeypatch):
     write_pair(tmp_path / "runs")
-    for tag, file in enumerate(("config.json", "metrics.json", "pictures/seed_777.npz")):
+    for tag, file in enumerate(("config.json", "metrics.json")):
         other = {"dataset": "digits", "tag": str(tag), "folder": f"bad-{tag}"}
         run = write_full(tmp_path / "runs", "vae", 2, **other)
         (run / file).write_text("{")
@@ -109,7 +111,7 @@ def test_an_export_leaves_out_the_damaged_run_alone(tmp_path, monkeypatch):
     written, problems = export.export(tmp_path / "runs", tmp_path / "out")
     assert [folder.name for folder in written] == ["mvae-z2", "vae-z2"]
     said = [": ".join(problem) for problem in problems]
-    for part in ("config.json", "metrics.json", "seed_777.npz"):
+    for part in ("config.json", "metrics.json"):
         assert sum(part in line for line in said) == 1
     for name in ("sweeps", "metrics"):
         assert f"mnist_basic, release protocol, figure {name}: TypeError: Invalid shape" in said

@@ -7,8 +7,7 @@ import pytest
 
 from mvae_jax.paper import reference, reproduction
 from mvae_jax.paper.reference import Key
-from mvae_jax.report import render, runs
-from tests.fake_runs import SEEDS, write_run
+from tests.fake_runs import SEEDS, read_report, write_paper, write_run
 
 
 def around(key, offset=0.0, spread=0.01):
@@ -56,10 +55,10 @@ def test_a_released_value_outside_the_interval_is_flagged(tmp_path):
     write_pair(tmp_path / "inside")
     write_pair(tmp_path / "outside", offset=0.5)
     for name, inside in (("inside", True), ("outside", False)):
-        found = reproduction.figures(runs.read([tmp_path / name]))
+        found = reproduction.figures(read_report(tmp_path / name).scores)
         assert len(found) == 14
         assert all(figure.inside is inside for figure in found)
-        render([tmp_path / name], tmp_path / name / "report", draw=False)
+        write_paper(tmp_path / name, tmp_path / name / "report", draw=False)
         text = (tmp_path / name / "report/reproduction.txt").read_text()
         # The note explains the sign; each of the 14 values carries it.
         assert text.count("‡") == (1 if inside else 15)
@@ -68,7 +67,7 @@ def test_a_released_value_outside_the_interval_is_flagged(tmp_path):
 
 def test_the_paper_stands_under_its_corrected_label(tmp_path):
     write_pair(tmp_path, z=16)
-    render([tmp_path], tmp_path / "report", draw=False)
+    write_paper(tmp_path, tmp_path / "report", draw=False)
     with (tmp_path / "report/reproduction.csv").open() as file:
         rows = {(r["metric"], r["model"]): r for r in csv.DictReader(file)}
     row = rows["probe_accuracy", "vae"]
@@ -87,10 +86,10 @@ def test_the_paper_stands_under_its_corrected_label(tmp_path):
 )
 def test_cells_that_cannot_agree_are_set_apart(tmp_path, dataset, z, config, group):
     write_pair(tmp_path, dataset, z, **config)
-    found = reproduction.figures(runs.read([tmp_path]))
+    found = reproduction.figures(read_report(tmp_path).scores)
     probe = next(f for f in found if f.key.metric == "brier")
     assert reproduction.group(probe) == group
-    share = reproduction.tables(runs.read([tmp_path]))[-1]
+    share = reproduction.tables(read_report(tmp_path))[-1]
     assert group in {row[0].removesuffix(", few seeds") for row in share.rows}
 
 
@@ -99,12 +98,12 @@ def test_the_share_is_scored_from_ten_seeds_on(tmp_path, monkeypatch):
     write_pair(tmp_path, z=16)
     write_pair(tmp_path, "fashion_mnist", 16, offset=0.5)
     write_pair(tmp_path, "mnist_rotated", 16, source="regenerated")
-    found = reproduction.figures(runs.read([tmp_path]))
+    found = reproduction.figures(read_report(tmp_path).scores)
     ten = [f._replace(seeds=10) if f.key.dataset != "mnist_basic" else f for f in found]
     monkeypatch.setattr(reproduction, "figures", lambda _: ten)
     shares = {
         row[0]: row[2:4]
-        for row in reproduction.tables(runs.read([tmp_path]))[-1].rows
+        for row in reproduction.tables(read_report(tmp_path))[-1].rows
         if row[1] == "all"
     }
     assert shares == {
@@ -120,7 +119,7 @@ def test_figure_3_is_compared_under_its_convention(tmp_path, mean, mark):
     values = {"mse_first_48": errors, "mse": dict.fromkeys(SEEDS, 0.0055)}
     config = {"likelihood": "bernoulli", "num_epochs": 20}
     write_run(tmp_path, "vae", 32, values, dataset="frey_face", **config)
-    (row,) = reproduction.frey_face(runs.read([tmp_path])).rows
+    (row,) = reproduction.frey_face(read_report(tmp_path).scores).rows
     assert row[:7] == (*("release", "bernoulli", "vae", "5", "20"), f"0.004984{mark}", row[6])
     assert row[6] == f"{mean + 2e-6:.6f}"
     assert row[8] == "0.005500"
@@ -139,14 +138,14 @@ def test_figure_3_of_one_seed_has_no_interval_and_no_mark(tmp_path):
         dataset="frey_face",
         absent={"mse": "none"},
     )
-    (row,) = reproduction.frey_face(runs.read([tmp_path])).rows
+    (row,) = reproduction.frey_face(read_report(tmp_path).scores).rows
     assert (row[5], row[7]) == ("0.004984", "")
 
 
 def test_fewer_epochs_are_said_under_every_table_of_such_runs(tmp_path):
     write_pair(tmp_path, num_epochs=20)
     write_pair(tmp_path, dataset="cifar10", num_epochs=200)
-    render([tmp_path], tmp_path / "out", draw=False, page=tmp_path / "page.md")
+    write_paper(tmp_path, tmp_path / "out", tmp_path / "page.md", draw=False)
     note = "Epochs, where fewer than the paper's 200: mnist_basic, release protocol: 20."
     pages = [f"out/{name}.md" for name in ("tables", "comparisons", "reproduction", "claims")]
     # What is of no such run, as what judges the claims, and what names the epochs of each.
@@ -162,4 +161,4 @@ def test_fewer_epochs_are_said_under_every_table_of_such_runs(tmp_path):
 
 def test_only_the_release_protocol_is_compared_with_the_release(tmp_path):
     write_pair(tmp_path, protocol="paper")
-    assert reproduction.figures(runs.read([tmp_path])) == []
+    assert reproduction.figures(read_report(tmp_path).scores) == []

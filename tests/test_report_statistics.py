@@ -97,7 +97,7 @@ def test_prediction_interval_holds_a_new_seed_at_its_rate():
     draws = rng.normal(size=(1500, 6))
     inside = 0
     for row in draws:
-        low, high = prediction_interval(row[:5].tolist())
+        low, high = prediction_interval(summarise(row[:5].tolist()))
         inside += low <= row[5] <= high
     # 1500 trials at 0.95: standard error 0.0056.
     assert inside / len(draws) == pytest.approx(0.95, abs=0.02)

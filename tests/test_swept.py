@@ -7,7 +7,7 @@ from absl import flags
 from mvae_jax import command_line, evaluate
 from mvae_jax import config as config_lib
 from mvae_jax.config import ConfigError
-from mvae_jax.report import runs
+from mvae_jax.report import scores
 from mvae_jax.runs import run
 from mvae_jax.store import json_file, run_folder, status
 
@@ -60,13 +60,13 @@ def test_the_values_are_in_logs_manifest_and_tables(swept):
     found = status.of(swept)
     assert (found.state, found.done, found.planned) == ("unscored", 8, 8)
     assert evaluate.score([swept], jobs=1)
-    cells = runs.read([swept]).cells
+    cells = scores.read(swept).cells
     variants = {cell.setting.variant for cell in cells}
     assert "learning_rate=0.0001, beta=0.5" in variants
     assert len(variants) == 4
-    assert all(len(scores.replicates) == 2 and not scores.missing for scores in cells.values())
-    for cell, scores in cells.items():
-        values = {field: scores.config[field] for field in GRID}
+    assert all(len(of.replicates) == 2 and not of.missing for of in cells.values())
+    for cell, of_cell in cells.items():
+        values = {field: of_cell.config[field] for field in GRID}
         assert cell.setting.variant == ", ".join(f"{k}={v}" for k, v in values.items())
 
 

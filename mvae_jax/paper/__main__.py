@@ -1,19 +1,38 @@
-"""Computes what reports show of the paper alone, into constants.json: python -m mvae_jax.paper."""
+"""Report on runs of this paper: python -m mvae_jax.paper PATH... [--document FILE]
 
-import json
+The report of mvae_jax.report, with the paper's corrections for multiple tests, its released and
+printed figures and its claims. --document=FILE writes the page that REPRODUCTION.md is.
+"""
+
+import argparse
 from pathlib import Path
 
-from mvae_jax.paper import constants
-from mvae_jax.store import files
+from mvae_jax import paths
+from mvae_jax.paper import audit, document
+from mvae_jax.paper.study import STUDY
+from mvae_jax.report import __main__ as command
+from mvae_jax.report.figures import Drawn
+from mvae_jax.report.problems import Problem, isolated
+from mvae_jax.report.study import Report
+from mvae_jax.terminal import command as run
 
 
 def main() -> None:
-    """Write the file beside this one."""
-    path = Path(__file__).parent / constants.FILE
-    text = json.dumps(constants.to_json(constants.compute()), indent=1, ensure_ascii=False)
-    files.write_text(path, text + "\n")
-    print(f"wrote {path}")
+    """Exit with 0: complete, 1: rows are missing or failed, 2: usage."""
+    parser = argparse.ArgumentParser(prog="python -m mvae_jax.paper", description=__doc__)
+    command.add_arguments(parser)
+    parser.add_argument(
+        "--document", type=paths.from_user, help="write all of it as one Markdown page"
+    )
+    args = parser.parse_args()
+    command.check(args)
+
+    def write_document(report: Report, drawn: list[Drawn], problems: list[Problem]) -> None:
+        with isolated(problems, str(args.document)):
+            document.write(Path(args.document), report, drawn, audit.findings(report.scores))
+
+    command.report(args, STUDY, write_document if args.document else None)
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

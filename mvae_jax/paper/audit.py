@@ -16,7 +16,7 @@ from mvae_jax.paper.judge import Verdict, audit
 from mvae_jax.paper.reproduction import EPOCHS
 from mvae_jax.paper.rules import Claim
 from mvae_jax.report.formats import Grid
-from mvae_jax.report.runs import Runs
+from mvae_jax.report.scores import Scores
 
 MISLABELLED = "*"
 MISLABELLED_NOTE = (
@@ -52,9 +52,9 @@ class Finding(NamedTuple):
     verdicts: dict[str, Verdict]
 
 
-def findings(runs: Runs) -> list[Finding]:
+def findings(found: Scores) -> list[Finding]:
     """Return every claim with its verdicts: as printed, with labels corrected, on our runs."""
-    verdicts = constants.load().verdicts | {body.title: audit(body) for body in ours(runs)}
+    verdicts = constants.load().verdicts | {body.title: audit(body) for body in ours(found)}
     return [
         Finding(claim, {title: of_claims[i] for title, of_claims in verdicts.items()})
         for i, claim in enumerate(CLAIMS)

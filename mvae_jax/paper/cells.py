@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from mvae_jax.paper import reference
 
+BASELINE, MODEL = "vae", "mvae"  # the two models that the paper compares
 PaperCell = tuple[str, int]  # data set, latent size
 
 

@@ -1,4 +1,5 @@
-"""What is computed of the paper alone, without runs: once, by `python -m mvae_jax.paper`.
+"""What is computed of the paper alone, without runs: once, by
+`python -m mvae_jax.paper.constants`.
 
 The verdicts on the printed tables, the power of a sweep of the paper's cells, and the errata are
 kept in constants.json beside this file. Reports read them from there.
@@ -7,6 +8,7 @@ kept in constants.json beside this file. Reports read them from there.
 import functools
 import json
 from importlib import resources
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from mvae_jax.paper import errata, power
@@ -14,6 +16,7 @@ from mvae_jax.paper.errata import Erratum
 from mvae_jax.paper.evidence import published
 from mvae_jax.paper.judge import Verdict, audit
 from mvae_jax.report.formats import Bold, Grid
+from mvae_jax.store import files
 
 FILE = "constants.json"
 
@@ -80,3 +83,15 @@ def _grid(found: dict[str, Any]) -> Grid:
     ]
     groups = [(title, span) for title, span in found["groups"]]
     return Grid(**(found | {"rows": rows, "groups": groups}))
+
+
+def main() -> None:
+    """Compute the file beside this one."""
+    path = Path(__file__).parent / FILE
+    text = json.dumps(to_json(compute()), indent=1, ensure_ascii=False)
+    files.write_text(path, text + "\n")
+    print(f"wrote {path}")
+
+
+if __name__ == "__main__":
+    main()

@@ -2,21 +2,25 @@
 
 from collections.abc import Iterator
 
-from mvae_jax.report.cells import Cell, Scores, Setting, likelihood
-from mvae_jax.report.comparisons import paired, unlike
+from mvae_jax.paper.cells import MODEL
+from mvae_jax.report.cells import Cell, Run, Setting, likelihood
 from mvae_jax.report.formats import Grid
 from mvae_jax.report.metrics import HEADLINES, describe
-from mvae_jax.report.runs import MODEL, Runs
+from mvae_jax.report.pairs import unlike
+from mvae_jax.report.scores import Scores
 from mvae_jax.report.statistics import compare
 
 
-def table(runs: Runs) -> Grid | None:
-    """Returns MVAE with its mean coupled less MVAE without; None where there is no such pair."""
+def table(found: Scores) -> Grid | None:
+    """Return MVAE with its mean coupled less MVAE without; None where there is no such pair."""
     columns: dict[str, dict[str, str]] = {}
     settings = []
-    for setting, name, uncoupled, coupled in _pairs(runs):
-        settings.append(setting)
-        for metric, (x, y) in paired(uncoupled, coupled):
+    for name, uncoupled, coupled in _pairs(found):
+        settings.append(uncoupled.setting)
+        for metric in HEADLINES:
+            x, y = found.of(uncoupled, metric), found.of(coupled, metric)
+            if not x or x.keys() != y.keys():
+                continue
             difference, decimals = compare(x, y).difference, describe(metric).decimals
             text = f"{difference.mean:+.{decimals}f}"
             if difference.interval:
@@ -42,26 +46,24 @@ def table(runs: Runs) -> Grid | None:
     )
 
 
-def _pairs(runs: Runs) -> Iterator[tuple[Setting, str, Scores, Scores]]:
-    """Yields the first's setting, what two runs share, by name, and both: uncoupled, coupled."""
-    for cell, scores in runs.cells.items():
-        if cell.model != MODEL or scores.config.get("couple_mean") is not False:
-            continue
-        for other, coupled in runs.cells.items():
-            if coupled.config.get("couple_mean") is True and _alike(cell, scores, other, coupled):
+def _pairs(found: Scores) -> Iterator[tuple[str, Cell, Cell]]:
+    """Yield what two runs share, by name, and both: uncoupled, coupled."""
+    cells = [
+        (cell, run)
+        for cell, run in found.cells.items()
+        if cell.model == MODEL and not run.missing and "couple_mean" in run.config
+    ]
+    for cell, run in cells:
+        for other, coupled in cells:
+            if run.config["couple_mean"] or not coupled.config["couple_mean"]:
+                continue
+            if _untagged(cell, run) == _untagged(other, coupled) and not unlike(run, coupled):
                 variants = (f"'{place.setting.variant}'" for place in (other, cell))
-                setting = cell.setting._replace(variant=likelihood(scores.config))
-                name = f"{setting}, z={cell.latent_size}, {' less '.join(variants)}"
-                yield cell.setting, name, scores, coupled
+                setting = cell.setting._replace(variant=likelihood(run.config))
+                yield f"{setting}, z={cell.latent_size}, {' less '.join(variants)}", cell, other
 
 
-def _alike(a: Cell, of_a: Scores, b: Cell, of_b: Scores) -> bool:
-    """Whether two runs differ in no more than their tag and the coupling."""
-    where = [_untagged(a, of_a), _untagged(b, of_b)]
-    return where[0] == where[1] and not unlike(of_a, of_b)
-
-
-def _untagged(cell: Cell, scores: Scores) -> Cell:
-    """Returns the cell under a variant of swept scalars alone."""
-    swept = cell.setting.variant.removeprefix(scores.config.get("tag", "")).removeprefix(", ")
-    return cell._replace(setting=cell.setting._replace(variant=swept))
+def _untagged(cell: Cell, run: Run) -> Cell:
+    """Return the cell under a variant of swept scalars alone."""
+    swept = cell.setting.variant.removeprefix(run.config.get("tag", "")).removeprefix(", ")
+    return cell._replace(setting=Setting(*cell.setting[:3], swept))

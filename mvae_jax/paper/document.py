@@ -8,42 +8,35 @@ from urllib.parse import quote
 from markupsafe import Markup
 
 from mvae_jax import escape
-from mvae_jax.paper import audit, constants, couplings, errata, reproduction, summary
+from mvae_jax.paper import audit, constants, couplings, errata, reproduction, study, summary
 from mvae_jax.paper.audit import Finding
 from mvae_jax.paper.judge import NO_RUNS, NOT_PUBLISHED
 from mvae_jax.paper.reproduction import ORIGINAL, UNCONVERGED_PROBE, Figure
-from mvae_jax.report import comparisons, provenance, tables, templates
-from mvae_jax.report.comparisons import Comparisons
+from mvae_jax.report import differences, provenance, tables, templates
 from mvae_jax.report.figures import Drawn
 from mvae_jax.report.formats import Bold, Grid, markdown, to_markdown
 from mvae_jax.report.metrics import HEADLINES, describe
-from mvae_jax.report.runs import Runs
 from mvae_jax.report.statistics import ALPHA
+from mvae_jax.report.study import Report
 from mvae_jax.store import files
 
 
-def write(
-    path: Path,
-    found: Runs,
-    compared: Comparisons,
-    drawn: Sequence[Drawn],
-    findings: Sequence[Finding],
-) -> None:
-    """Writes the page on the runs; everything in it is computed.
+def write(path: Path, report: Report, drawn: Sequence[Drawn], findings: Sequence[Finding]) -> None:
+    """Write the page on the runs; everything in it is computed.
 
     drawn: the figures to show, by links relative to the page; findings: the audit's
     """
-    reproduced = reproduction.tables(found)
-    headlines = compared._replace(
-        found={place: c for place, c in compared.found.items() if place[0] in HEADLINES}
-    )
+    found, compared = report
+    reproduced = reproduction.tables(report)
+    headlines = compared.select(compared.frame.metric.isin(HEADLINES))
     environment = templates.environment(markdown, "mvae_jax.paper", keep_trailing_newline=True)
-    environment.filters |= {
-        "grid": lambda grid: Markup(
-            to_markdown(provenance.noted(found, reproduction.noted(found, grid)))
-        ),
-        "html": escape.html,
-    }
+    notes = provenance.notes(found.cells, compared.baseline)
+
+    def grid(grid: Grid) -> Markup:
+        grid = grid._replace(notes=[*grid.notes, *filter(None, [study.note(report, grid)])])
+        return Markup(to_markdown(provenance.noted(notes, grid)))
+
+    environment.filters |= {"grid": grid, "html": escape.html}
     text = environment.get_template("reproduction.md").render(
         summary=summary.sentences(found, compared, findings),
         what_was_run=summary.what_was_run(found),
@@ -51,16 +44,16 @@ def write(
         num_cells=summary.NUM_CELLS,
         figures=by_setting(drawn),
         short={
-            str(cell.setting): scores.config["num_epochs"]
-            for cell, scores in found.cells.items()
-            if reproduction.is_short(scores.config)
+            str(cell.setting): run.config["num_epochs"]
+            for cell, run in found.cells.items()
+            if reproduction.is_short(run.config)
         },
         link=lambda figure: _relative(figure.path, path.parent),
         tables=list(tables.tables(found, compared)),
         reproduced=reproduced,
         frey_face=reproduction.frey_face(found),
         misses=misses(reproduction.figures(found)),
-        compared=[comparisons.overview(headlines), *comparisons.details(headlines)],
+        compared=[*differences.overview(headlines), *differences.details(headlines)],
         couplings=couplings.table(found),
         verdicts=audit.screen(findings)._replace(settings=audit.settings(found)),
         findings=findings,
@@ -75,7 +68,7 @@ def write(
 
 
 def by_setting(drawn: Sequence[Drawn]) -> dict[str, list[tuple[str, Drawn]]]:
-    """Returns the figures by what their titles say before the colon, with what is behind it."""
+    """Return the figures by what their titles say before the colon, with what is behind it."""
     grouped: dict[str, list[tuple[str, Drawn]]] = {}
     for figure in drawn:
         setting, _, name = figure.title.rpartition(": ")
@@ -84,7 +77,7 @@ def by_setting(drawn: Sequence[Drawn]) -> dict[str, list[tuple[str, Drawn]]]:
 
 
 def misses(figures: Sequence[Figure]) -> Grid:
-    """Returns the released figures outside our intervals, the farthest first."""
+    """Return the released figures outside our intervals, the farthest first."""
     outside = [(abs(_distance(f)), f) for f in figures if f.inside is False]
     comparable = reproduction.comparable(figures)
     rows = []
@@ -123,7 +116,7 @@ def misses(figures: Sequence[Figure]) -> Grid:
 
 
 def figures_behind(finding: Finding) -> dict[str, Bold]:
-    """Returns a claim's verdicts with their figures, by the bodies of evidence that share them.
+    """Return a claim's verdicts with their figures, by the bodies of evidence that share them.
 
     Those that have nothing to say are left out.
     """
@@ -140,7 +133,7 @@ def _relative(path: Path, folder: Path) -> Markup:
 
 
 def _distance(figure: Figure) -> float:
-    """Returns the release less our mean, in half widths of the interval."""
+    """Return the release less our mean, in half widths of the interval."""
     assert figure.interval is not None
     low, high = figure.interval
     return (float(figure.release) - figure.mean) / max((high - low) / 2, 1e-12)

@@ -5,13 +5,12 @@ where it is the released one, rounded to the digits that were printed.
 """
 
 import itertools
-import statistics
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import NamedTuple
 
 from mvae_jax.paper import reference
-from mvae_jax.paper.cells import LATENT_SIZES, TABLED
+from mvae_jax.paper.cells import BASELINE, LATENT_SIZES, TABLED
 from mvae_jax.paper.claims import CLAIMS
 from mvae_jax.paper.evidence import published
 from mvae_jax.paper.judge import judge
@@ -20,7 +19,7 @@ from mvae_jax.paper.reproduction import EPOCHS
 from mvae_jax.paper.rules import NOT_SUPPORTED
 from mvae_jax.report.formats import Grid
 from mvae_jax.report.metrics import PAPER, describe
-from mvae_jax.report.runs import BASELINE, Runs
+from mvae_jax.report.scores import Scores
 
 FALLING = (2, 4, 16)  # latent sizes, along which the error must fall
 MSE_BY_Z = "VAE's MSE by latent size: what identifies the rows"
@@ -121,9 +120,9 @@ def _mse() -> Grid:
     )
 
 
-def with_ours(grids: Sequence[Grid], runs: Runs) -> list[Grid]:
+def with_ours(grids: Sequence[Grid], found: Scores) -> list[Grid]:
     """Return the tables with our runs' rows in that of MSE by z, after the published ones."""
-    ours = _our_mse(runs)
+    ours = _our_mse(found)
 
     def extended(grid: Grid) -> Grid:
         rows = [
@@ -136,18 +135,20 @@ def with_ours(grids: Sequence[Grid], runs: Runs) -> list[Grid]:
     return [extended(grid) if grid.title == MSE_BY_Z else grid for grid in grids]
 
 
-def _our_mse(runs: Runs) -> dict[str, list[tuple[str, ...]]]:
+def _our_mse(found: Scores) -> dict[str, list[tuple[str, ...]]]:
     """Return the rows of our runs of VAE under the release protocol, by data set."""
     by_size: dict[tuple[str, str], dict[int, float]] = {}
-    for (setting, z, model), scores in runs.cells.items():
+    for cell, run in found.cells.items():
+        setting, z, model = cell
         is_release = (setting.protocol, setting.variant) == ("release", "")
-        if model != BASELINE or not is_release or scores.why_missing("mse"):
+        summary = found.summary(cell, "mse")
+        if model != BASELINE or not is_release or summary is None:
             continue
-        epochs = scores.config.get("num_epochs", EPOCHS)
+        epochs = run.config.get("num_epochs", EPOCHS)
         names = (setting.source, f"{epochs} epochs" if epochs != EPOCHS else "")
         title = ", ".join(filter(None, ("ours", *names)))
         means = by_size.setdefault((setting.dataset, title), {})
-        means[z] = statistics.mean(scores.values["mse"].values())
+        means[z] = summary.mean
     rows: dict[str, list[tuple[str, ...]]] = {}
     for (dataset, title), means in by_size.items():
         shown = [f"{means[z]:.3f}" if z in means else "-" for z in LATENT_SIZES]

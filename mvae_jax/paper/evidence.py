@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from mvae_jax.paper import reference
-from mvae_jax.paper.cells import CELLS, PaperCell
+from mvae_jax.paper.cells import BASELINE, CELLS, MODEL, PaperCell
 from mvae_jax.paper.reproduction import is_short
-from mvae_jax.report import comparisons
-from mvae_jax.report.cells import Cell, Scores, Setting
-from mvae_jax.report.runs import BASELINE, MODEL, Runs
+from mvae_jax.report import pairs
+from mvae_jax.report.cells import Run, Setting
+from mvae_jax.report.scores import Scores
 
 
 class Pair(NamedTuple):
@@ -50,57 +50,57 @@ def published(*, corrected: bool) -> Evidence:
     return Evidence(title, pairs, published=True)
 
 
-def from_runs(runs: Runs, protocol: str, source: str = "") -> Evidence:
+def from_runs(found: Scores, protocol: str, source: str = "") -> Evidence:
     """Return our runs that are evidence, of one protocol and source of images.
 
     Data sets that have but one source belong to every source.
     """
-    pairs: dict[tuple[str, PaperCell], Pair] = {}
+    both: dict[tuple[str, PaperCell], Pair] = {}
     undefined = set()
-    for (setting, z, model), vae in runs.cells.items():
-        mvae = runs.cells.get(Cell(setting, z, MODEL))
-        if model != BASELINE or mvae is None or not _is_evidence(setting, vae):
+    for cell, vae in found.cells.items():
+        setting, z, model = cell
+        other = cell._replace(model=MODEL)
+        if model != BASELINE or other not in found.cells or not _is_evidence(setting, vae):
             continue
         if setting.protocol != protocol or setting.source not in ("", source):
             continue
-        if comparisons.unlike(vae, mvae):
+        mvae, place = found.cells[other], (setting.dataset, z)
+        if vae.missing or mvae.missing or pairs.unlike(vae, mvae):
             continue
-        place = (setting.dataset, z)
-        for metric, values in comparisons.paired(vae, mvae):
-            pairs[metric, place] = Pair(*values)
+        for metric in found.metrics:
+            x, y = found.of(cell, metric), found.of(other, metric)
+            is_whole = x and x.keys() == y.keys() and not found.why_missing(cell, metric)
+            if is_whole and (metric != "epoch_seconds" or _timed_alike(vae, mvae)):
+                both[metric, place] = Pair(x, y)
         undefined |= {(metric, place) for metric in vae.absent.keys() | mvae.absent.keys()}
-        for metric in vae.per_run.keys() & mvae.per_run.keys():
-            if metric != "epoch_seconds" or _timed_alike(vae, mvae):
-                pair = Pair({0: vae.per_run[metric]}, {0: mvae.per_run[metric]})
-                pairs[metric, place] = pair
     title = f"our runs, {protocol} protocol" + (f", MNIST variants {source}" if source else "")
-    return Evidence(title, pairs, published=False, undefined=frozenset(undefined - pairs.keys()))
+    return Evidence(title, both, published=False, undefined=frozenset(undefined - both.keys()))
 
 
-def ours(runs: Runs) -> Iterator[Evidence]:
+def ours(found: Scores) -> Iterator[Evidence]:
     """Yield our runs by protocol and source of images."""
-    judged = settings(runs)
+    judged = settings(found)
     for protocol in dict.fromkeys(setting.protocol for setting in judged):
         of_protocol = [setting for setting in judged if setting.protocol == protocol]
         sources = dict.fromkeys(setting.source for setting in of_protocol if setting.source)
         for source in sources or [""]:
-            yield from_runs(runs, protocol, source)
+            yield from_runs(found, protocol, source)
 
 
-def settings(runs: Runs) -> list[Setting]:
+def settings(found: Scores) -> list[Setting]:
     """Return the settings of the runs that are evidence."""
-    cells = runs.cells.items()
-    return list(dict.fromkeys(c.setting for c, scores in cells if _is_evidence(c.setting, scores)))
+    cells = found.cells.items()
+    return list(dict.fromkeys(c.setting for c, run in cells if _is_evidence(c.setting, run)))
 
 
-def _is_evidence(setting: Setting, scores: Scores) -> bool:
+def _is_evidence(setting: Setting, run: Run) -> bool:
     """Whether a run is as the paper's: without tags and swept scalars, and trained as long."""
-    return not setting.variant and not is_short(scores.config)
+    return not setting.variant and not is_short(run.config)
 
 
-def _timed_alike(vae: Scores, mvae: Scores) -> bool:
+def _timed_alike(vae: Run, mvae: Run) -> bool:
     """Whether both ran the same code on the same devices, with as many seeds in one program."""
     fields = ("devices", "processor", "git_revision")
-    places = [[scores.environment.get(field) for field in fields] for scores in (vae, mvae)]
-    modes = [(s.config.get("seed_mode"), len(s.replicates)) for s in (vae, mvae)]
+    places = [[run.environment.get(field) for field in fields] for run in (vae, mvae)]
+    modes = [(run.config.get("seed_mode"), len(run.replicates)) for run in (vae, mvae)]
     return places[0][0] is not None and places[0] == places[1] and modes[0] == modes[1]

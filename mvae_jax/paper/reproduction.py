@@ -9,13 +9,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from mvae_jax.paper import reference
-from mvae_jax.paper.cells import DATA_SETS
+from mvae_jax.paper.cells import BASELINE, DATA_SETS, MODEL
 from mvae_jax.paper.reference import Key
-from mvae_jax.report.cells import Setting, likelihood
+from mvae_jax.report.cells import Cell, Run, Setting, likelihood
 from mvae_jax.report.formats import Grid
 from mvae_jax.report.metrics import PAPER, describe
-from mvae_jax.report.runs import BASELINE, MODEL, Runs
-from mvae_jax.report.statistics import prediction_interval, summarise
+from mvae_jax.report.scores import Scores
+from mvae_jax.report.statistics import prediction_interval
+from mvae_jax.report.study import Report
 
 EPOCHS = 200  # of the release
 SCORED_SEEDS = 10  # with fewer, the intervals are too wide for their share to mean much
@@ -54,43 +55,42 @@ class Figure(NamedTuple):
         return self.interval[0] <= float(self.release) <= self.interval[1]
 
 
-def figures(runs: Runs) -> list[Figure]:
-    """Returns every figure of ours that the release has, in the order metric, z, model."""
+def figures(found: Scores) -> list[Figure]:
+    """Return every figure of ours that the release has, in the order metric, z, model."""
     release, paper = reference.release(), reference.printed(corrected=True)
     unconverged = reference.unconverged()
-    found = []
-    for cell, scores in runs.cells.items():
+    figures = []
+    for cell, run in found.cells.items():
         if cell.setting.protocol != "release" or cell.setting.variant:
             continue
         for metric in PAPER:
             key = Key(metric, cell.setting.dataset, cell.latent_size, cell.model)
-            if key not in release or scores.why_missing(metric):
+            summary = found.summary(cell, metric)
+            if key not in release or summary is None:
                 continue
-            values = list(scores.values[metric].values())
-            summary = summarise(values)
             probe = metric in ("probe_accuracy", "probe_nll", "brier", "ece")
-            found.append(
+            figures.append(
                 Figure(
                     cell.setting,
                     key,
                     summary.n,
                     summary.mean,
                     summary.sd,
-                    prediction_interval(values),
+                    prediction_interval(summary),
                     release[key],
                     paper[key],
                     probe and key[1:] in unconverged,
-                    scores.config.get("num_epochs"),
-                    tuple(scores.failed),
+                    run.config.get("num_epochs"),
+                    tuple(run.failed),
                 )
             )
     order = {metric: i for i, metric in enumerate(PAPER)}
-    return sorted(found, key=lambda f: (f.setting, order[f.key.metric], f.key.latent_size))
+    return sorted(figures, key=lambda f: (f.setting, order[f.key.metric], f.key.latent_size))
 
 
-def tables(runs: Runs) -> list[Grid]:
-    """Returns one table per data set, then the share of released cells that ours hold."""
-    found = figures(runs)
+def tables(report: Report) -> list[Grid]:
+    """Return one table per data set, then the share of released cells that ours hold."""
+    found = figures(report.scores)
     grids = [
         _table(setting, [figure for figure in found if figure.setting == setting])
         for setting in dict.fromkeys(figure.setting for figure in found)
@@ -98,17 +98,14 @@ def tables(runs: Runs) -> list[Grid]:
     return [*grids, _share(found)] if found else []
 
 
-def noted(runs: Runs, grid: Grid) -> Grid:
-    """Returns a table that says which of the runs it shows had fewer epochs than the paper's."""
+def short_runs(report: Report, grid: Grid) -> str:
+    """Return which of the runs that a table shows had fewer epochs than the paper's; or ""."""
     fewer: dict[str, None] = {}
-    for cell, scores in runs.cells.items():
+    for cell, run in report.scores.cells.items():
         dataset, protocol = cell.setting.dataset, cell.setting.protocol
-        if cell.setting in grid.settings and dataset in DATA_SETS and is_short(scores.config):
-            fewer[f"{dataset}, {protocol} protocol: {scores.config['num_epochs']}"] = None
-    if not fewer:
-        return grid
-    note = f"Epochs, where fewer than the paper's {EPOCHS}: {'; '.join(fewer)}."
-    return grid._replace(notes=[*grid.notes, note])
+        if cell.setting in grid.settings and dataset in DATA_SETS and is_short(run.config):
+            fewer[f"{dataset}, {protocol} protocol: {run.config['num_epochs']}"] = None
+    return f"Epochs, where fewer than the paper's {EPOCHS}: {'; '.join(fewer)}." if fewer else ""
 
 
 def is_short(config: Mapping[str, Any]) -> bool:
@@ -117,37 +114,23 @@ def is_short(config: Mapping[str, Any]) -> bool:
     return isinstance(epochs, int) and epochs < EPOCHS
 
 
-def frey_face(runs: Runs) -> Grid | None:
-    """Returns the errors published with Figure 3 beside ours; None where there is no such run.
+def frey_face(found: Scores) -> Grid | None:
+    """Return the errors published with Figure 3 beside ours; None where there is no such run.
 
     They are means over the first 48 images in file order, training images among them.
     """
-    rows = []
-    for (metric, dataset, z, model), published in reference.FREY_FACE.items():
-        for cell, scores in runs.cells.items():
-            if (cell.setting.dataset, cell.latent_size, cell.model) != (dataset, z, model):
-                continue
-            if cell.setting.variant or scores.why_missing(metric) + scores.why_missing("mse"):
-                continue
-            values = list(scores.values[metric].values())
-            ours, test = (summarise(list(scores.values[name].values())) for name in (metric, "mse"))
-            interval, mark = prediction_interval(values), ""
-            if interval and not interval[0] <= float(published) <= interval[1]:
-                mark = OUTSIDE
-            protocol, config = cell.setting.protocol, scores.config
-            rows.append(
-                (
-                    *(protocol, likelihood(config), model, str(ours.n)),
-                    *(str(config.get("num_epochs", "-")), f"{float(published):.6f}{mark}"),
-                    *(f"{ours.mean:.6f}", " to ".join(f"{end:.6f}" for end in interval or ())),
-                    f"{test.mean:.6f}",
-                )
-            )
+    rows = [
+        row
+        for (metric, dataset, z, model), published in reference.FREY_FACE.items()
+        for cell, run in found.cells.items()
+        if (cell.setting.dataset, cell.latent_size, cell.model) == (dataset, z, model)
+        if not cell.setting.variant and (row := _frey_face_row(found, cell, run, metric, published))
+    ]
     if not rows:
         return None
     headers = ("protocol", "likelihood", "model", "seeds", "epochs", "published", "ours")
     return Grid(
-        "frey_face, z=32: MSE per pixel of the first 48 images, sampled z (Figure 3)",
+        "frey_face, z=32: MSE per pixel of the first 48 images, sampled z (the paper's Figure 3)",
         (*headers, "one new seed", "test split, ours"),
         rows,
         notes=[
@@ -158,9 +141,26 @@ def frey_face(runs: Runs) -> Grid | None:
     )
 
 
-def records(runs: Runs) -> Iterator[dict[str, Any]]:
-    """Yields the figures in full precision, one row each, for a CSV file."""
-    for f in figures(runs):
+def _frey_face_row(
+    found: Scores, cell: Cell, run: Run, metric: str, published: str
+) -> tuple[str, ...]:
+    ours, test = found.summary(cell, metric), found.summary(cell, "mse")
+    if ours is None or test is None:
+        return ()
+    interval, mark = prediction_interval(ours), ""
+    if interval and not interval[0] <= float(published) <= interval[1]:
+        mark = OUTSIDE
+    return (
+        *(cell.setting.protocol, likelihood(run.config), cell.model, str(ours.n)),
+        *(str(run.config.get("num_epochs", "-")), f"{float(published):.6f}{mark}"),
+        *(f"{ours.mean:.6f}", " to ".join(f"{end:.6f}" for end in interval or ())),
+        f"{test.mean:.6f}",
+    )
+
+
+def records(report: Report) -> Iterator[dict[str, Any]]:
+    """Yield the figures in full precision, one row each, for a CSV file."""
+    for f in figures(report.scores):
         low, high = f.interval or (None, None)
         yield {
             "dataset": f.setting.dataset,
@@ -224,7 +224,7 @@ def _columns(figure: Figure | None) -> list[str]:
 
 
 def _share(found: list[Figure]) -> Grid:
-    """Returns how many released cells lie inside our intervals, and how wide these are.
+    """Return how many released cells lie inside our intervals, and how wide these are.
 
     Cells are set apart where they cannot agree for a known reason: other pixels, another number
     of epochs, or a released probe that did not converge.
@@ -256,7 +256,7 @@ def _share(found: list[Figure]) -> Grid:
 
 
 def group(figure: Figure) -> str:
-    """Returns the cells that a figure is counted with, or why it is set apart."""
+    """Return the cells that a figure is counted with, or why it is set apart."""
     original = figure.key.dataset in reference.ORIGINAL_PIXELS
     if not original and figure.setting.source != reference.ORIGINAL_SOURCE:
         return "images made anew"
@@ -266,7 +266,7 @@ def group(figure: Figure) -> str:
 
 
 def comparable(found: Iterable[Figure]) -> list[Figure]:
-    """Returns the figures that can be judged, of the release's images, probes and epochs."""
+    """Return the figures that can be judged, of the release's images, probes and epochs."""
     return [f for f in found if f.interval and group(f) == ORIGINAL]
 
 

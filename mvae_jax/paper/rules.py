@@ -14,7 +14,7 @@ from jaxtyping import Float
 
 from mvae_jax.paper.cells import PaperCell, Unit
 from mvae_jax.paper.evidence import Evidence, Pair
-from mvae_jax.report import comparisons
+from mvae_jax.report.differences import format_p
 from mvae_jax.report.metrics import PAPER, describe
 from mvae_jax.report.statistics import ALPHA, sign_test, summarise
 
@@ -217,7 +217,7 @@ def average(check: Check, quantities: Sequence[Quantity], standard: Standard) ->
         test = sign_test(quantity.numbers.mean(axis=1) + standard.margin)
         found.append(test)
         counts = f"{test.wins} better, {test.ties} tied, {test.losses} worse"
-        details.append(f"{quantity.name} {counts} (sign test p {comparisons.format_p(test.p)})")
+        details.append(f"{quantity.name} {counts} (sign test p {format_p(test.p)})")
     detail = "; ".join(details)
     if any(test.losses > test.wins and test.p < 1 - standard.confidence for test in found):
         return Outcome(NOT_SUPPORTED, detail)

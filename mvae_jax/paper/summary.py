@@ -4,17 +4,18 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
 import numpy as np
+import pandas as pd
 
 from mvae_jax.paper import reproduction
 from mvae_jax.paper.audit import Finding
-from mvae_jax.paper.cells import CELLS
+from mvae_jax.paper.cells import BASELINE, CELLS, MODEL
 from mvae_jax.paper.reproduction import EPOCHS, SCORED_SEEDS, Figure, is_short
 from mvae_jax.paper.rules import UNDECIDED
-from mvae_jax.report.cells import Cell, likelihood
-from mvae_jax.report.comparisons import Compared, Comparisons, Place
+from mvae_jax.report.cells import likelihood
+from mvae_jax.report.comparisons import Comparisons
 from mvae_jax.report.formats import Grid
 from mvae_jax.report.metrics import HEADLINES, METRICS, describe
-from mvae_jax.report.runs import BASELINE, MODEL, Runs
+from mvae_jax.report.scores import Scores
 from mvae_jax.report.statistics import ALPHA, holm
 
 NUM_CELLS = 2 * len(CELLS)
@@ -25,14 +26,14 @@ RESTATED = (
 )
 
 
-def sentences(found: Runs, compared: Comparisons, claims: Sequence[Finding]) -> list[str]:
-    """Returns what a reader takes away: coverage, agreement, differences, claims."""
+def sentences(found: Scores, compared: Comparisons, claims: Sequence[Finding]) -> list[str]:
+    """Return what a reader takes away: coverage, agreement, differences, claims."""
     figures = reproduction.figures(found)
     parts = (_coverage(found, figures), _agreement(figures))
     return [*filter(None, parts), *_differences(*_by_length(found, compared)), *_verdicts(claims)]
 
 
-def _coverage(found: Runs, figures: list[Figure]) -> str:
+def _coverage(found: Scores, figures: list[Figure]) -> str:
     missing = sum(map(len, not_run(found).values()))
     seeds = _joined(sorted({f.seeds for f in figures}))
     epochs = _joined(sorted({f.epochs for f in figures if f.epochs is not None}))
@@ -71,20 +72,17 @@ def _inside(figures: Sequence[Figure], what: str = "") -> str:
     return f"{inside} of {len(figures)}{what} ({inside / len(figures):.0%})"
 
 
-def _by_length(found: Runs, compared: Comparisons) -> tuple[Comparisons, Comparisons]:
-    """Returns the comparisons of runs as long as the paper's, and those of shorter ones."""
-    whole: dict[Place, Compared] = {}
-    short: dict[Place, Compared] = {}
-    for place, comparison in compared.found.items():
-        _, setting, z = place
-        of_length = short if is_short(found.cells[Cell(setting, z, MODEL)].config) else whole
-        of_length[place] = comparison
-    return compared._replace(found=whole), compared._replace(found=short)
+def _by_length(found: Scores, compared: Comparisons) -> tuple[Comparisons, Comparisons]:
+    """Return MVAE's comparisons of runs as long as the paper's, and those of shorter ones."""
+    short = {cell for cell, run in found.cells.items() if is_short(run.config)}
+    is_mvae = compared.frame.model == MODEL
+    of_short = pd.Series([cell in short for _, cell, _ in compared], dtype=bool)
+    return compared.select(is_mvae & ~of_short), compared.select(is_mvae & of_short)
 
 
 def _differences(compared: Comparisons, short: Comparisons) -> Iterator[str]:
-    """Yields what stands in the metrics of the page, then in the others."""
-    headlines = [c for (metric, *_), c in compared.found.items() if metric in HEADLINES]
+    """Yield which differences remain in the metrics of the page, then in the others."""
+    headlines = [c for metric, _, c in compared if metric in HEADLINES]
     better = _significant(compared, HEADLINES)
     if headlines:
         # One test of its family is found as often as the family is large.
@@ -92,14 +90,14 @@ def _differences(compared: Comparisons, short: Comparisons) -> Iterator[str]:
         number = sum(count // family for family, count in families.items())
         p = np.array([c.comparison.p_t for c in headlines if c.comparison.p_t is not None], float)
         together = int((holm(p) < ALPHA).sum())
-        data_sets = {of.dataset for metric, of, _ in compared.found if metric in HEADLINES}
+        data_sets = {cell.setting.dataset for metric, cell, _ in compared if metric in HEADLINES}
         yield (
             f"MVAE and VAE were compared in {len(headlines)} figures (ELBO and the paper's seven "
             f"metrics, on {_joined(sorted(data_sets))}), paired by seed. After Holm's correction "
             f"within each metric and protocol, {len(better[MODEL])} differences favour MVAE and "
             f"{len(better[BASELINE])} VAE. These are {number} corrections, {families[1]} of them "
-            f"over one cell alone; after one over all {len(p)} figures, {together} stand. The "
-            "others are not shown to differ."
+            f"over one cell alone, which is no correction; after one over all {len(p)} figures, "
+            f"{together} remain. The others are not shown to differ."
         )
     unprinted = METRICS.keys() - {*HEADLINES, *RESTATED}
     others = _significant(compared, unprinted)
@@ -110,14 +108,14 @@ def _differences(compared: Comparisons, short: Comparisons) -> Iterator[str]:
             for model, titles in others.items()
         )
         yield f"Of the differences in measures that the paper does not print, {said}."
-    if left_out := sum(metric in HEADLINES for metric, *_ in short.found):
+    if left_out := int(short.frame.metric.isin(HEADLINES).sum()):
         yield f"Not counted as differences: {left_out} figures after fewer than {EPOCHS} epochs."
 
 
 def _significant(compared: Comparisons, metrics: Collection[str]) -> dict[str, list[str]]:
-    """Returns model -> the title of each metric that has a difference which stands for it."""
+    """Return model -> the title of each metric that has a significant difference in its favour."""
     better: dict[str, list[str]] = {MODEL: [], BASELINE: []}
-    for (metric, *_), c in compared.found.items():
+    for metric, _, c in compared:
         gain = c.comparison.difference.mean * describe(metric).better
         if c.significant and gain and metric in metrics:
             shown = describe(metric)
@@ -136,17 +134,17 @@ def _verdicts(claims: Sequence[Finding]) -> Iterator[str]:
         yield f"The paper's {len(claims)} claims, on the evidence of {body}: {said}{why}."
 
 
-def what_was_run(found: Runs) -> Grid:
-    """Returns the runs; those that differ in their latent size alone share a row."""
+def what_was_run(found: Scores) -> Grid:
+    """Return the runs; those that differ in their latent size alone share a row."""
     rows: dict[tuple[str, ...], list[int]] = {}
     versions: set[str] = set()
-    for (setting, z, model), scores in found.cells.items():
-        if scores.missing:
+    for (setting, z, model), run in found.cells.items():
+        if run.missing:
             continue
-        config, environment = scores.config, scores.environment
+        config, environment = run.config, run.environment
         mean = "C m(x)" if config.get("couple_mean") else "m(x)"
         row = (
-            *(str(setting), model, str(len(scores.replicates) - len(scores.failed))),
+            *(str(setting), model, str(len(run.seeds))),
             *(str(config.get("num_epochs", "-")), likelihood(config)),
             mean if "couple_mean" in config and model == MODEL else "-",
             *(", ".join(sorted(set(environment.get("devices", ["-"])))),),
@@ -163,15 +161,15 @@ def what_was_run(found: Runs) -> Grid:
     )
 
 
-def not_run(found: Runs) -> dict[str, list[str]]:
+def not_run(found: Scores) -> dict[str, list[str]]:
     """Returns, per model and data set, the paper's latent sizes that no run of ours fills.
 
     Of the release protocol.
     """
     done = {
         (cell.setting.dataset, cell.latent_size, cell.model)
-        for cell, scores in found.cells.items()
-        if cell.setting.protocol == "release" and not cell.setting.variant and not scores.missing
+        for cell, run in found.cells.items()
+        if cell.setting.protocol == "release" and not cell.setting.variant and not run.missing
     }
     missing: dict[str, list[str]] = {}
     for dataset, z in CELLS:
@@ -182,5 +180,5 @@ def not_run(found: Runs) -> dict[str, list[str]]:
 
 
 def _joined(values: Iterable[object]) -> str:
-    """Returns values as a list in a sentence or a cell."""
+    """Return values as a list in a sentence or a cell."""
     return ", ".join(map(str, values))

@@ -1,5 +1,5 @@
-"""Turns the metrics of run folders into tables; reads their files, imports no other stage."""
+"""Turn the metrics of run folders into tables, figures and pages; import no jax and no paper."""
 
-from mvae_jax.report.render import render
+from mvae_jax.report.writing import render
 
 __all__ = ["render"]

@@ -1,39 +1,31 @@
-"""Reports on run folders: python -m mvae_jax.report PATH... [--out DIR] [--no-figures]
+"""Report on run folders: python -m mvae_jax.report PATH... [--out DIR] [--no-figures]
 
---samples=FILE adds the paper's Figure 1, --document=FILE writes the page that REPRODUCTION.md is;
---tensorboard=DIR writes the training curves as event files; --export=DIR writes what the tables
-need of every scored run, a few kilobytes each, and the figures. No report is written with these.
+Every model is compared with the one that --baseline names. --samples=FILE adds a figure of the data
+sets. --tensorboard=DIR writes the training curves as event files; --export=DIR writes what the
+tables need of every scored run, a few kilobytes each, and the figures: no report is written with
+these two.
 """
 
 import argparse
 import sys
+from collections.abc import Callable
 
 from mvae_jax import escape, paths
-from mvae_jax.report import tensorboard
+from mvae_jax.report import tensorboard, writing
 from mvae_jax.report.export import export
-from mvae_jax.report.render import render, tell
+from mvae_jax.report.figures import Drawn
+from mvae_jax.report.problems import Problem
+from mvae_jax.report.study import Report, Study
 from mvae_jax.store import files
 from mvae_jax.terminal import command, exit_with
+
+Finish = Callable[[Report, list[Drawn], list[Problem]], None]
 
 
 def main() -> None:
     """Exit with 0: complete, 1: rows are missing or failed, 2: usage."""
     parser = argparse.ArgumentParser(prog="python -m mvae_jax.report", description=__doc__)
-    parser.add_argument(
-        "path", nargs="+", type=paths.from_user, help="a run folder, or a root of them"
-    )
-    parser.add_argument(
-        "--out", type=paths.from_user, help="where to write; by default PATH/report"
-    )
-    parser.add_argument("--no-figures", action="store_true", help="tables and pages alone")
-    parser.add_argument(
-        "--samples", type=paths.from_user, help="of `mvae_jax.datasets --samples`: draws Figure 1"
-    )
-    parser.add_argument(
-        "--document",
-        type=paths.from_user,
-        help="writes all of it as one Markdown file, with the errata",
-    )
+    add_arguments(parser)
     parser.add_argument(
         "--tensorboard", type=paths.from_user, metavar="DIR", help="write event files there"
     )
@@ -41,6 +33,33 @@ def main() -> None:
         "--export", type=paths.from_user, metavar="DIR", help="write scores and figures there"
     )
     args = parser.parse_args()
+    check(args)
+    if args.tensorboard:
+        sys.exit(_write_events(args))
+    if args.export:
+        sys.exit(_export(args))
+    report(args, Study())
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of every report."""
+    parser.add_argument(
+        "path", nargs="+", type=paths.from_user, help="a run folder, or a root of them"
+    )
+    parser.add_argument(
+        "--out", type=paths.from_user, help="where to write; by default PATH/report"
+    )
+    parser.add_argument(
+        "--baseline", metavar="MODEL", help="which all others are compared with; by default vae"
+    )
+    parser.add_argument("--no-figures", action="store_true", help="tables and pages alone")
+    parser.add_argument(
+        "--samples", type=paths.from_user, help="of `mvae_jax.datasets --samples`: draws them"
+    )
+
+
+def check(args: argparse.Namespace) -> None:
+    """Exit with 2 where a path holds no runs to look for."""
     for path in args.path:
         if not path.is_dir():
             exit_with(f"path: got '{path}', which is no folder")
@@ -48,18 +67,13 @@ def main() -> None:
         files.as_paths(args.path)
     except ValueError as error:
         exit_with(error)
-    if args.tensorboard:
-        sys.exit(_write_events(args))
-    if args.export:
-        if args.out or args.document or args.samples or args.no_figures:
-            exit_with("--export: writes no report; give it alone")
-        try:
-            exported, problems = export(args.path, args.export)
-        except (OSError, ValueError) as error:
-            exit_with(error, status=1)
-        print(escape.plain(f"{args.export}: {len(exported)} runs"))
-        tell(problems)
-        sys.exit(int(bool(problems)))
+
+
+def report(args: argparse.Namespace, study: Study, finish: Finish | None = None) -> None:
+    """Write the report and exit with its status.
+
+    finish: is called when it is written
+    """
     if args.out is None and len(args.path) > 1:
         exit_with("--out: needed where there is more than one PATH")
     out = args.out or args.path[0] / "report"
@@ -71,13 +85,35 @@ def main() -> None:
     except OSError as error:
         exit_with(f"--out: {error}", status=1)
     try:
-        draw = not args.no_figures
-        complete = render(args.path, out, draw=draw, samples=args.samples, page=args.document)
+        made, problems = writing.read(args.path, args.baseline, study)
+        drawn: list[Drawn] = []
+        if made.scores.cells:
+            drawn = writing.write(
+                *(made, problems, args.path, out, study),
+                draw=not args.no_figures,
+                samples=args.samples,
+            )
+        if finish:
+            finish(made, drawn, problems)
         if is_new and not any(out.iterdir()):  # of no run there is no report
             out.rmdir()
+    except ValueError as error:
+        exit_with(error)
     except OSError as error:  # what is read is checked: this is of what is written
         exit_with(error, status=1)
-    sys.exit(0 if complete else 1)
+    sys.exit(0 if writing.tell(problems) else 1)
+
+
+def _export(args: argparse.Namespace) -> int:
+    """Write the export of --export; return the exit status."""
+    if args.out or args.samples or args.no_figures or args.baseline:
+        exit_with("--export: writes no report; give it alone")
+    try:
+        exported, problems = export(args.path, args.export)
+    except (OSError, ValueError) as error:
+        exit_with(error, status=1)
+    print(escape.plain(f"{args.export}: {len(exported)} runs"))
+    return int(not writing.tell(problems))
 
 
 def _write_events(args: argparse.Namespace) -> int:
@@ -90,7 +126,7 @@ def _write_events(args: argparse.Namespace) -> int:
     except OSError as error:
         exit_with(f"--tensorboard: {error}", status=1)
     print(escape.plain(f"wrote {args.tensorboard}; tensorboard --logdir {args.tensorboard}"))
-    return int(not tell(events.problems))
+    return int(not writing.tell(events.problems))
 
 
 if __name__ == "__main__":

@@ -1,24 +1,28 @@
-"""Reads one run folder into the scores of its cells.
+"""Reads one run folder into its cells.
 
 A cell is one model at one latent size on one data set under one protocol: one run folder, or one
 value of a swept scalar in it. What cannot be read is a cell without values, with the reason.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+import statistics
+from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from mvae_jax.report import measures
+from mvae_jax.evaluate.metrics import described
+from mvae_jax.evaluate.record import Metric
 from mvae_jax.report.metrics import describe
 from mvae_jax.report.problems import reason_of
 from mvae_jax.store import metrics_file, origins, run_folder
 from mvae_jax.store.origins import Origin
 
 SCORE_AGAIN = metrics_file.WAY_OUT
-# What is reported: the test split, what C itself gives, what an exported run has measured before.
+# What is reported: the test split, what C itself gives, what is measured of the run's files.
 SPLITS = ("test", "model", "run", "pictures")
+SCORED_FILES = {"sha256": "embeddings", "sha256_model": "model", "sha256_pictures": "pictures"}
+NO_SEED = -1  # of a value that is the same for every seed
 
 
 class Setting(NamedTuple):
@@ -42,77 +46,91 @@ class Cell(NamedTuple):
     latent_size: int
     model: str
 
+    def __str__(self) -> str:
+        return f"{self.model} z={self.latent_size}"
 
-class Scores(NamedTuple):
-    """What is known of one cell.
 
+class Run(NamedTuple):
+    """What is known of one cell besides its values.
+
+    path:       the run folder
     replicates: seed -> the stem of its files
-    values:     metric -> seed -> value, on the test split (of C: of the model)
-    per_run:    metric -> value, of what does not depend on the seed
     failed:     seed -> why its training failed; the means are over the others
     absent:     metric -> why no seed has it
-    missing:    why the cell may not be averaged as it stands; empty where it may
+    missing:    why the cell may not be averaged as it is; empty where it may
     tested_on:  the number of test examples, and the SHA-256 of their indices where it is known
     sha256:     path below the run -> SHA-256, of the files that training has recorded
     origins:    what trained its seeds besides the configuration, as far as it is known
+    described:  how metrics are shown that only the run's metrics.json describes
     """
 
-    run: Path
+    path: Path
     config: dict[str, Any]
-    environment: dict[str, Any]
-    replicates: dict[int, str]
-    values: dict[str, dict[int, float]]
-    per_run: dict[str, float]
-    failed: dict[int, str]
-    absent: dict[str, str]
-    missing: str
+    missing: str = ""
+    environment: Mapping[str, Any] = MappingProxyType({})
+    replicates: Mapping[int, str] = MappingProxyType({})
+    failed: Mapping[int, str] = MappingProxyType({})
+    absent: Mapping[str, str] = MappingProxyType({})
     tested_on: frozenset[tuple[int, str | None]] = frozenset()
     sha256: Mapping[str, str] = MappingProxyType({})
     origins: tuple[Origin, ...] = ()
+    described: Mapping[str, Metric] = MappingProxyType({})
+
+    @property
+    def seeds(self) -> list[int]:
+        """The seeds whose training did not fail, in order."""
+        return [seed for seed in self.replicates if seed not in self.failed]
 
     @property
     def first(self) -> int | None:
         """The first seed that has values."""
-        return next((seed for seed in self.replicates if seed not in self.failed), None)
+        return next(iter(self.seeds), None)
 
-    def why_missing(self, metric: str) -> str:
-        """Returns why the metric has no mean in this cell; empty where it has one."""
-        if self.missing:
-            return self.missing
-        if metric in self.per_run:
-            return ""
-        seeds = self.values.get(metric, {})
-        without = sorted(self.replicates.keys() - self.failed.keys() - seeds.keys())
-        if not without:
-            return ""
-        if metric in self.absent and not seeds:
-            return self.absent[metric]
-        return f"{metric} is missing or not finite for seed {listed(without)}; {SCORE_AGAIN}"
+    @property
+    def is_seedless(self) -> bool:
+        """Whether this may be a method without seeds: one result, for which no seed was planned."""
+        return len(self.replicates) == 1 and not run_folder.planned_seeds(self.config)
 
 
-Cells = dict[Cell, Scores]
+class Row(NamedTuple):
+    """One value of a cell."""
+
+    metric: str
+    split: str
+    seed: int
+    value: float
 
 
-def read_run(run: Path) -> Iterator[tuple[Cell, Scores]]:
-    """Yields the run's cells: one, or one per value of a swept scalar.
+Part = tuple[Cell, Run, list[Row]]
+
+
+def read_run(path: Path) -> list[Part]:
+    """Return a run's cells with their values: one, or one for each value of a swept scalar.
 
     Raises ValueError where not even the cell is known.
     """
-    config = run_folder.read_config(run)
+    config = run_folder.read_config(path)
     try:
         by_sweep: dict[str, list[dict[str, Any]]] = {}
-        for entry in read_metrics(run, config)["replicates"]:
+        content = read_metrics(path, config)
+        for entry in content["replicates"]:
             _, _, swept = entry["replicate"].partition("__")
             by_sweep.setdefault(swept.replace("__", ", "), []).append(entry)
-        cells = [(_cell(config, s), _scores(run, config, of)) for s, of in by_sweep.items()]
+        manifest = run_folder.read_manifest(path)
+        environment = run_folder.read_environment(path)
+        parts = [
+            (_cell(config, swept), *_read_cell(path, config, manifest, environment, entries))
+            for swept, entries in by_sweep.items()
+        ]
+        own = described(content)
+        return [(cell, run._replace(described=own), rows) for cell, run, rows in parts]
     except Exception as error:  # whatever its files hold: this cell alone is without values
-        cells = [(_cell(config, ""), empty(run, config, reason_of(error)))]
-    yield from cells
+        return [(_cell(config, ""), Run(path, config, reason_of(error)), [])]
 
 
-def read_metrics(run: Path, config: Mapping[str, Any]) -> dict[str, Any]:
-    """Reads a run's metrics.json; raises ValueError where it is absent, malformed or another's."""
-    path = run / "metrics.json"
+def read_metrics(path: Path, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Read a run's metrics.json; raise ValueError where it is absent, malformed or another's."""
+    path = path / "metrics.json"
     found = metrics_file.read(path)
     for field in run_folder.REQUIRED:
         if found[field] != config[field]:
@@ -123,87 +141,93 @@ def read_metrics(run: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _scores(run: Path, config: dict[str, Any], entries: list[dict[str, Any]]) -> Scores:
-    """Collects one cell's replicates; raises ValueError where a file of theirs is damaged."""
-    known = [entry for entry in entries if "seed" in entry]
-    replicates = {entry["seed"]: entry["replicate"] for entry in known}
-    values: dict[str, dict[int, float]] = {}
-    absent: dict[str, str] = {}
-    failed: dict[int, str] = {}
-    per_run: dict[str, float] = {}
-    manifest = run_folder.read_manifest(run)
+def _read_cell(
+    path: Path,
+    config: dict[str, Any],
+    manifest: Mapping[str, Any],
+    environment: Mapping[str, Any],
+    entries: list[dict[str, Any]],
+) -> tuple[Run, list[Row]]:
+    """Return one cell's run and values; raise ValueError where a file of it is damaged."""
+    trained: Mapping[str, Any] = manifest["replicates"]
     # What the cell was trained with, where the configuration has several values.
-    config = config | manifest["replicates"].get(entries[0]["replicate"], {}).get("swept", {})
+    config = config | trained.get(entries[0]["replicate"], {}).get("swept", {})
+    known = [entry for entry in entries if "seed" in entry]
+    replicates = dict(sorted((entry["seed"], entry["replicate"]) for entry in known))
+    failed = {
+        seed: trained[name]["failed"]
+        for seed, name in replicates.items()
+        if "failed" in trained.get(name, {})
+    }
     unscored = [f"{e['replicate']} has no scores: {e['failed']}" for e in entries if e not in known]
+    absent: dict[str, str] = {}
+    rows: dict[tuple[str, int], Row] = {}
     for entry in known:
-        seed, name = entry["seed"], entry["replicate"]
-        if "failed" in manifest["replicates"].get(name, {}):
-            failed[seed] = manifest["replicates"][name]["failed"]
+        if entry["seed"] in failed:
             continue
-        if "failed" in entry:
-            unscored.append(f"seed {seed} has no scores: {entry['failed']}")
-            continue
-        if "stale" in entry:
-            unscored.append(f"the scores of seed {seed} are stale: {entry['stale']}")
-        planned = config.get("num_epochs", 0)
-        trained = manifest["replicates"].get(name, {}).get("epoch", planned)
-        if trained < planned:
-            unscored.append(f"seed {seed} is trained for {trained} of {planned} epochs; train on")
-        if _is_stale(entry, manifest["sha256"]):
-            unscored.append(f"seed {seed} was trained anew since it was scored; {SCORE_AGAIN}")
-        of_seed = [row for row in entry["values"] if row["split"] in SPLITS]
-        rows = {row["metric"]: row["value"] for row in of_seed}
-        rows |= measures.measure_pictures(run, name, manifest["sha256"])
-        per_run |= {m: rows.pop(m) for m in list(rows) if describe(m).per_run}
-        for metric, value in rows.items():
-            of_metric = values.setdefault(metric, {})
-            if math.isfinite(value):
-                of_metric[seed] = float(value)
-        absent |= {row["metric"]: row["reason"] for row in entry.get("absent", ())}
+        unscored += _why_unscored(entry, config, trained, manifest["sha256"])
+        if "failed" not in entry and "stale" not in entry:
+            rows |= {(row.metric, row.seed): row for row in _rows(entry)}
+            absent |= {row["metric"]: row["reason"] for row in entry.get("absent", ())}
+    seconds = [trained.get(name, {}).get("epoch_seconds") for name in replicates.values()]
+    if laps := [lap for lap in seconds if lap is not None]:
+        row = Row("epoch_seconds", "run", NO_SEED, statistics.median(laps))
+        rows[row.metric, NO_SEED] = row
 
-    missing = ""
+    missing = "; ".join(unscored)
     if len(replicates) < len(known):
-        missing = f"{run / 'metrics.json'}: two replicates have the same seed"
-    elif unscored:
-        missing = "; ".join(unscored)
-    elif lost := sorted(run_folder.planned_seeds(config) - replicates.keys()):
+        missing = f"{path / 'metrics.json'}: two replicates have the same seed"
+    elif not missing and (lost := sorted(run_folder.planned_seeds(config) - replicates.keys())):
         missing = f"seed {listed(lost)} of the {config['num_seeds']} planned has no scores"
-    elif len(failed) == len(replicates):
+    elif not missing and len(failed) == len(replicates):
         missing = "every seed failed"
-    environment = run_folder.read_environment(run)
-    trained = [manifest["replicates"].get(name, {}) for name in replicates.values()]
-    return Scores(
-        run,
+    scored = [entry for entry in known if "failed" not in entry]
+    run = Run(
+        path,
         config,
+        missing,
         environment,
-        dict(sorted(replicates.items())),
-        values,
-        per_run | measures.measure_run(run, config),
+        replicates,
         failed,
         absent,
-        missing,
-        frozenset(
-            (entry["num_test"], entry.get("sha256_index_test"))
-            for entry in known
-            if "failed" not in entry
-        ),
+        frozenset((entry["num_test"], entry.get("sha256_index_test")) for entry in scored),
         manifest["sha256"],
-        tuple(origins.trained_by(environment, trained)),
+        tuple(origins.trained_by(environment, [trained.get(n, {}) for n in replicates.values()])),
     )
+    return run, list(rows.values())
 
 
-def _is_stale(entry: dict[str, Any], written: Mapping[str, str]) -> bool:
-    """Whether training has since left other files than those that were scored."""
-    for key, folder in (("sha256", "embeddings"), ("sha256_model", "model")):
-        digest = written.get(f"{folder}/{entry['replicate']}.npz")
+def _rows(entry: dict[str, Any]) -> list[Row]:
+    """Return a replicate's finite values, those of the run itself without its seed."""
+    return [
+        Row(name, row["split"], NO_SEED if describe(name).per_run else entry["seed"], row["value"])
+        for row in entry["values"]
+        if row["split"] in SPLITS and math.isfinite(row["value"])
+        for name in (row["metric"],)
+    ]
+
+
+def _why_unscored(
+    entry: dict[str, Any],
+    config: dict[str, Any],
+    trained: Mapping[str, Any],
+    sha256: Mapping[str, str],
+) -> list[str]:
+    """Return why a replicate's scores are none of the run as it is planned; [] where they are."""
+    seed, name, planned = entry["seed"], entry["replicate"], config.get("num_epochs", 0)
+    if "failed" in entry:
+        return [f"seed {seed} has no scores: {entry['failed']}"]
+    reasons = []
+    if "stale" in entry:
+        reasons.append(f"the scores of seed {seed} are stale: {entry['stale']}")
+    epochs = trained.get(name, {}).get("epoch", planned)
+    if epochs < planned:
+        reasons.append(f"seed {seed} is trained for {epochs} of {planned} epochs; train on")
+    for key, folder in SCORED_FILES.items():
+        digest = sha256.get(f"{folder}/{name}.npz")
         if key in entry and digest not in (None, entry[key]):
-            return True
-    return False
-
-
-def empty(run: Path, config: dict[str, Any], reason: str) -> Scores:
-    """Returns a cell without values and why it has none."""
-    return Scores(run, config, {}, {}, {}, {}, {}, {}, reason)
+            return [*reasons, f"seed {seed} was trained anew since it was scored; {SCORE_AGAIN}"]
+    return reasons
 
 
 def _cell(config: dict[str, Any], swept: str) -> Cell:
@@ -216,12 +240,12 @@ def _cell(config: dict[str, Any], swept: str) -> Cell:
 
 
 def likelihood(config: Mapping[str, Any]) -> str:
-    """Returns the likelihood of a run's configuration, a Gaussian's with its variance."""
+    """Return the likelihood of a run's configuration, a Gaussian's with its variance."""
     name = str(config.get("likelihood", "-"))
     return f"{name} {config.get('likelihood_variance', '?')}" if name == "gaussian" else name
 
 
 def listed(seeds: list[int]) -> str:
-    """Returns `1, 2, 3`, or the first few and their number."""
+    """Return `1, 2, 3`, or the first few and their number."""
     text = ", ".join(map(str, seeds[:5]))
     return text if len(seeds) <= 5 else f"{text} and {len(seeds) - 5} more"

@@ -1,59 +1,64 @@
-"""MVAE against VAE, cell by cell: which differences are there, and which are real."""
+"""Every model against the baseline, cell by cell, and which of the differences are real."""
 
-import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterator
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 
-from mvae_jax import config as config_lib
-from mvae_jax.paper.cells import CELLS
-from mvae_jax.paper.reproduction import is_short
-from mvae_jax.report import provenance
-from mvae_jax.report.cells import Cell, Scores, Setting
-from mvae_jax.report.formats import Bold, Grid
-from mvae_jax.report.metrics import CONDITIONS, METRICS, describe
+from mvae_jax.evaluate.record import Metric
+from mvae_jax.report import pairs
+from mvae_jax.report.cells import NO_SEED, Cell, Run, Setting
+from mvae_jax.report.metrics import CONDITIONS, describe
+from mvae_jax.report.pairs import BASELINE, FIRST
 from mvae_jax.report.problems import Problem
-from mvae_jax.report.runs import BASELINE, MODEL, Runs
-from mvae_jax.report.statistics import ALPHA, Comparison, compare, holm, sign_test
+from mvae_jax.report.scores import Scores
+from mvae_jax.report.statistics import ALPHA, COLUMNS, Comparison, as_comparison, compare_rows, holm
 
-# Fields in which a pair may differ besides the harmless ones: what makes the model, what the table
-# and its row say already, what pairs the seeds, how they share a program, which changes rounding
-# alone, and what `unlike_bounds` compares.
-FREE = frozenset(
-    {
-        *config_lib.HARMLESS,
-        *config_lib.PATHS,
-        *("model", "posterior", "couple_mean"),
-        *("source", "protocol", "latent_size"),
-        *("num_seeds", "first_seed", "sweep", "seed_mode"),
-        "iwae_samples",
-    }
-)
+EMPTY = ("pair", "metric", *COLUMNS)
 
 
-class Compared(NamedTuple):
-    """One cell's comparison, MODEL - BASELINE; p_holm is None below two seeds."""
+class Family(NamedTuple):
+    """The cells over which one correction for multiple tests runs, within a metric and model.
 
-    comparison: Comparison
-    p_holm: float | None
-    family: int  # the number of cells that Holm's correction ran over
+    key:     equal for cells of one family
+    planned: the number of its cells when all are run; 0 where nobody says
+    """
 
-    @property
-    def significant(self) -> bool:
-        """Whether the difference stands after the correction."""
-        return self.p_holm is not None and self.p_holm < ALPHA
+    key: Hashable
+    planned: int = 0
 
 
-Place = tuple[str, Setting, int]  # metric, table, latent size
+def of_table(cell: Cell, _run: Run) -> Family:
+    """Return the family of a report without a study: a data set under one protocol."""
+    setting = cell.setting
+    return Family((setting.dataset, setting.protocol, setting.variant))
 
 
-class Comparisons(NamedTuple):
-    """All comparisons of a report, and the runs that one would need to compare more."""
+class Comparisons:
+    """All comparisons of a report, and the runs that one would need to compare more.
 
-    found: dict[Place, Compared]
-    missing: dict[Setting, list[str]]
+    frame:   one row per metric and cell: dataset, source, protocol, variant, latent_size, model,
+             baseline, metric; the columns of `statistics.compare_rows`; p_holm (NaN below two
+             seeds), family (the number of cells that Holm's correction ran over), planned (that
+             number when all cells are run, or 0)
+    missing: by table, why there are no comparisons
+    notes:   by table, which comparisons are not of seed with seed
+    describe: how a metric is shown
+    """
+
+    def __init__(
+        self,
+        frame: pd.DataFrame,
+        baseline: str,
+        missing: dict[Setting, list[str]],
+        notes: dict[Setting, list[str]],
+        describe: Callable[[str], Metric] = describe,
+    ) -> None:
+        self.frame, self.baseline, self.missing, self.notes = frame, baseline, missing, notes
+        self.describe = describe
 
     @property
     def problems(self) -> list[Problem]:
@@ -64,209 +69,198 @@ class Comparisons(NamedTuple):
             for reason in reasons
         ]
 
+    @cached_property
+    def _rows(self) -> dict[tuple[str, Cell], int]:
+        columns = ["dataset", "source", "protocol", "variant", "latent_size", "model", "metric"]
+        places = self.frame[columns].itertuples(index=False, name=None)
+        return {
+            (metric, Cell(Setting(*setting), z, model)): row
+            for row, (*setting, z, model, metric) in enumerate(places)
+        }
 
-def compare_all(runs: Runs) -> Comparisons:
-    """Compares every pair of cells in every metric that both have.
+    @cached_property
+    def _columns(self) -> dict[str, list[Any]]:
+        names = (*COLUMNS, "p_holm", "family", "planned")
+        frame = self.frame[list(names)].astype(object)
+        return frame.where(frame.notna(), None).to_dict("list")
 
-    Holm's correction runs over one metric's cells: all of the paper's in one protocol, those of
-    fewer epochs than the paper's apart. Other data sets and latent sizes are a family each.
+    def of(self, metric: str, cell: Cell) -> "Compared | None":
+        """Return a cell's comparison with its baseline; None where there is none."""
+        row = self._rows.get((metric, cell))
+        return None if row is None else self._compared(row)
+
+    def __iter__(self) -> Iterator[tuple[str, Cell, "Compared"]]:
+        """Iterate over metric, cell and comparison."""
+        for (metric, cell), row in self._rows.items():
+            yield metric, cell, self._compared(row)
+
+    def _compared(self, row: int) -> "Compared":
+        found = {name: column[row] for name, column in self._columns.items()}
+        comparison = as_comparison(found)
+        return Compared(comparison, found["p_holm"], found["family"], found["planned"])
+
+    def select(self, chosen: pd.Series) -> "Comparisons":
+        """Return the comparisons of the rows for which `chosen` is true."""
+        frame = self.frame[chosen].reset_index(drop=True)
+        return Comparisons(frame, self.baseline, self.missing, self.notes, self.describe)
+
+
+class Compared(NamedTuple):
+    """One cell's comparison, model - baseline; p_holm is None below two seeds."""
+
+    comparison: Comparison
+    p_holm: float | None
+    family: int
+    planned: int
+
+    @property
+    def significant(self) -> bool:
+        """Whether the difference remains after the correction."""
+        return self.p_holm is not None and self.p_holm < ALPHA
+
+
+def compare_all(
+    found: Scores,
+    baseline: str = BASELINE,
+    family: Callable[[Cell, Run], Family] = of_table,
+) -> Comparisons:
+    """Compare every model with the baseline, in every cell and metric that both have.
+
+    found: with the marks of `pairs.mark`
+    family: tells over which cells of one metric and model Holm's correction runs
     """
-    raw: dict[Place, Comparison] = {}
     missing: dict[Setting, list[str]] = defaultdict(list)
-    for setting, z in _places(runs):
-        models = {m: runs.cells.get(Cell(setting, z, m)) for m in (BASELINE, MODEL)}
-        for model, scores in models.items():
-            if scores is None:
-                missing[setting].append(f"z={z}: no run of {model}")
-        differ = unlike(*models.values())
-        if differ:
-            missing[setting].append(f"z={z}: not compared, trained differently: {differ}")
-            continue
-        for metric, (x, y) in paired(*models.values()):
-            raw[metric, setting, z] = compare(x, y)
-        if differ := unlike_bounds(*models.values()):
-            missing[setting].append(f"z={z}: iwae not compared, {differ}")
-    families = defaultdict(list)
-    for place, comparison in raw.items():
-        if comparison.p_t is not None:
-            metric, setting, z = place
-            ours = "" if (setting.dataset, z) in CELLS else setting.dataset
-            short = is_short(runs.cells[Cell(setting, z, MODEL)].config)
-            families[metric, setting.protocol, setting.variant, ours, short].append(place)
-    found = {place: Compared(comparison, None, 0) for place, comparison in raw.items()}
-    for places in families.values():
-        adjusted = holm(np.array([raw[place].p_t for place in places], float))
-        for place, p in zip(places, adjusted, strict=True):
-            found[place] = Compared(raw[place], float(p), len(places))
-    return Comparisons(found, dict(missing))
+    notes: dict[Setting, list[str]] = defaultdict(list)
+    paired: list[tuple[Cell, Cell]] = []
+    unlike_bounds: set[Cell] = set()
+    models = {setting: {cell.model for cell in cells} for setting, cells in found.tables().items()}
+    for (setting, z), row in pairs.rows_of(found.cells).items():
+        where = f"z={z}"
+        missing[setting] += [
+            f"{where}: no run of {m}" for m in _lacking(row, baseline, models[setting])
+        ]
+        for cell in row.values() if baseline in row else ():
+            if cell.model == baseline:
+                continue
+            base, other = found.cells[row[baseline]], found.cells[cell]
+            if reason := _why_not(base, other):
+                if reason != "missing":
+                    missing[setting].append(f"{where}: {reason}")
+                continue
+            paired.append((row[baseline], cell))
+            if differ := bounds_apart(found, row[baseline], cell):
+                unlike_bounds.add(cell)
+                missing[setting].append(f"{where}: iwae not compared, {differ}")
+            if pairs.is_seedless(base, other):
+                one = baseline if base.is_seedless else cell.model
+                notes[setting].append(
+                    f"{where}: the one result of {one} is compared with each seed."
+                )
+    frame = _correct(found, _compare_pairs(found, paired, unlike_bounds), family)
+    why = {setting: reasons for setting, reasons in missing.items() if reasons}
+    return Comparisons(
+        _described(found, frame, baseline), baseline, why, dict(notes), found.describe
+    )
 
 
-def unlike(vae: Scores | None, mvae: Scores | None) -> str:
-    """Return in what the training of a pair differs beyond the model; empty where it may not."""
-    if vae is None or mvae is None:
-        return ""
-    vaes, mvaes = (_with_defaults(scores.config) for scores in (vae, mvae))
-    fields = sorted((vaes.keys() | mvaes.keys()) - FREE)
-    pairs = [(field, vaes.get(field), mvaes.get(field)) for field in fields]
-    differing = [f"{field} is {x!r} and {y!r}" for field, x, y in pairs if x != y]
-    return ", ".join([*differing, *provenance.settings_apart(vae, mvae)])
+def _lacking(row: pairs.Row, baseline: str, models: set[str]) -> list[str]:
+    """Return which of the models that a table compares has no run in one of its rows."""
+    known = [model for model in dict.fromkeys((*FIRST, baseline)) if model in models]
+    is_compared = baseline in known and len(known) > 1 and any(model in row for model in known)
+    return [model for model in known if model not in row] if is_compared else []
 
 
-def _with_defaults(config: dict[str, Any]) -> dict[str, Any]:
-    """Return a run's configuration with the default of every field that is newer than the run.
-
-    A run of another tool, which has no data_sha256, is taken at its word.
-    """
-    if "data_sha256" not in config:
-        return config
-    return json.loads(config_lib.base_config("", "vae,1").to_json()) | config
+def _why_not(base: Run, other: Run) -> str:
+    """Return why two runs are not compared; empty where they are."""
+    if differ := pairs.unlike(base, other):
+        return f"not compared, trained differently: {differ}"
+    return "missing" if base.missing or other.missing else ""
 
 
-def unlike_bounds(vae: Scores | None, mvae: Scores | None) -> str:
-    """Returns the K of each model's importance-weighted bound where they differ."""
-    if vae is None or mvae is None:
-        return ""
-    ks = [sorted({int(k) for k in s.values.get("iwae_k", {}).values()}) for s in (vae, mvae)]
+def bounds_apart(found: Scores, base: Cell, other: Cell) -> str:
+    """Return the K of each model's importance-weighted bound where they differ."""
+    ks = [sorted({int(k) for k in found.of(cell, "iwae_k").values()}) for cell in (base, other)]
     return f"K is {ks[0]} and {ks[1]}" if all(ks) and ks[0] != ks[1] else ""
 
 
-def paired(
-    vae: Scores | None, mvae: Scores | None
-) -> Iterator[tuple[str, tuple[dict[int, float], dict[int, float]]]]:
-    """Yields the metrics that both cells have, with their values on the same seeds.
-
-    A seed that failed in one of them is left out of both; so are bounds of unlike K.
-    """
-    if vae is None or mvae is None or vae.missing or mvae.missing:
-        return
-    seeds = vae.replicates.keys() - vae.failed.keys() - mvae.failed.keys()
-    left_out = {*CONDITIONS, *(["iwae"] if unlike_bounds(vae, mvae) else [])}
-    for metric in vae.values if seeds else ():
-        if metric in left_out:
-            continue
-        if metric in mvae.values and not vae.why_missing(metric) + mvae.why_missing(metric):
-            x, y = vae.values[metric], mvae.values[metric]
-            yield metric, ({s: x[s] for s in seeds}, {s: y[s] for s in seeds})
-
-
-def _places(runs: Runs) -> list[tuple[Setting, int]]:
-    """Returns the rows of the tables that hold runs of both models, somewhere."""
-    models = defaultdict(set)
-    for cell in runs.cells:
-        models[cell.setting].add(cell.model)
-    return sorted(
-        {
-            (cell.setting, cell.latent_size)
-            for cell in runs.cells
-            if cell.model in (BASELINE, MODEL) and {BASELINE, MODEL} <= models[cell.setting]
-        }
-    )
-
-
-# --- as tables ---------------------------------------------------------------------------------
-
-
-def _by_metric(found: dict[Place, Compared]) -> dict[tuple[str, str], dict[Place, Compared]]:
-    """Groups by metric and protocol, the metrics in their usual order."""
-    order = [*METRICS, *sorted({metric for metric, _, _ in found} - METRICS.keys())]
-    groups: dict[tuple[str, str], dict[Place, Compared]] = defaultdict(dict)
-    for place in sorted(found, key=lambda place: (order.index(place[0]), place[1:])):
-        metric, setting, _ = place
-        protocol = ", ".join(filter(None, [setting.protocol, setting.variant]))
-        groups[metric, protocol][place] = found[place]
-    return groups
-
-
-def overview(comparisons: Comparisons) -> Grid:
-    """Returns one row per metric: wins, ties and losses over cells, and how many are real."""
+def _compare_pairs(
+    found: Scores, paired: list[tuple[Cell, Cell]], unlike_bounds: set[Cell]
+) -> pd.DataFrame:
+    """Return a row of `compare_rows` for each metric that both cells of a pair have in full."""
+    both = _side_by_side(found, paired)
+    unlike = [pair for pair, (_, other) in enumerate(paired) if other in unlike_bounds]
+    both = both[~(both.pair.isin(unlike) & (both.metric == "iwae"))]
+    both = both.assign(n=both.groupby(["pair", "metric"]).value.transform("size"))
+    both = both[both.n == both.expected].sort_values(["pair", "metric"], kind="stable")
     rows = []
-    for (metric, protocol), group in _by_metric(comparisons.found).items():
-        better = describe(metric).better
-        if not better:
-            continue
-        gains = [c.comparison.difference.mean * better for c in group.values()]
-        test = sign_test(np.array(gains))
-        real = [c.comparison.difference.mean * better > 0 for c in group.values() if c.significant]
-        smallest = max(c.comparison.smallest_p or 1.0 for c in group.values())
-        rows.append(
-            (
-                describe(metric).label,
-                protocol,
-                str(len(group)),
-                f"{test.wins} / {test.ties} / {test.losses}",
-                format_p(test.p),
-                f"{sum(real)} / {len(real) - sum(real)}",
-                format_p(smallest),
-            )
-        )
-    headers = ("metric", "protocol", "cells", "mvae wins / ties / losses", "sign test p")
-    return Grid(
-        "MVAE against VAE over cells",
-        (*headers, "significant for mvae / vae", "smallest p of a sign flip"),
-        rows,
-        notes=[
-            "A win is a cell (one data set, one latent size) whose mean over seeds is better. The "
-            "sign test's unit is the cell; cells of one data set share its images, so that it is "
-            "a summary and no proof.",
-            "Significant: paired t-test over seeds, Holm's correction over the metric's cells of "
-            f"the paper's tables that were run, at {ALPHA:.2g}. Cells of other data sets and "
-            "sizes are corrected among themselves, and so are those of fewer epochs.",
-            "The last column is what a sign-flip permutation test over the seeds can reach at "
-            "best; above the level, it can never confirm a cell by itself.",
-        ],
-        settings={setting for _, setting, _ in comparisons.found},
-    )
+    for n, of_number in both.groupby("n"):
+        shape = (-1, int(n))
+        x, y = (of_number[name].to_numpy(float).reshape(shape) for name in ("value", "value_other"))
+        names = of_number.iloc[:: int(n)][["pair", "metric"]].reset_index(drop=True)
+        rows.append(pd.concat([names, compare_rows(x, y)], axis=1))
+    frame = pd.concat(rows, ignore_index=True) if rows else pd.DataFrame(columns=EMPTY)
+    cells = [paired[pair][1] for pair in frame.pair]
+    return frame.assign(cell=pd.Series(cells, index=frame.index, dtype=object))
 
 
-def details(comparisons: Comparisons) -> Iterator[Grid]:
-    """Yields one table per metric with every cell's comparison."""
-    headers = ("data set", "z", "seeds", "difference", "95% interval", "effect size d_z")
-    tests = ("t-test p", "after Holm", "cells of Holm", "sign-flip p", "smallest")
-    for (metric, protocol), group in _by_metric(comparisons.found).items():
-        shown = describe(metric)
-        rows = []
-        for (_, setting, z), (c, p_holm, family) in group.items():
-            interval = "-"
-            if c.difference.interval:
-                interval = " to ".join(
-                    f"{end:+.{shown.decimals}f}" for end in c.difference.interval
-                )
-            effect = "-" if c.effect_size is None else f"{c.effect_size:+.2f}"
-            mean = f"{c.difference.mean:+.{shown.decimals}f}"
-            if p_holm is not None and p_holm < ALPHA:
-                mean = Bold(mean)
-            data = setting.dataset + (f" ({setting.source})" if setting.source else "")
-            start = (data, str(z), str(c.difference.n), mean, interval, effect)
-            of_t = (format_p(c.p_t), format_p(p_holm), str(family or "-"))
-            rows.append((*start, *of_t, format_p(c.p_flip), format_p(c.smallest_p)))
-        title = f"{shown.label}: mvae - vae, {protocol} protocol"
-        yield Grid(title, (*headers, *tests), rows, settings={place[1] for place in group})
+def _side_by_side(found: Scores, paired: list[tuple[Cell, Cell]]) -> pd.DataFrame:
+    """Return a row per pair, metric and seed: both values, and how many seeds a pair should have.
 
-
-def records(comparisons: Comparisons) -> Iterable[dict[str, Any]]:
-    """Yields the comparisons in full precision, one row each, for a CSV file."""
-    for (metric, setting, z), (c, p_holm, family) in comparisons.found.items():
-        low, high = c.difference.interval or (None, None)
-        yield {
-            **setting._asdict(),
-            "latent_size": z,
-            "metric": metric,
-            "seeds": c.difference.n,
-            "difference": c.difference.mean,
-            "low95": low,
-            "high95": high,
-            "sd": c.difference.sd,
-            "effect_size": c.effect_size,
-            "p_t": c.p_t,
-            "p_holm": p_holm,
-            "family": family,
-            "p_flip": c.p_flip,
-            "smallest_p": c.smallest_p,
+    The one result of a method without seeds is beside every seed of the other.
+    """
+    position = {cell: i for i, cell in enumerate(found.cells)}
+    runs = [(found.cells[base], found.cells[other]) for base, other in paired]
+    table = pd.DataFrame(
+        {
+            "pair": range(len(paired)),
+            "base": [position[base] for base, _ in paired],
+            "other": [position[other] for _, other in paired],
+            "seedless": [pairs.is_seedless(*of) for of in runs],
+            "expected": [max(len(run.seeds) for run in of) for of in runs],
         }
+    )
+    values = found.counted[["cell", "metric", "seed", "value"]]
+    values = values[(values.seed != NO_SEED) & ~values.metric.isin(CONDITIONS)]
+    values = values.assign(metric=values.metric.astype(str))
+    pieces = []
+    for seedless, of_kind in table.groupby("seedless"):
+        keys = ["pair", "metric"] if seedless else ["pair", "metric", "seed"]
+        base, other = (
+            of_kind[["pair", side, "expected"]].merge(values, left_on=side, right_on="cell")
+            for side in ("base", "other")
+        )
+        pieces.append(base.merge(other, on=keys, suffixes=("", "_other")))
+    columns = ["pair", "metric", "value", "value_other", "expected"]
+    return pd.concat(pieces)[columns] if pieces else pd.DataFrame(columns=columns)
 
 
-def format_p(p: float | None) -> str:
-    """Returns a p-value as it is printed."""
-    if p is None:
-        return "-"
-    return "<0.0001" if p < 1e-4 else f"{p:.4f}"
+def _correct(
+    found: Scores, frame: pd.DataFrame, family: Callable[[Cell, Run], Family]
+) -> pd.DataFrame:
+    """Return the comparisons with Holm's correction over each family that can be tested."""
+    families = {cell: family(cell, found.cells[cell]) for cell in frame.cell.unique()}
+    planned = [families[cell].planned for cell in frame.cell]
+    frame = frame.assign(p_holm=np.nan, family=0, planned=planned).reset_index(drop=True)
+    members: dict[Hashable, list[int]] = defaultdict(list)
+    for row, (metric, cell) in enumerate(zip(frame.metric, frame.cell, strict=True)):
+        if not pd.isna(frame.p_t[row]):
+            members[metric, cell.model, families[cell].key].append(row)
+    for rows in members.values():
+        frame.loc[rows, "p_holm"] = holm(frame.p_t[rows].to_numpy(float))
+        frame.loc[rows, "family"] = len(rows)
+    return frame
+
+
+def _described(found: Scores, frame: pd.DataFrame, baseline: str) -> pd.DataFrame:
+    """Return the comparisons sorted by cell and metric, with what says which cell each is of."""
+    cells = list(frame.cell)
+    named = pd.DataFrame(
+        [(*cell.setting, cell.latent_size, cell.model, baseline) for cell in cells],
+        columns=[*Setting._fields, "latent_size", "model", "baseline"],
+    )
+    order = {name: i for i, name in enumerate(found.metrics)}
+    frame = pd.concat([named, frame.drop(columns=["cell", "pair"]).reset_index(drop=True)], axis=1)
+    position = frame.metric.map(order)
+    frame = frame.assign(position=position)
+    keys = [*Setting._fields, "latent_size", "model", "position"]
+    return frame.sort_values(keys, ignore_index=True).drop(columns="position")

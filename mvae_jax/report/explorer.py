@@ -14,12 +14,14 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from mvae_jax.report.cells import Scores
+from mvae_jax.report.cells import Run
 from mvae_jax.report.figures import name_of
 from mvae_jax.report.figures.pictures import AS_THEY_ARE
+from mvae_jax.report.figures.table import side_by_side
 from mvae_jax.report.html import page_environment
+from mvae_jax.report.pairs import models_of
 from mvae_jax.report.problems import Problem, isolated
-from mvae_jax.report.runs import Runs, models_of, side_by_side
+from mvae_jax.report.scores import Scores
 from mvae_jax.store import files, npz
 
 PIXELS = "params/pixels/Dense_0/kernel"
@@ -27,8 +29,8 @@ ACTIVATIONS = ("tanh", "relu", "silu", "gelu")  # which the page's script has
 MOST_NUMBERS = 1 << 24  # of a decoder's weights: 90 MB of the page
 
 
-def write(out: Path, runs: Runs) -> tuple[dict[str, Path], list[Problem]]:
-    """Writes a page per table whose runs hold their models: the first seed of each, at one z.
+def write(out: Path, found: Scores) -> tuple[dict[str, Path], list[Problem]]:
+    """Write a page per table whose runs hold their models: the first seed of each, at one z.
 
     Returns the pages by title, and why other tables have none. Models whose decoder has more than
     MOST_NUMBERS weights are left out.
@@ -36,12 +38,12 @@ def write(out: Path, runs: Runs) -> tuple[dict[str, Path], list[Problem]]:
     template = page_environment().get_template("explorer.html")
     pages: dict[str, Path] = {}
     problems: list[Problem] = []
-    for setting, cells in runs.tables().items():
+    for setting, cells in found.tables().items():
         path = out / f"explorer-{name_of(setting)}.html"
         path.unlink(missing_ok=True)  # an earlier report's
         with isolated(problems, f"{setting}, latent explorer"):
-            z, found = side_by_side(cells, "model")
-            ordered = [(name, *found[name]) for name in models_of(cells) if name in found]
+            z, files_of = side_by_side(cells, "model")
+            ordered = [(name, *files_of[name]) for name in models_of(cells) if name in files_of]
             models = [m for of in ordered if (m := _model(*of)) is not None]
             if not models:
                 continue
@@ -53,12 +55,12 @@ def write(out: Path, runs: Runs) -> tuple[dict[str, Path], list[Problem]]:
     return pages, problems
 
 
-def _model(name: str, scores: Scores, path: Path) -> dict[str, Any] | None:
-    """Returns what the page needs of one model; None of one that has no decoder as ours."""
-    arrays = npz.read(path, sha256=scores.sha256.get(f"model/{path.name}"))
+def _model(name: str, run: Run, path: Path) -> dict[str, Any] | None:
+    """Return what the page needs of one model; None of one that has no decoder as ours."""
+    arrays = npz.read(path, sha256=run.sha256.get(f"model/{path.name}"))
     layers = (f"params/decoder/layer_{n}/Dense_0/kernel" for n in itertools.count())
     hidden = list(itertools.takewhile(arrays.__contains__, layers))
-    if not hidden or PIXELS not in arrays or "image_shape" not in scores.config:
+    if not hidden or PIXELS not in arrays or "image_shape" not in run.config:
         return None
     kernels = [*hidden, PIXELS]
     biases = [kernel[: -len("kernel")] + "bias" for kernel in kernels]
@@ -66,17 +68,17 @@ def _model(name: str, scores: Scores, path: Path) -> dict[str, Any] | None:
         raise ValueError(f"{path}: {flat[0]} has shape {arrays[flat[0]].shape}; allowed: two axes")
     if lacking := [bias for bias in biases if bias not in arrays]:
         raise ValueError(f"the run's files lack '{lacking[0]}'")
-    _check(scores.config, arrays[PIXELS].shape[1])
+    _check(run.config, arrays[PIXELS].shape[1])
     if sum(arrays[kernel].size for kernel in kernels) > MOST_NUMBERS:
         return None
-    shape = scores.config["image_shape"]
+    shape = run.config["image_shape"]
     found = {
         "name": name,
         "seed": path.stem.removeprefix("seed_"),
         "latent_size": len(arrays[hidden[0]]),
         "image_shape": shape,
         "note": "" if shape[2] in AS_THEY_ARE else f", mean of {shape[2]} channels",
-        "activation": scores.config["activation"],
+        "activation": run.config["activation"],
         "layers": [
             [_base64(arrays[kernel]), _base64(arrays[bias])]
             for kernel, bias in zip(kernels, biases, strict=True)
@@ -104,5 +106,5 @@ def _check(config: Mapping[str, Any], pixels: int) -> None:
 
 
 def _base64(array: np.ndarray) -> str:
-    """Returns the array's numbers as little-endian float32, row by row."""
+    """Return the array's numbers as little-endian float32, row by row."""
     return base64.b64encode(array.astype("<f4").tobytes()).decode()

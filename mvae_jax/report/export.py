@@ -9,14 +9,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from mvae_jax.report import cells, comparisons, figures, measures, runs
+from mvae_jax.report import cells, figures, writing
 from mvae_jax.report.problems import Problem, isolated
+from mvae_jax.report.study import Study
 from mvae_jax.store import files, metrics_file, run_folder
 from mvae_jax.store.files import PathLike
 
-NUM_PICTURES = 48  # of pictures/, whose error is measured
 AS_IT_IS = ("config.json", "environment.json")
-DIGESTS = ("embeddings/", "model/")  # of the files that were scored
+DIGESTS = ("embeddings/", "model/", "pictures/")  # of the files that were scored
 
 
 def export(paths: PathLike | Iterable[PathLike], out: PathLike) -> tuple[list[Path], list[Problem]]:
@@ -53,18 +53,17 @@ def export(paths: PathLike | Iterable[PathLike], out: PathLike) -> tuple[list[Pa
         with isolated(problems, str(targets[folder])):
             _export_run(targets[folder], folder)
             written.append(folder)
-    found = runs.read(paths)
+    report, of_report = writing.read(paths, None, Study())
     reasons = {problem.reason for problem in problems}
-    problems += [problem for problem in found.problems if problem.reason not in reasons]
+    problems += [problem for problem in of_report if problem.reason not in reasons]
     pictures = out / figures.FOLDER
     of_files = [name for name in figures.FIGURES if name not in figures.OF_SCORES]
     with tempfile.TemporaryDirectory() as new:  # what cannot be drawn stays as it is there
-        drawn, undrawn = figures.draw(found, comparisons.compare_all(found), Path(new), of_files)
-        for figure in [*figures.exported(found, paths), *drawn]:
+        drawn, undrawn = figures.draw(report, Path(new), of_files)
+        for figure in [*figures.exported(report.scores, paths), *drawn]:
             files.copy(figure.path, pictures / figure.path.name)
-    together = runs.read([out])
-    of_both = comparisons.compare_all(together)
-    _, of_scores = figures.draw(together, of_both, pictures, figures.OF_SCORES)
+    together, _ = writing.read(out, None, Study())
+    _, of_scores = figures.draw(together, pictures, figures.OF_SCORES)
     return written, [*problems, *undrawn, *of_scores]
 
 
@@ -97,32 +96,18 @@ def _scored(run: Path) -> dict[str, int]:
 
 
 def _export_run(run: Path, folder: Path) -> None:
-    """Writes one run's configuration, environment and scores.
-
-    What the report measures from arrays and times stands in metrics.json beside what was scored.
-    """
+    """Write one run's configuration, environment and scores."""
     config = run_folder.read_config(run)
-    metrics = cells.read_metrics(run, config)
-    of_run, manifest = measures.measure_run(run, config), run_folder.read_manifest(run)
+    metrics, manifest = cells.read_metrics(run, config), run_folder.read_manifest(run)
     path = folder / "metrics.json"
     there = metrics_file.read(path) if path.exists() else {"replicates": [], "settings": {}}
     exported = {entry["replicate"]: entry for entry in there["replicates"]}
     for entry in metrics["replicates"]:
-        if "failed" in entry:
-            continue
-        of_seed = measures.measure_pictures(run, entry["replicate"], manifest["sha256"])
-        measured = {"run": (1, of_run), "pictures": (NUM_PICTURES, of_seed)}
-        entry["values"] = [
-            *(row for row in entry["values"] if row["metric"] not in of_run | of_seed),
-            *(
-                {"metric": name, "value": value, "seed": entry["seed"], "split": split}
-                | {"n": n, "settings": []}
-                for split, (n, values) in measured.items()
-                for name, value in values.items()
-            ),
-        ]
-        metrics_file.carry(exported.get(entry["replicate"], {}), entry)
-    metrics["settings"] = there["settings"] | metrics["settings"]
+        if "failed" not in entry:
+            metrics_file.carry(exported.get(entry["replicate"], {}), entry)
+    for field in ("settings", "described"):
+        if merged := there.get(field, {}) | metrics.get(field, {}):
+            metrics[field] = merged
     for name in AS_IT_IS:
         if (run / name).is_file():
             files.copy(run / name, folder / name)

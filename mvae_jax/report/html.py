@@ -1,37 +1,38 @@
 """The report as one HTML file that needs nothing else: no server, no network, no other file.
 
-Above MAX_INLINE runs the pages of the single runs are files of their own, in `pages/` beside it.
+Above MAX_INLINE runs it does not hold a page for each of them, but links to the reports that the
+runs have in their own folders.
 """
 
 import base64
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 import jinja2
 from markupsafe import Markup
 
 from mvae_jax import escape
 from mvae_jax.report import tables, templates
-from mvae_jax.report.cells import Cell, Scores
+from mvae_jax.report.cells import Cell, Run
 from mvae_jax.report.figures import Drawn, name_of, style
 from mvae_jax.report.figures.scores import read_curves
 from mvae_jax.report.formats import Grid, escaped
 from mvae_jax.report.metrics import describe
 from mvae_jax.report.problems import Problem, isolated
-from mvae_jax.report.runs import Runs
-from mvae_jax.report.statistics import summarise
+from mvae_jax.report.scores import Scores
 from mvae_jax.store import files, regular
 
-PAGES = "pages"
 MAX_INLINE = 200
 CHART = (600, 160)  # width and height of a run's training curves
 LISTED = ("elbo", "mse", "probe_accuracy", "nmi")  # in the list of runs
 
 
-class Section(NamedTuple):
-    """A part of the page: tables under one heading; `folded` ones open on a click."""
+class Part(NamedTuple):
+    """A part of the page: tables under one heading; a `folded` one opens on a click."""
 
     title: str
     grids: Sequence[Grid]
@@ -60,92 +61,88 @@ class Page(NamedTuple):
 
 def write(
     out: Path,
-    runs: Runs,
+    found: Scores,
     problems: list[Problem],
-    sections: Sequence[Section],
+    sections: Sequence[Part],
     figures: Sequence[Drawn],
     explorers: Mapping[str, Path],
 ) -> None:
-    """Write index.html, and the runs' pages beside it where there are many.
+    """Write index.html.
 
     problems: what the page lists, and to which it adds why a run has no page
     explorers: pages beside it, by title
     """
     environment = page_environment()
-    by_run = [_page(cell, scores, problems) for cell, scores in runs.cells.items()]
-    pages = [page for page in by_run if page]
-    inline = len(pages) <= MAX_INLINE
-    address = "#{}" if inline else PAGES + "/{}.html"
+    inline = len(found.cells) <= MAX_INLINE
+    by_run = [_page(found, cell, problems) if inline else None for cell in found.cells]
+    own = [_own_report(run.path, out) for run in found.cells.values()]
+    links = own if not inline else [page and f"#{page.name}" for page in by_run]
     context = {
-        "overview": _overview(runs),
-        "links": [page and address.format(page.name) for page in by_run],
+        "overview": _overview(found),
+        "links": links,
         "problems": problems,
         "sections": sections,
         "figures": figures,
         "explorers": explorers,
-        "pages": pages if inline else [],
+        "pages": [page for page in by_run if page],
         "chart_size": CHART,
     }
     files.write_text(out / "index.html", environment.get_template("index.html").render(context))
-    for earlier in (out / PAGES).glob("run-*.html"):
-        earlier.unlink()
-    if not inline:
-        template = environment.get_template("run.html")
-        for page in pages:
-            text = template.render(page=page, chart_size=CHART)
-            files.write_text(out / PAGES / f"{page.name}.html", text)
+
+
+def _own_report(run: Path, out: Path) -> str | None:
+    """Return a link to the report in a run's own folder; None where it has no report."""
+    page = run / "report" / "index.html"
+    return quote(os.fsencode(os.path.relpath(page, out))) if page.is_file() else None
 
 
 def page_environment() -> jinja2.Environment:
-    """Returns what renders the pages: what is put in is escaped."""
+    """Return what renders the pages: what is put in is escaped."""
     environment = templates.environment(escape.html, autoescape=True)
     environment.filters |= {"bold": _bold, "data_uri": _data_uri}
     return environment
 
 
-def _overview(runs: Runs) -> Grid:
-    """Returns one row per run, with a few of its means."""
+def _overview(found: Scores) -> Grid:
+    """Return one row per run, with a few of its means."""
     rows = []
-    for cell, scores in runs.cells.items():
+    for cell, run in found.cells.items():
         means = []
         for metric in LISTED:
-            if scores.why_missing(metric):
-                means.append("-")
-            else:
-                mean = summarise(list(scores.values[metric].values())).mean
-                means.append(f"{mean:.{describe(metric).decimals}f}")
-        seeds = str(len(scores.replicates) - len(scores.failed))
-        state = scores.missing or ("seeds failed" if scores.failed else "complete")
+            summary = found.summary(cell, metric)
+            means.append(f"{summary.mean:.{describe(metric).decimals}f}" if summary else "-")
+        state = run.missing or ("seeds failed" if run.failed else "complete")
         setting, z, model = cell
         where = (setting.dataset, setting.source, setting.protocol, setting.variant)
+        seeds = str(len(run.seeds))
         rows.append((model, str(z), *(text or "-" for text in where), seeds, *means, state))
     columns = ("model", "z", "data set", "source", "protocol", "variant", "seeds")
     titles = [describe(metric).heading for metric in LISTED]
     return Grid("Runs", (*columns, *titles, "state"), rows)
 
 
-def _page(cell: Cell, scores: Scores, problems: list[Problem]) -> Page | None:
+def _page(found: Scores, cell: Cell, problems: list[Problem]) -> Page | None:
     """Return a run's page; what is not on it, or that there is none, is added to the problems."""
     name = f"run-{name_of(cell.setting)}-{cell.model}-z{cell.latent_size}"
-    title = f"{cell.model} z={cell.latent_size} on {cell.setting}"
+    title, run = f"{cell} on {cell.setting}", found.cells[cell]
     chart, page = None, None
     with isolated(problems, f"{title}, training curves"):
-        chart = _chart(scores)
+        chart = _chart(run)
     with isolated(problems, f"{title}, its page"):
         page = Page(
             style.file_name(name, repr(cell) if "-" in cell.model else ""),
             title,
-            tables.run_table(cell, scores),
-            {name: _value(value) for name, value in scores.config.items()},
-            {name: _value(value) for name, value in scores.environment.items()},
+            tables.run_table(found, cell),
+            {name: _value(value) for name, value in run.config.items()},
+            {name: _value(value) for name, value in run.environment.items()},
             chart,
         )
     return page
 
 
-def _chart(scores: Scores) -> Chart | None:
-    """Returns the training ELBO by epoch; the first tenth may leave the picture below."""
-    curves = read_curves(scores)
+def _chart(run: Run) -> Chart | None:
+    """Return the training ELBO by epoch; the first tenth may leave the picture below."""
+    curves = read_curves(run)
     if not curves:
         return None
     epochs = max(max(curve) for curve in curves.values())

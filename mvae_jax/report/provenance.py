@@ -1,47 +1,54 @@
 """In what the runs of a table were not trained alike, besides their configurations.
 
-A setting of JAX that differs forbids a comparison (`comparisons.unlike`). Other code, another
-device and other versions are told under the tables. Of an older run the code is not known.
+A setting of JAX that differs forbids a comparison (`pairs.unlike`). Other code, another device and
+other versions are told under the tables. Of an older run the code is not known.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Mapping
 from itertools import combinations, product
 
-from mvae_jax.report.cells import Cell, Scores
+from mvae_jax.report.cells import Cell, Run, Setting
 from mvae_jax.report.formats import Grid
-from mvae_jax.report.runs import BASELINE, MODEL, Runs
 from mvae_jax.store import origins
 from mvae_jax.store.origins import Origin
 
+Notes = dict[Setting, dict[str, list[str]]]  # by table, in what runs differ -> where they do
 
-def noted(runs: Runs, grid: Grid) -> Grid:
-    """Return a table with a note of what the runs it shows were not trained alike in."""
+
+def notes(cells: Mapping[Cell, Run], baseline: str) -> Notes:
+    """Return what differs within a cell and between it and the baseline's, by table."""
+    found: Notes = {}
+    for cell, run in cells.items():
+        if run.missing:
+            continue
+        where = f"{cell.setting.dataset}, z={cell.latent_size}"
+        within = _apart(combinations(run.origins, 2))
+        differences = {within: f"{where}, the seeds of {cell.model}"} if within else {}
+        base = cells.get(cell._replace(model=baseline))
+        if cell.model != baseline and base is not None and not base.missing:
+            of_base = _apart(combinations(base.origins, 2))
+            between = _apart(product(base.origins, run.origins))
+            if between and between not in (within, of_base):
+                differences[between] = f"{where}, {baseline} and {cell.model}"
+        for words, place in differences.items():
+            found.setdefault(cell.setting, {}).setdefault(words, []).append(place)
+    return found
+
+
+def noted(found: Notes, grid: Grid) -> Grid:
+    """Return a table with a note of what the runs that it shows were not trained alike in."""
     unlike: dict[str, list[str]] = {}
-    for cell, scores in runs.cells.items():
-        if cell.setting in grid.settings and not scores.missing:
-            for words, where in _unlike(runs, cell, scores):
-                unlike.setdefault(words, []).append(where)
-    notes = [f"Not trained alike, in {words}: {'; '.join(of)}." for words, of in unlike.items()]
-    return grid._replace(notes=[*grid.notes, *notes])
+    for setting in grid.settings:
+        for words, where in found.get(setting, {}).items():
+            unlike.setdefault(words, []).extend(where)
+    lines = [f"Not trained alike, in {words}: {'; '.join(of)}." for words, of in unlike.items()]
+    return grid._replace(notes=[*grid.notes, *lines])
 
 
-def settings_apart(one: Scores, other: Scores) -> list[str]:
-    """Return the settings of JAX and XLA in which two cells differ, each with its values."""
+def settings_apart(one: Run, other: Run) -> list[str]:
+    """Return the settings of JAX and XLA in which two runs differ, each with its values."""
     pairs = product(one.origins, other.origins)
     return _words(origins.differ(*pair).settings for pair in pairs)
-
-
-def _unlike(runs: Runs, cell: Cell, scores: Scores) -> Iterator[tuple[str, str]]:
-    """Yield what differs within the cell and, of a VAE, from its MVAE; and where that is."""
-    where = f"{cell.setting.dataset}, z={cell.latent_size}"
-    within = _apart(combinations(scores.origins, 2))
-    if within:
-        yield within, f"{where}, the seeds of {cell.model}"
-    mvae = runs.cells.get(cell._replace(model=MODEL))
-    if cell.model == BASELINE and mvae is not None and not mvae.missing:
-        between = _apart(product(scores.origins, mvae.origins))
-        if between and between != within:
-            yield between, f"{where}, {BASELINE} and {MODEL}"
 
 
 def _apart(pairs: Iterable[tuple[Origin, Origin]]) -> str:

@@ -6,17 +6,21 @@ does not have, is the one rule written out here.
 """
 
 import functools
+import math
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 import scipy.stats
 from jaxtyping import Float
+from pandas.core.groupby import SeriesGroupBy
 
 CONFIDENCE = 0.95
 ALPHA = 1 - CONFIDENCE
 ROUNDING = 1e-12  # of the values: a spread below this is float64's
 RESAMPLES = 9999  # sign flips drawn at random where there are more than these to list
+MOST_NUMBERS = 1 << 22  # that the sign-flip test holds at a time
 
 
 class Summary(NamedTuple):
@@ -29,7 +33,7 @@ class Summary(NamedTuple):
 
 
 def summarise(values: Sequence[float], confidence: float = CONFIDENCE) -> Summary:
-    """Returns mean, sample standard deviation (n - 1) and t-interval of the mean."""
+    """Return mean, sample standard deviation (n - 1) and t-interval of the mean."""
     n, mean = len(values), float(np.mean(values))
     if n < 2:
         return Summary(n, mean, None, None)
@@ -37,12 +41,11 @@ def summarise(values: Sequence[float], confidence: float = CONFIDENCE) -> Summar
     return Summary(n, mean, sd, _t_interval(n, mean, sd / np.sqrt(n), confidence))
 
 
-def prediction_interval(values: Sequence[float]) -> tuple[float, float] | None:
-    """Returns the 95% interval for the value of one new seed, None below two seeds.
+def prediction_interval(summary: Summary) -> tuple[float, float] | None:
+    """Return the 95% interval for the value of one new seed, None below two seeds.
 
     mean +- t_{n-1} sd sqrt(1 + 1/n): the seeds' spread and the error of their mean.
     """
-    summary = summarise(values)
     if summary.sd is None:
         return None
     return _t_interval(summary.n, summary.mean, summary.sd * np.sqrt(1 + 1 / summary.n), CONFIDENCE)
@@ -57,7 +60,7 @@ class Comparison(NamedTuple):
     p_flip:      sign-flip permutation test of the mean, two-sided
     smallest_p:  the least p_flip that n seeds can give
     All but the mean are None below two seeds. Where every difference is the same, effect_size is
-    None, and p_t too unless it is zero: without a spread there is nothing to test by.
+    None, and p_t too unless it is zero, because without a spread there is nothing to test by.
     """
 
     difference: Summary
@@ -68,42 +71,100 @@ class Comparison(NamedTuple):
 
 
 def compare(baseline: Mapping[int, float], other: Mapping[int, float]) -> Comparison:
-    """Compares two models on the seeds of both; raises ValueError where their seeds differ."""
+    """Compare two models on the seeds of both; raise ValueError where their seeds differ."""
     if baseline.keys() != other.keys() or not baseline:
         raise ValueError(f"seeds: {sorted(baseline)} against {sorted(other)}; a pair needs both")
-    seeds = sorted(baseline)
-    x = np.array([other[seed] for seed in seeds])
-    y = np.array([baseline[seed] for seed in seeds])
-    d = x - y
-    if np.ptp(d) <= ROUNDING * np.abs([x, y]).max():  # equal, but for the last bit
-        d = np.full_like(d, d.mean())
-    difference = summarise(d.tolist())
-    if difference.sd is None:
-        return Comparison(difference, None, None, None, None)
-    if difference.sd == 0:  # the t-test divides by it
-        p_t = 1.0 if difference.mean == 0 else None
-    else:
-        p_t = float(scipy.stats.ttest_rel(x, y).pvalue)
-    flips = scipy.stats.permutation_test(
-        (x, y),
-        lambda a, b, axis: np.mean(a - b, axis=axis),
-        permutation_type="samples",
-        n_resamples=RESAMPLES,
-        vectorized=True,
-        rng=np.random.default_rng(0),
+    x, y = (np.array([[of[seed] for seed in sorted(baseline)]]) for of in (baseline, other))
+    (row,) = compare_rows(x, y).to_dict("records")
+    return as_comparison(
+        {name: None if math.isnan(value) else value for name, value in row.items()}
     )
-    listed = 2 ** len(seeds)
-    return Comparison(
-        difference,
-        difference.mean / difference.sd if difference.sd else None,
-        p_t,
-        float(flips.pvalue),
-        2 / listed if listed <= RESAMPLES else 2 / (RESAMPLES + 1),
+
+
+def as_comparison(row: Mapping[str, Any]) -> Comparison:
+    """Return one row of `compare_rows`, with None for what is undefined, as a Comparison."""
+    interval = None if row["low95"] is None else (row["low95"], row["high95"])
+    summary = Summary(row["seeds"], row["difference"], row["sd"], interval)
+    tests = (row[name] for name in ("effect_size", "p_t", "p_flip", "smallest_p"))
+    return Comparison(summary, *tests)
+
+
+COLUMNS = (
+    *("seeds", "difference", "low95", "high95", "sd", "effect_size"),
+    *("p_t", "p_flip", "smallest_p"),
+)
+
+
+def compare_rows(
+    baseline: Float[np.ndarray, "m n"], other: Float[np.ndarray, "m n"]
+) -> pd.DataFrame:
+    """Compare m pairs of models on n seeds each: a row of COLUMNS, as of Comparison, for each pair.
+
+    What is undefined is NaN.
+    """
+    m, n = other.shape
+    d = other - baseline
+    scale = np.maximum(np.abs(baseline), np.abs(other)).max(axis=1)
+    is_constant = np.ptp(d, axis=1) <= ROUNDING * scale  # equal, but for the last bit
+    mean = d.mean(axis=1)
+    d[is_constant] = mean[is_constant, None]
+    found = pd.DataFrame(np.nan, index=range(m), columns=COLUMNS)
+    found["seeds"], found["difference"] = n, d.mean(axis=1)
+    if n < 2:
+        return found
+    sd = np.where(is_constant, 0.0, d.std(axis=1, ddof=1))
+    half = _t_quantile(n - 1, CONFIDENCE) * sd / np.sqrt(n)
+    found["sd"], found["low95"], found["high95"] = (
+        sd,
+        found.difference - half,
+        found.difference + half,
     )
+    varies = sd > 0
+    found.loc[varies, "effect_size"] = (found.difference / sd.clip(min=1e-300))[varies]
+    found.loc[~varies & (found.difference == 0), "p_t"] = 1.0
+    if varies.any():  # the t-test divides by the spread
+        test = scipy.stats.ttest_rel(other[varies], baseline[varies], axis=1)
+        found.loc[varies, "p_t"] = test.pvalue
+    found["p_flip"] = _flip_signs(baseline, other)
+    listed = 2**n
+    found["smallest_p"] = 2 / listed if listed <= RESAMPLES else 2 / (RESAMPLES + 1)
+    return found
+
+
+def _flip_signs(
+    baseline: Float[np.ndarray, "m n"], other: Float[np.ndarray, "m n"]
+) -> Float[np.ndarray, " m"]:
+    """Return the p-values of the sign-flip test, of as many rows at a time as the memory takes."""
+    m, n = other.shape
+    at_once = max(1, MOST_NUMBERS // (min(2**n, RESAMPLES) * n))
+    pieces = [
+        scipy.stats.permutation_test(
+            (other[i : i + at_once], baseline[i : i + at_once]),
+            lambda a, b, axis: np.mean(a - b, axis=axis),
+            permutation_type="samples",
+            n_resamples=RESAMPLES,
+            vectorized=True,
+            axis=1,
+            rng=np.random.default_rng(0),
+        ).pvalue
+        for i in range(0, m, at_once)
+    ]
+    return np.concatenate(pieces) if pieces else np.empty(0)
+
+
+def summarise_groups(groups: SeriesGroupBy) -> pd.DataFrame:
+    """Return n, mean, sd and the 95% t-interval of the mean, low and high, of every group.
+
+    What needs two values is NaN where there is one.
+    """
+    found = groups.agg(n="count", mean="mean", sd="std")
+    quantiles = {n: _t_quantile(n - 1, CONFIDENCE) for n in found.n.unique().tolist() if n > 1}
+    half = found.n.map(quantiles) * found.sd / np.sqrt(found.n)
+    return found.assign(low=found["mean"] - half, high=found["mean"] + half)
 
 
 def holm(p: Float[np.ndarray, " m"]) -> Float[np.ndarray, " m"]:
-    """Returns Holm's adjusted p-values, in the order given (Holm 1979).
+    """Return Holm's adjusted p-values, in the order given (Holm 1979).
 
     The k-th smallest of m is multiplied by m - k + 1, then made monotone and capped at 1.
     """
@@ -124,7 +185,7 @@ class SignTest(NamedTuple):
 
 
 def sign_test(gains: Float[np.ndarray, " n"]) -> SignTest:
-    """Counts the gains above, at and below zero; the unit is whatever one gain stands for."""
+    """Count the gains above, at and below zero; the unit is whatever one gain stands for."""
     signs = np.sign(gains)
     wins, losses = int((signs > 0).sum()), int((signs < 0).sum())
     p = scipy.stats.binomtest(wins, wins + losses).pvalue if wins + losses else 1.0
@@ -132,12 +193,12 @@ def sign_test(gains: Float[np.ndarray, " n"]) -> SignTest:
 
 
 def _t_interval(n: int, mean: float, scale: float, confidence: float) -> tuple[float, float]:
-    """Returns mean +- t_{n-1} scale."""
+    """Return mean +- t_{n-1} scale."""
     half = _t_quantile(n - 1, confidence) * float(scale)
     return mean - half, mean + half
 
 
 @functools.cache  # a report asks for a few of them, tens of thousands of times
 def _t_quantile(degrees: int, confidence: float) -> float:
-    """Returns what Student's t exceeds in absolute value with probability 1 - confidence."""
+    """Return what Student's t exceeds in absolute value with probability 1 - confidence."""
     return float(scipy.stats.t.isf((1 - confidence) / 2, degrees))

@@ -1,129 +1,141 @@
-"""The paper's tables: one data set, rows by latent size, the models side by side."""
+"""The tables of metrics: one data set, rows by latent size, the models side by side."""
 
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
-from mvae_jax.paper import reference
-from mvae_jax.paper.cells import CELLS
-from mvae_jax.report.cells import Cell, Cells, Scores, Setting
-from mvae_jax.report.comparisons import Comparisons
+from mvae_jax.report.cells import Cell, Run, Setting
+from mvae_jax.report.comparisons import Compared, Comparisons
 from mvae_jax.report.formats import Bold, Grid
 from mvae_jax.report.metrics import BOUND, CONDITIONS, MEASURED, METRICS, PAPER, describe
-from mvae_jax.report.runs import BASELINE, MODEL, Runs, left_out, models_of, partial
-from mvae_jax.report.statistics import ALPHA, summarise
+from mvae_jax.report.pairs import left_out, models_of
+from mvae_jax.report.scores import Scores
+from mvae_jax.report.statistics import ALPHA
 
 MISSING = "-"
 
 
-def tables(runs: Runs, comparisons: Comparisons) -> Iterator[Grid]:
-    """Yields, for each data set, the paper's table and the one that the paper leaves out."""
-    for setting, cells in runs.tables().items():
-        notes = _notes(setting, cells, comparisons)
-        numeral = reference.table_numbers().get(setting.dataset)
-        title = f"{setting}" + (f" (the paper's Table {numeral})" if numeral else "")
-        first = _grid(title, PAPER, setting, cells, comparisons)
-        second = _grid(f"{setting}: the bound and its size", BOUND, setting, cells, comparisons)
+def tables(found: Scores, compared: Comparisons) -> Iterator[Grid]:
+    """Yield two tables for each data set: of the main metrics, and of the bound and its size."""
+    for setting, cells in found.tables().items():
+        notes = _notes(found, setting, cells, compared)
+        first = _grid(str(setting), PAPER, found, cells, compared)
+        second = _grid(f"{setting}: the bound and its size", BOUND, found, cells, compared)
         if first.rows:
             yield first._replace(notes=notes)
         if second.rows:
-            bold = _bold_note(BOUND, setting, cells, comparisons)
+            bold = _bold_note(BOUND, cells, compared)
             yield second._replace(notes=bold if first.rows else notes)
 
 
 def _grid(
-    title: str, names: Sequence[str], setting: Setting, cells: Cells, comparisons: Comparisons
+    title: str, names: Sequence[str], found: Scores, cells: dict[Cell, Run], compared: Comparisons
 ) -> Grid:
-    """Returns a table of the metrics that any run has; without rows where none has any."""
-    shown = [n for n in names if any(n in s.values or n in s.per_run for s in cells.values())]
+    """Return a table of the metrics that any run has; without rows where no run has any."""
+    shown = [name for name in names if any(found.has(cell, name) for cell in cells)]
     models = models_of(cells)
+    setting = next(iter(cells)).setting
     rows = []
     for z in sorted({cell.latent_size for cell in cells}):
-        of_row = {model: cells.get(Cell(setting, z, model)) for model in models}
         row = [str(z)]
         for metric in shown:
-            for model, scores in of_row.items():
-                text = _entry(metric, scores)
-                if _is_better(metric, model, setting, z, comparisons):
-                    text = Bold(text)
-                row.append(text)
+            of_row = [Cell(setting, z, model) for model in models]
+            best = _better(metric, [cell for cell in of_row if cell in cells], compared)
+            for cell in of_row:
+                text = _entry(metric, found, cell) if cell in cells else MISSING
+                row.append(Bold(text) if cell.model in best else text)
         rows.append(row)
-    groups = [("", 1), *((describe(metric).heading, len(models)) for metric in shown)]
+    groups = [("", 1), *((found.describe(metric).heading, len(models)) for metric in shown)]
     headers = ["z", *models * len(shown)]
     return Grid(title, headers, rows if shown else [], groups, settings=(setting,))
 
 
-def _entry(metric: str, scores: Scores | None) -> str:
-    """Returns mean ± sd over seeds; a dagger flags probes that did not converge."""
-    if scores is None or scores.why_missing(metric):
+def _entry(metric: str, found: Scores, cell: Cell) -> str:
+    """Return mean ± sd over seeds; a dagger flags probes that did not converge."""
+    summary = found.summary(cell, metric)
+    if summary is None:
         return MISSING
-    decimals = describe(metric).decimals
-    if metric in scores.per_run:
-        return f"{scores.per_run[metric]:,.{decimals}f}"
-    summary = summarise(list(scores.values[metric].values()))
-    text = f"{summary.mean:.{decimals}f}"
+    shown = found.describe(metric)
+    if shown.per_run:
+        return f"{summary.mean:,.{shown.decimals}f}"
+    text = f"{summary.mean:.{shown.decimals}f}"
     if summary.sd is not None:
-        text += f" ± {summary.sd:.{decimals}f}"
-    return text + ("†" if metric == "probe_accuracy" and unconverged(scores) else "")
+        text += f" ± {summary.sd:.{shown.decimals}f}"
+    return text + ("†" if metric == "probe_accuracy" and unconverged(found, cell) else "")
 
 
-def _is_better(metric: str, model: str, setting: Setting, z: int, comparisons: Comparisons) -> bool:
-    """Returns whether the model's value is significantly the better one of its pair."""
-    found = comparisons.found.get((metric, setting, z))
-    if found is None or not found.significant or model not in (BASELINE, MODEL):
-        return False
-    gain = found.comparison.difference.mean * describe(metric).better
-    return gain > 0 if model == MODEL else gain < 0
+def _better(metric: str, row: Sequence[Cell], compared: Comparisons) -> set[str]:
+    """Return the models of a row to be shown in bold.
+
+    A model is, where it is significantly better than the baseline; the baseline is, where it is
+    significantly better than every model that was compared with it.
+    """
+    pairs = {cell.model: found for cell in row if (found := compared.of(metric, cell))}
+    better_way = compared.describe(metric).better
+    gains = {model: _gain(of_pair) * better_way for model, of_pair in pairs.items()}
+    baseline_wins = bool(gains) and all(gain < 0 for gain in gains.values())
+    better = {model for model, gain in gains.items() if gain > 0}
+    return better | ({compared.baseline} if baseline_wins else set())
 
 
-def _notes(setting: Setting, cells: Cells, comparisons: Comparisons) -> list[str]:
-    """Returns what a reader must know of the table, and the reason for each missing row."""
-    epochs = {s.config["num_epochs"] for s in cells.values() if "num_epochs" in s.config}
-    seeds = {len(s.replicates) - len(s.failed) for s in cells.values() if s.replicates}
+def _gain(of_pair: Compared) -> float:
+    """Return the difference from the baseline, 0 where it is not significant."""
+    return of_pair.comparison.difference.mean if of_pair.significant else 0.0
+
+
+def _notes(
+    found: Scores, setting: Setting, cells: dict[Cell, Run], compared: Comparisons
+) -> list[str]:
+    """Return what a reader must know of the table, and the reason for each missing row."""
+    epochs = {run.config["num_epochs"] for run in cells.values() if "num_epochs" in run.config}
+    seeds = {len(run.seeds) for run in cells.values() if run.replicates}
     trained = f", {_range(epochs)} epochs" if epochs else ""
     notes = [f"Mean ± standard deviation over {_range(seeds)} seeds{trained}; test split."]
-    notes += _bold_note(PAPER, setting, cells, comparisons)
-    for cell, scores in cells.items():
-        of_cell = _cell_notes(scores, (*PAPER, *BOUND))
-        notes += [f"{cell.model} z={cell.latent_size}: {note}" for note in of_cell]
-    return [*notes, *comparisons.missing.get(setting, ())]
+    notes += _bold_note(PAPER, cells, compared)
+    for cell in cells:
+        notes += [f"{cell}: {note}" for note in _cell_notes(found, cell, (*PAPER, *BOUND))]
+    return [*notes, *compared.notes.get(setting, ()), *compared.missing.get(setting, ())]
 
 
-def _bold_note(
-    metrics: Sequence[str], setting: Setting, cells: Cells, comparisons: Comparisons
-) -> list[str]:
-    """Returns what bold means in a table of these metrics; nothing where none was tested."""
-    places = {(metric, setting, cell.latent_size) for metric in metrics for cell in cells}
-    compared = [comparisons.found[place] for place in places & comparisons.found.keys()]
-    families = {c.family for c in compared if c.family}
-    if not families:
+def _bold_note(metrics: Sequence[str], cells: Collection[Cell], compared: Comparisons) -> list[str]:
+    """Return what bold means in a table of these metrics; nothing where none was tested."""
+    tested = [pair for m in metrics for cell in cells if (pair := compared.of(m, cell))]
+    sizes = {pair.family for pair in tested if pair.family}
+    if not sizes:
         return []
-    cells_of = f"metric's cells ({_range(families)})."
-    if setting.dataset in reference.table_numbers() and max(families) < len(CELLS):
-        cells_of = (
-            f"metric's cells run so far ({_range(families)} of {len(CELLS)}): with more of them it "
-            "may no longer stand."
+    planned = max(pair.planned for pair in tested)
+    over = f"metric's cells ({_range(sizes)})"
+    if max(sizes) < planned:
+        over = (
+            f"metric's cells run so far ({_range(sizes)} of {planned}), so that it may no longer "
+            "be significant with more of them"
         )
+    alone = " A family of one cell is an uncorrected test." if 1 in sizes else ""
+    baseline, others = compared.baseline, {cell.model for cell in cells} - {compared.baseline}
+    than = f"{baseline} ({baseline}: than every other model)"
+    if len(others) == 1:
+        than = f"the other of {baseline} and {others.pop()}"
     return [
-        f"Bold (in text: *): significantly better than the other of {BASELINE} and {MODEL} "
-        f"by a paired t-test over seeds at {ALPHA:.2g}, after Holm's correction over the {cells_of}"
+        f"Bold (in text: *): significantly better than {than} by a paired t-test over seeds at "
+        f"{ALPHA:.2g}, after Holm's correction over the {over}.{alone}"
     ]
 
 
-def _cell_notes(scores: Scores, shown: Collection[str]) -> list[str]:
-    """Returns what is missing or flagged in one cell, with the reason.
+def _cell_notes(found: Scores, cell: Cell, shown: Collection[str]) -> list[str]:
+    """Return what is missing or flagged in one cell, with the reason.
 
     shown: the metrics whose known absence is worth a note
     """
-    notes = left_out(scores)
-    if scores.missing:
-        return [*notes, f"missing: {scores.missing}"]
-    notes += [f"missing: {reason}" for reason in partial(scores)]
-    for reason in dict.fromkeys(scores.absent.values()):
-        names = [m for m, why in scores.absent.items() if why == reason and m in shown]
+    run = found.cells[cell]
+    notes = left_out(run)
+    if run.missing:
+        return [*notes, f"missing: {run.missing}"]
+    notes += [f"missing: {reason}" for reason in found.partial(cell)]
+    for reason in dict.fromkeys(run.absent.values()):
+        names = [m for m, why in run.absent.items() if why == reason and m in shown]
         if names:
             notes.append(f"absent: {', '.join(names)} ({reason})")
-    if number := unconverged(scores):
-        probes = len(scores.values["probe_converged"])
+    if number := unconverged(found, cell):
+        probes = len(found.of(cell, "probe_converged"))
         notes.append(f"† {number} of {probes} probes did not converge")
     return notes
 
@@ -131,75 +143,64 @@ def _cell_notes(scores: Scores, shown: Collection[str]) -> list[str]:
 # --- one run ------------------------------------------------------------------------------------
 
 
-def run_table(cell: Cell, scores: Scores) -> Grid:
-    """Returns one run's metrics: mean, sd over seeds, 95% t-interval of the mean."""
+def run_table(found: Scores, cell: Cell) -> Grid:
+    """Return one run's metrics: mean, sd over seeds, 95% t-interval of the mean."""
     rows = []
-    for metric, values in _ordered(scores.values):
-        if metric in (*CONDITIONS, *MEASURED) or not values:
+    for metric in _ordered(found, cell):
+        if metric in (*CONDITIONS, *MEASURED):
             continue
-        shown, summary = describe(metric), summarise(list(values.values()))
+        shown, summary = found.describe(metric), found.summary(cell, metric)
+        label = shown.label
+        if metric == "iwae" and (ks := set(found.of(cell, "iwae_k").values())):
+            listed = " or ".join(f"{k:.0f}" for k in sorted(ks))
+            label = label.replace("nats", f"nats, K = {listed}")
+        if summary is None:  # a mean over some of the seeds is none
+            rows.append((label, *[MISSING] * 3, str(len(found.of(cell, metric)))))
+            continue
         sd, interval = "-", "-"
         if summary.sd is not None and summary.interval is not None:
             sd = f"{summary.sd:.{shown.decimals}f}"
             interval = " to ".join(f"{end:.{shown.decimals}f}" for end in summary.interval)
-        mean = f"{summary.mean:.{shown.decimals}f}"
-        if scores.why_missing(metric):  # a mean over some of the seeds is none
-            mean = sd = interval = MISSING
-        label = shown.label
-        if metric == "iwae" and (ks := set(scores.values.get("iwae_k", {}).values())):
-            listed = " or ".join(f"{k:.0f}" for k in sorted(ks))
-            label = label.replace("nats", f"nats, K = {listed}")
-        rows.append((label, mean, sd, interval, str(summary.n)))
-    if "num_parameters" in scores.per_run:
-        shown, value = describe("num_parameters"), scores.per_run["num_parameters"]
-        rows.append((shown.label, f"{value:,.0f}", "-", "-", "-"))
-    title = f"{cell.model} z={cell.latent_size} on {cell.setting}"
+        rows.append((label, f"{summary.mean:.{shown.decimals}f}", sd, interval, str(summary.n)))
+    if size := found.summary(cell, "num_parameters"):
+        rows.append((describe("num_parameters").label, f"{size.mean:,.0f}", "-", "-", "-"))
     headers = ("metric", "mean", "sd over seeds", "95% interval of the mean", "seeds")
-    notes = _cell_notes(scores, scores.absent)
-    return Grid(f"{title}, test split", headers, rows, notes=notes, settings=(cell.setting,))
+    notes = _cell_notes(found, cell, found.cells[cell].absent.keys() - {*MEASURED})
+    title = f"{cell} on {cell.setting}, test split"
+    return Grid(title, headers, rows, notes=notes, settings=(cell.setting,))
 
 
-def records(runs: Runs) -> Iterator[dict[str, Any]]:
-    """Yields every cell's metrics in full precision, one row each, for a CSV file."""
-    for cell, scores in runs.cells.items():
+def records(found: Scores) -> Iterator[dict[str, Any]]:
+    """Yield every cell's metrics in full precision, one row each, for a CSV file."""
+    for cell, run in found.cells.items():
         row = {**cell.setting._asdict(), "model": cell.model, "latent_size": cell.latent_size}
-        row["failed_seeds"] = " ".join(map(str, scores.failed))
-        if scores.missing:
-            yield _record(row, "", None, scores.missing)
-        for metric, values in _ordered(scores.values):
-            if values:
-                yield _record(row, metric, list(values.values()), scores.why_missing(metric))
-        for metric, value in scores.per_run.items():
-            yield _record(row, metric, [value], "")
-
-
-def _record(
-    row: dict[str, Any], metric: str, values: list[float] | None, missing: str
-) -> dict[str, Any]:
-    """A row whose seeds are not all there has no mean, but says why."""
-    row = {**row, "metric": metric}
-    if values is None or missing:
+        row["failed_seeds"] = " ".join(map(str, run.failed))
         empty = dict.fromkeys(("mean", "sd", "low95", "high95"))
-        return {**row, **empty, "seeds": len(values or ()), "missing": missing}
-    summary = summarise(values)
-    low, high = summary.interval or (None, None)
-    figures = {"mean": summary.mean, "sd": summary.sd, "low95": low, "high95": high}
-    return {**row, **figures, "seeds": summary.n, "missing": ""}
+        if run.missing:
+            yield {**row, "metric": "", **empty, "seeds": 0, "missing": run.missing}
+        for metric in _ordered(found, cell):
+            summary = found.summary(cell, metric)
+            if summary is None:
+                seeds, why = len(found.of(cell, metric)), found.why_missing(cell, metric)
+                yield {**row, "metric": metric, **empty, "seeds": seeds, "missing": why}
+                continue
+            low, high = summary.interval or (None, None)
+            figures = {"mean": summary.mean, "sd": summary.sd, "low95": low, "high95": high}
+            yield {**row, "metric": metric, **figures, "seeds": summary.n, "missing": ""}
 
 
-def unconverged(scores: Scores) -> int:
-    """Returns how many of the cell's probes stopped before they converged."""
-    converged = scores.values.get("probe_converged", {}).values()
-    return sum(not value for value in converged)
+def unconverged(found: Scores, cell: Cell) -> int:
+    """Return how many of the cell's probes stopped before they converged."""
+    return sum(not value for value in found.of(cell, "probe_converged").values())
 
 
-def _ordered(values: dict[str, dict[int, float]]) -> list[tuple[str, dict[int, float]]]:
-    """Returns metrics in the usual order, unknown ones behind by name."""
-    known = [name for name in METRICS if name in values]
-    return [(name, values[name]) for name in [*known, *sorted(values.keys() - METRICS.keys())]]
+def _ordered(found: Scores, cell: Cell) -> list[str]:
+    """Return the metrics that the cell has in the usual order, unknown ones behind by name."""
+    known = [name for name in METRICS if found.has(cell, name)]
+    return [*known, *(m for m in found.metrics if m not in METRICS and found.has(cell, m))]
 
 
 def _range(numbers: Collection[int]) -> str:
-    """Returns `5`, `3 to 5`, or 0 where there are none."""
+    """Return `5`, `3 to 5`, or 0 where there are none."""
     low, high = min(numbers, default=0), max(numbers, default=0)
     return str(low) if low == high else f"{low} to {high}"

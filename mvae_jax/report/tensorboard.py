@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from mvae_jax.report.runs import Problem
+from mvae_jax.report.problems import Problem
 from mvae_jax.store import files, run_folder
 from mvae_jax.store.files import PathLike
 

@@ -10,27 +10,28 @@ from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
-from mvae_jax.report.cells import Cells, Setting
-from mvae_jax.report.comparisons import Comparisons
+from mvae_jax.report.cells import Cell, Run, Setting
 from mvae_jax.report.figures import latents, pictures, scores, style
+from mvae_jax.report.figures.table import LATENT_SIZE, Point, Table
+from mvae_jax.report.pairs import models_of
 from mvae_jax.report.problems import Problem, isolated
-from mvae_jax.report.runs import LATENT_SIZE, Runs, models_of
+from mvae_jax.report.scores import Scores
+from mvae_jax.report.study import Report
 from mvae_jax.store import files
 
 MOST_MODELS, MOST_SIZES = 12, 40  # of one figure
 PROTOCOLS = ("release", "paper")
 OF_FIGURES = {2, LATENT_SIZE}  # the latent sizes of the plane and of the pictures
 FOLDER = "figures"  # of a report, and of an export
-FIGURES: dict[str, tuple[Callable[..., Figure | None], str]] = {
+FIGURES: dict[str, tuple[Callable[[Table], Figure | None], str]] = {
     "metrics": (
         scores.metrics_against_latent_size,
-        "Mean over seeds and its 95% interval; crosses, where there are any: the author's release "
-        "(one seed).",
+        "Mean over seeds and its 95% interval; crosses, where there are any: published values.",
     ),
     "differences": (
         scores.paired_differences,
-        "MVAE - VAE, paired by seed, with its 95% interval. Filled: significant after Holm's "
-        "correction. The shaded side is where MVAE is better.",
+        "Each model less the baseline, paired by seed, with its 95% interval. Filled: significant "
+        "after Holm's correction. The shaded side is where the model is better than the baseline.",
     ),
     "training": (
         scores.training_curves,
@@ -79,21 +80,27 @@ class Drawn(NamedTuple):
 
 
 def draw(
-    runs: Runs, comparisons: Comparisons, out: Path, names: Collection[str] = tuple(FIGURES)
+    report: Report,
+    out: Path,
+    names: Collection[str] = tuple(FIGURES),
+    point: Point = lambda _metric, _cell: None,
 ) -> tuple[list[Drawn], list[Problem]]:
-    """Draws every figure of these whose data is there, as PNG files in `out`.
+    """Draw every figure of these whose data is there, as PNG files in `out`.
 
-    Returns the figures, and why each of the others could not be drawn.
+    point: the published value that the figure of metrics shows beside ours
+
+    Return the figures, and why each of the others could not be drawn.
     """
     drawn: list[Drawn] = []
     problems: list[Problem] = []
-    for setting, of_table in runs.tables().items():
+    for setting, of_table in report.scores.tables().items():
         cells, note = _shown(of_table)
+        table = Table(cells, report.scores, report.compared, point)
         for name in names:
             function, caption = FIGURES[name]
             path = out / f"{name_of(setting)}-{name}.png"
             with isolated(problems, f"{setting}, figure {name}"), style.context():
-                figure = function(cells, comparisons)
+                figure = function(table) if cells else None
                 if figure is None:
                     path.unlink(missing_ok=True)  # an earlier report's
                     continue
@@ -104,9 +111,9 @@ def draw(
     return drawn, problems
 
 
-def _shown(of_table: Cells) -> tuple[Cells, str]:
+def _shown(of_table: dict[Cell, Run]) -> tuple[dict[Cell, Run], str]:
     """Return the table's cells that figures show, in their order, and what is left out."""
-    cells = {cell: scores for cell, scores in of_table.items() if not scores.missing}
+    cells = {cell: run for cell, run in of_table.items() if not run.missing}
     models, sizes = models_of(cells), sorted({cell.latent_size for cell in cells})
     of, at = models[:MOST_MODELS], {*style.spread(sizes, MOST_SIZES), *(OF_FIGURES & {*sizes})}
     notes = [f"{len(of)} of {len(models)} models"] if len(of) < len(models) else []
@@ -116,13 +123,13 @@ def _shown(of_table: Cells) -> tuple[Cells, str]:
     return shown, "; ".join(notes)
 
 
-def exported(runs: Runs, paths: Iterable[Path]) -> list[Drawn]:
-    """Returns the runs' figures that an export left beside them."""
+def exported(found: Scores, paths: Iterable[Path]) -> list[Drawn]:
+    """Return the runs' figures that an export left beside them."""
     partly = " Of the runs exported last, which may be a part of the table's."
     return [
         Drawn(f"{setting}: {name}", caption + ("" if name in OF_SCORES else partly), path)
         for root in paths
-        for setting in runs.tables()
+        for setting in found.tables()
         for name, (_, caption) in FIGURES.items()
         if _is_picture(path := root / FOLDER / f"{name_of(setting)}-{name}.png")
     ]

@@ -4,10 +4,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mvae_jax.report.cells import Cells, Scores
-from mvae_jax.report.comparisons import Comparisons
+from mvae_jax.report.cells import Run
 from mvae_jax.report.figures import style
-from mvae_jax.report.runs import models_of
+from mvae_jax.report.figures.table import Table
+from mvae_jax.report.pairs import models_of
 from mvae_jax.store import npz
 
 NUM_POINTS = 3000  # of a scatter plot
@@ -15,15 +15,13 @@ NUM_ROWS = 1024  # of a heat map
 NUM_SHOWN = 32  # coordinates of a covariance: more of them are less than a pixel each
 
 
-def coupling(cells: Cells, _comparisons: Comparisons) -> Figure | None:
-    """Draws C as a heat map for each z, and its singular values below."""
+def coupling(table: Table) -> Figure | None:
+    """Draw C as a heat map for each z, and its singular values below."""
     matrices = {
         cell.latent_size: [
-            c
-            for seed in scores.replicates
-            if (c := _load(scores, "model", seed, "coupling")) is not None
+            c for seed in run.replicates if (c := _load(run, "model", seed, "coupling")) is not None
         ]
-        for cell, scores in cells.items()
+        for cell, run in table.cells.items()
         if cell.model == "mvae"
     }
     matrices = {z: of_seeds for z, of_seeds in sorted(matrices.items()) if of_seeds}
@@ -48,14 +46,14 @@ def coupling(cells: Cells, _comparisons: Comparisons) -> Figure | None:
     return figure
 
 
-def covariance(cells: Cells, _comparisons: Comparisons) -> Figure | None:
-    """Draws the covariance of the test embeddings: a row per model, a column per z.
+def covariance(table: Table) -> Figure | None:
+    """Draw the covariance of the test embeddings: a row per model, a column per z.
 
     Where z is larger than NUM_SHOWN, of the coordinates with the largest variances, in their order.
     """
     found = {}
-    for cell, scores in cells.items():
-        mu = _load(scores, "embeddings", scores.first, "mu_test")
+    for cell, run in table.cells.items():
+        mu = _load(run, "embeddings", run.first, "mu_test")
         if mu is not None:
             with np.errstate(over="raise"):  # infinite variances cannot be drawn
                 shown = np.sort(np.argsort(mu.var(axis=0))[-NUM_SHOWN:])
@@ -63,7 +61,7 @@ def covariance(cells: Cells, _comparisons: Comparisons) -> Figure | None:
             found[cell.model, cell.latent_size] = matrix
     if not found:
         return None
-    models = models_of(cells)
+    models = models_of(table.cells)
     sizes = sorted({z for _, z in found})
     side = style.WIDTH / max(len(sizes), 4)
     size = (side * len(sizes), len(models) * (side + 0.1))
@@ -81,13 +79,13 @@ def covariance(cells: Cells, _comparisons: Comparisons) -> Figure | None:
     return figure
 
 
-def plane(cells: Cells, _comparisons: Comparisons) -> Figure | None:
-    """Draws the two-dimensional test embeddings, coloured by class."""
+def plane(table: Table) -> Figure | None:
+    """Draw the two-dimensional test embeddings, coloured by class."""
     found = {}
-    for cell, scores in cells.items():
+    for cell, run in table.cells.items():
         if cell.latent_size == 2:
-            mu = _load(scores, "embeddings", scores.first, "mu_test")
-            label = _load(scores, "embeddings", scores.first, "label_test")
+            mu = _load(run, "embeddings", run.first, "mu_test")
+            label = _load(run, "embeddings", run.first, "label_test")
             if mu is not None:
                 found[cell.model] = (mu, np.zeros(len(mu), int) if label is None else label)
     if not found:
@@ -111,7 +109,7 @@ def plane(cells: Cells, _comparisons: Comparisons) -> Figure | None:
 
 
 def _heat_map(ax: Axes, matrix: np.ndarray, limit: float) -> None:
-    """Draws a matrix around zero, on a scale from -limit to limit."""
+    """Draw a matrix around zero, on a scale from -limit to limit."""
     limit = limit or 1.0
     image = ax.imshow(matrix, cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest")
     ax.set_xticks([])
@@ -122,14 +120,14 @@ def _heat_map(ax: Axes, matrix: np.ndarray, limit: float) -> None:
     bar.outline.set_visible(False)
 
 
-def _load(scores: Scores, folder: str, seed: int | None, name: str) -> np.ndarray | None:
-    """Returns one array of a replicate's file by the last part of its name; None if not there."""
+def _load(run: Run, folder: str, seed: int | None, name: str) -> np.ndarray | None:
+    """Return one array of a replicate's file by the last part of its name; None if not there."""
     if seed is None:
         return None
-    path = scores.run / folder / f"{scores.replicates[seed]}.npz"
+    path = run.path / folder / f"{run.replicates[seed]}.npz"
     if not path.is_file():
         return None
-    digest = scores.sha256.get(f"{folder}/{path.name}")
+    digest = run.sha256.get(f"{folder}/{path.name}")
     found = npz.read(path, (name, f"params/{name}"), sha256=digest)
     array = next(iter(found.values()), None)
     axes = 1 if name.startswith("label") else 2

@@ -7,10 +7,8 @@ from jaxtyping import Num
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mvae_jax.report.cells import Cells
-from mvae_jax.report.comparisons import Comparisons
 from mvae_jax.report.figures import style
-from mvae_jax.report.runs import side_by_side
+from mvae_jax.report.figures.table import Table, side_by_side
 from mvae_jax.store import npz, pictures_file
 
 NUM_IMAGES = 24
@@ -20,9 +18,9 @@ AS_THEY_ARE = (1, 3, 4)  # channels: grey, RGB, RGBA
 SINGULAR = {"sweep_leading": ("u₀", "u₁"), "sweep_trailing": ("u₋₁", "u₋₂")}
 
 
-def reconstructions(cells: Cells, _comparisons: Comparisons) -> Figure | None:
-    """Draws rows input, VAE, MVAE; 24 columns, at one latent size, and the models' errors."""
-    z, found = _pictures(cells)
+def reconstructions(table: Table) -> Figure | None:
+    """Draw rows input, VAE, MVAE; 24 columns, at one latent size, and the models' errors."""
+    z, found = _pictures(table)
     if not found:
         return None
     inputs = next(iter(found.values()))["input"]
@@ -47,9 +45,9 @@ def reconstructions(cells: Cells, _comparisons: Comparisons) -> Figure | None:
     return figure
 
 
-def sweeps(cells: Cells, _comparisons: Comparisons) -> Figure | None:
-    """Draws each model's decoded latent plane at one latent size; the MVAE's along C's as well."""
-    z, found = _pictures(cells)
+def sweeps(table: Table) -> Figure | None:
+    """Draw each model's decoded latent plane at one latent size; the MVAE's along C's as well."""
+    z, found = _pictures(table)
     if not found:
         return None
     planes = []
@@ -79,7 +77,7 @@ def sweeps(cells: Cells, _comparisons: Comparisons) -> Figure | None:
 
 
 def data_sets(samples: Path) -> Figure:
-    """Draws the paper's Figure 1: a labelled row of real images per data set.
+    """Draw the paper's Figure 1: a labelled row of real images per data set.
 
     samples: the file that `python -m mvae_jax.datasets --samples` writes; raises ValueError where
       it is not that.
@@ -104,12 +102,12 @@ def data_sets(samples: Path) -> Figure:
     return figure
 
 
-def _pictures(cells: Cells) -> tuple[int, dict[str, dict[str, np.ndarray]]]:
-    """Returns the latent size drawn, and each model's pictures of its first seed."""
-    z, found = side_by_side(cells, "pictures")
+def _pictures(table: Table) -> tuple[int, dict[str, dict[str, np.ndarray]]]:
+    """Return the latent size drawn, and each model's pictures of its first seed."""
+    z, found = side_by_side(table.cells, "pictures")
     return z, {
-        model: pictures_file.read(path, scores.sha256.get(f"pictures/{path.name}"))
-        for model, (scores, path) in found.items()
+        model: pictures_file.read(path, run.sha256.get(f"pictures/{path.name}"))
+        for model, (run, path) in found.items()
     }
 
 
@@ -138,7 +136,7 @@ def _bounded(panel: float, least: float) -> float:
 
 
 def _tile(images: np.ndarray, rows: int) -> np.ndarray:
-    """Returns images [N, H, W, C] as one picture of `rows` rows, a white line between them."""
+    """Return images [N, H, W, C] as one picture of `rows` rows, a white line between them."""
     number, height, width, channels = images.shape
     framed = np.pad(images, ((0, 0), (0, 1), (0, 1), (0, 0)), constant_values=1.0)
     grid = framed.reshape(rows, number // rows, height + 1, width + 1, channels)
@@ -147,7 +145,7 @@ def _tile(images: np.ndarray, rows: int) -> np.ndarray:
 
 
 def _centres(number: int, size: int) -> np.ndarray:
-    """Returns where the tiles of a picture have their middle, in pixels."""
+    """Return where the tiles of a picture have their middle, in pixels."""
     return np.arange(number) * (size + 1) + (size - 1) / 2
 
 

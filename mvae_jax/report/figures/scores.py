@@ -2,115 +2,135 @@
 
 import math
 import os
-from collections import defaultdict
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from mvae_jax.paper import reference
-from mvae_jax.report.cells import Cells, Scores, read_metrics
-from mvae_jax.report.comparisons import Compared, Comparisons
+from mvae_jax.report.cells import Cell, Run, read_metrics
+from mvae_jax.report.comparisons import Compared
 from mvae_jax.report.figures import style
+from mvae_jax.report.figures.table import Table
 from mvae_jax.report.metrics import PAPER, describe
-from mvae_jax.report.runs import models_of
-from mvae_jax.report.statistics import summarise
+from mvae_jax.report.pairs import models_of
 from mvae_jax.store import run_folder
 
 SHOWN = ("elbo", *PAPER)
 FEW = 10  # examples of a bin below which its accuracy says nothing
 
 
-def metrics_against_latent_size(cells: Cells, _comparisons: Comparisons) -> Figure | None:
-    """Draws each metric's mean and 95% interval over z, with the released points."""
-    shown = [m for m in SHOWN if any(m in s.values for s in cells.values())]
-    sizes = sorted({cell.latent_size for cell in cells})
+def metrics_against_latent_size(table: Table) -> Figure | None:
+    """Draw each metric's mean and 95% interval over z, with published points."""
+    shown = [m for m in SHOWN if any(table.scores.has(cell, m) for cell in table.cells)]
+    sizes = sorted({cell.latent_size for cell in table.cells})
     if not shown or len(sizes) < 2:
         return None
-    models = models_of(cells)
-    apart = 0.02 * len(sizes)  # between two models at one z
-    setting = next(iter(cells)).setting
-    release = reference.release() if setting.protocol == "release" else {}
+    models = models_of(table.cells)
     figure, axes = style.panels(len(shown), 4, 1.75)
     for metric, ax in zip(shown, axes, strict=True):
-        for shift, model in enumerate(models):
-            colour = style.colour(model, models)
-            here = [
-                (
-                    sizes.index(c.latent_size) + apart * (shift - len(models) / 2 + 0.5),
-                    s,
-                )
-                for c, s in cells.items()
-                if c.model == model and not s.why_missing(metric)
-            ]
-            means = [summarise(list(s.values[metric].values())) for _, s in here]
-            errors = [(s.interval[1] - s.interval[0]) / 2 if s.interval else 0 for s in means]
-            ax.errorbar(
-                [x for x, _ in here],
-                [s.mean for s in means],
-                errors,
-                color=colour,
-                marker=style.MARKERS.get(model, "^"),
-                markersize=3,
-                capsize=2,
-                label=style.label(model),
-            )
-            released = {
-                index: float(release[key])
-                for index, z in enumerate(sizes)
-                if (key := reference.Key(metric, setting.dataset, z, model)) in release
-            }
-            if released:
-                ax.plot(*zip(*released.items(), strict=True), "x", color=colour, markersize=5)
+        for model in models:
+            _draw_means(ax, table, metric, model, models, sizes)
         style.latent_axis(ax, sizes)
         ax.set_title(describe(metric).heading)
         ax.set_ylabel(_short_unit(metric))
-    if release and any(line.get_marker() == "x" for ax in axes for line in ax.lines):
-        axes[0].plot([], [], "x", color="grey", label="author's release")
+    if any(line.get_marker() == "x" for ax in axes for line in ax.lines):
+        axes[0].plot([], [], "x", color="grey", label="published")
     style.legend(figure, axes[0])
     return figure
 
 
-def paired_differences(cells: Cells, comparisons: Comparisons) -> Figure | None:
-    """Draws a forest plot per metric: rows z, MVAE - VAE with its 95% interval."""
-    found: dict[str, dict[int, Compared]] = defaultdict(dict)
-    for metric in SHOWN:
-        for cell in cells:
-            compared = comparisons.found.get((metric, cell.setting, cell.latent_size))
-            if compared is not None and compared.comparison.difference.interval:
-                found[metric][cell.latent_size] = compared
+def _draw_means(
+    ax: Axes, table: Table, metric: str, model: str, models: list[str], sizes: list[int]
+) -> None:
+    """Draw one model's means over z, a little beside those of the other models."""
+    shift = 0.02 * len(sizes) * (models.index(model) - len(models) / 2 + 0.5)
+    colour = style.colour(model, models)
+    of_model = [cell for cell in table.cells if cell.model == model]
+    means = {cell: table.scores.summary(cell, metric) for cell in of_model}
+    known = {sizes.index(cell.latent_size): s for cell, s in means.items() if s}
+    ax.errorbar(
+        [index + shift for index in known],
+        [s.mean for s in known.values()],
+        [(s.interval[1] - s.interval[0]) / 2 if s.interval else 0 for s in known.values()],
+        color=colour,
+        marker=style.MARKERS.get(model, "^"),
+        markersize=3,
+        capsize=2,
+        label=style.label(model),
+    )
+    points = {
+        sizes.index(cell.latent_size): point
+        for cell in of_model
+        if (point := table.point(metric, cell)) is not None
+    }
+    if points:
+        ax.plot(*zip(*points.items(), strict=True), "x", color=colour, markersize=5)
+
+
+def paired_differences(table: Table) -> Figure | None:
+    """Draw a forest plot per metric: rows z, each model less the baseline, 95% intervals."""
+    found = {
+        (metric, cell): compared
+        for metric in SHOWN
+        for cell in table.cells
+        if (compared := table.compared.of(metric, cell)) and compared.comparison.difference.interval
+    }
     if not found:
         return None
-    sizes = sorted({z for of_metric in found.values() for z in of_metric})
-    shown = [metric for metric in SHOWN if metric in found]
-    height = 0.75 + 0.16 * len(sizes)
+    sizes = sorted({cell.latent_size for _, cell in found})
+    shown = [metric for metric in SHOWN if any(metric == name for name, _ in found)]
+    models = [m for m in models_of(table.cells) if any(m == cell.model for _, cell in found)]
+    height = 0.75 + 0.16 * len(sizes) * len(models)
     figure, axes = style.panels(len(shown), 4, height, sharey=True)
-    colour = style.MODEL_COLOURS["mvae"]
     for metric, ax in zip(shown, axes, strict=True):
-        for z, compared in found[metric].items():
-            difference, y = compared.comparison.difference, sizes.index(z)
-            assert difference.interval is not None
-            ax.plot(difference.interval, (y, y), color=colour)
-            face = colour if compared.significant else "white"
-            ax.plot(difference.mean, y, "s", color=colour, markerfacecolor=face, markersize=4)
+        of_metric = {cell: c for (name, cell), c in found.items() if name == metric}
+        _draw_differences(ax, of_metric, models_of(table.cells), models, sizes)
         low, high = ax.get_xlim()
         limit = max(abs(low), abs(high))
         ax.set_xlim(-limit, limit)
-        better = describe(metric).better
-        if better:
-            ax.axvspan(0, better * limit, color=colour, alpha=0.08, linewidth=0)
+        if better := describe(metric).better:
+            shade = style.MODEL_COLOURS["mvae"] if len(models) == 1 else "grey"
+            ax.axvspan(0, better * limit, color=shade, alpha=0.08, linewidth=0)
         ax.axvline(0, color="black", linewidth=0.6)
         ax.set_yticks(range(len(sizes)), [f"z={z}" for z in sizes])
         ax.set_ylim(len(sizes) - 0.5, -0.5)
         ax.set_title(describe(metric).heading)
-        ax.set_xlabel(f"mvae - vae{_in_brackets(_short_unit(metric))}")
+        of = models[0] if len(models) == 1 else "model"
+        baseline = style.label(table.compared.baseline)
+        ax.set_xlabel(f"{style.label(of)} - {baseline}{_in_brackets(_short_unit(metric))}")
         ax.locator_params(axis="x", nbins=4)
+    if len(models) > 1:
+        style.legend(figure, max(axes, key=lambda ax: len(ax.get_legend_handles_labels()[0])))
     return figure
 
 
-def training_curves(cells: Cells, _comparisons: Comparisons) -> Figure | None:
-    """Draws the training ELBO by epoch, one panel per z, a band over the seeds."""
-    curves = {cell: read_curves(scores) for cell, scores in cells.items()}
+def _draw_differences(
+    ax: Axes,
+    found: dict[Cell, Compared],
+    all_models: list[str],
+    models: list[str],
+    sizes: list[int],
+) -> None:
+    """Draw one metric's intervals; filled marks are significant."""
+    labelled = set()
+    for cell, compared in found.items():
+        difference = compared.comparison.difference
+        assert difference.interval is not None
+        place = (models.index(cell.model) + 0.5) / len(models) - 0.5
+        y = sizes.index(cell.latent_size) + 0.8 * place
+        colour = style.colour(cell.model, all_models)
+        label = None if cell.model in labelled else style.label(cell.model)
+        labelled.add(cell.model)
+        ax.plot(difference.interval, (y, y), color=colour)
+        face = colour if compared.significant else "white"
+        mark = style.MARKERS.get(cell.model, "^")
+        ax.plot(difference.mean, y, mark, color=colour, mfc=face, markersize=4, label=label)
+
+
+def training_curves(table: Table) -> Figure | None:
+    """Draw the training ELBO by epoch, one panel per z, a band over the seeds."""
+    curves = {cell: read_curves(run) for cell, run in table.cells.items()}
     # Of one epoch there is no curve.
     curves = {
         cell: by_seed
@@ -120,7 +140,7 @@ def training_curves(cells: Cells, _comparisons: Comparisons) -> Figure | None:
     sizes = sorted({cell.latent_size for cell in curves})
     if not sizes:
         return None
-    models = models_of(cells)
+    models = models_of(table.cells)
     figure, axes = style.panels(len(sizes), 3, 1.9)
     for z, ax in zip(sizes, axes, strict=True):
         settled = []
@@ -146,18 +166,18 @@ def training_curves(cells: Cells, _comparisons: Comparisons) -> Figure | None:
     return figure
 
 
-def reliability(cells: Cells, _comparisons: Comparisons) -> Figure | None:
-    """Draws accuracy against confidence of the probe, one panel per z.
+def reliability(table: Table) -> Figure | None:
+    """Draw accuracy against confidence of the probe, one panel per z.
 
     Reads `curves.reliability` of each replicate in metrics.json: `examples`, `confidence` and
     `accuracy` per bin, null where a bin is empty.
     """
-    found = {cell: _reliability_bins(scores) for cell, scores in cells.items()}
+    found = {cell: _reliability_bins(run) for cell, run in table.cells.items()}
     found = {cell: bins for cell, bins in found.items() if bins is not None}
     sizes = sorted({cell.latent_size for cell in found})
     if not sizes:
         return None
-    models = models_of(cells)
+    models = models_of(table.cells)
     figure, axes = style.panels(len(sizes), 4, 2.1)
     figure.set_figwidth(style.WIDTH * min(len(sizes), 4) / 4 + 0.3)
     for z, ax in zip(sizes, axes, strict=True):
@@ -182,13 +202,13 @@ def reliability(cells: Cells, _comparisons: Comparisons) -> Figure | None:
     return figure
 
 
-def read_curves(scores: Scores) -> dict[int, dict[int, float]]:
+def read_curves(run: Run) -> dict[int, dict[int, float]]:
     """Return, per seed that did not fail, the training ELBO by epoch; empty without a log."""
-    trained = run_folder.read_manifest(scores.run)["replicates"]
+    trained = run_folder.read_manifest(run.path)["replicates"]
     curves: dict[int, dict[int, float]] = {}
-    for seed, name in scores.replicates.items():
-        path = scores.run / "logs" / f"{name}.jsonl"
-        if seed in scores.failed or not os.path.lexists(path):
+    for seed, name in run.replicates.items():
+        path = run.path / "logs" / f"{name}.jsonl"
+        if seed in run.failed or not os.path.lexists(path):
             continue
         lines = run_folder.read_epochs(path, trained.get(name, {}).get("log"))
         elbos = {line["epoch"]: line.get("elbo") for line in lines}
@@ -198,10 +218,10 @@ def read_curves(scores: Scores) -> dict[int, dict[int, float]]:
     return curves
 
 
-def _reliability_bins(scores: Scores) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
-    """Returns the bins' count, mean confidence and accuracy, of all seeds together."""
-    names = {name for seed, name in scores.replicates.items() if seed not in scores.failed}
-    entries = read_metrics(scores.run, scores.config)["replicates"]
+def _reliability_bins(run: Run) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+    """Return the bins' count, mean confidence and accuracy, of all seeds together."""
+    names = {name for seed, name in run.replicates.items() if seed not in run.failed}
+    entries = read_metrics(run.path, run.config)["replicates"]
     entries = [entry for entry in entries if entry["replicate"] in names]
     curves = [entry.get("curves", {}).get("reliability") for entry in entries]
     sums = [
@@ -218,7 +238,7 @@ def _reliability_bins(scores: Scores) -> tuple[np.ndarray, np.ndarray, np.ndarra
 
 
 def _short_unit(metric: str) -> str:
-    """Returns the unit alone; how a metric is computed stands in the tables."""
+    """Return the unit alone; how a metric is computed stands in the tables."""
     unit = describe(metric).unit
     return "nats" if "nats" in unit else "per pixel" if "per pixel" in unit else ""
 

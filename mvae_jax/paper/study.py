@@ -1,0 +1,62 @@
+"""What this paper's study adds to a report: its families of tests, its sections, its figures."""
+
+from collections.abc import Iterable
+
+from mvae_jax.paper import audit, reference, reproduction
+from mvae_jax.paper.cells import CELLS, DATA_SETS
+from mvae_jax.paper.reference import Key
+from mvae_jax.report.cells import Cell, Run
+from mvae_jax.report.comparisons import Family
+from mvae_jax.report.formats import Grid
+from mvae_jax.report.study import Report, Section, Study
+
+
+def family(cell: Cell, run: Run) -> Family:
+    """Return the cells that one correction runs over: the paper's, under one protocol.
+
+    Runs of fewer epochs than the paper's are corrected apart, and so are other data sets and sizes.
+    """
+    setting = cell.setting
+    of_paper = (setting.dataset, cell.latent_size) in CELLS
+    other = "" if of_paper else setting.dataset
+    key = (setting.protocol, setting.variant, other, reproduction.is_short(run.config))
+    return Family(key, len(CELLS) if of_paper else 0)
+
+
+def note(report: Report, grid: Grid) -> str:
+    """Return the number of the paper's table, and which runs had fewer epochs than the paper's."""
+    numerals = reference.table_numbers()
+    titles = {str(setting): setting.dataset for setting in grid.settings}
+    numeral = numerals.get(titles.get(grid.title, ""))
+    number = f"The paper's Table {numeral}." if numeral else ""
+    return " ".join(filter(None, [number, reproduction.short_runs(report, grid)]))
+
+
+def point(metric: str, cell: Cell) -> float | None:
+    """Return the value of the author's release."""
+    setting = cell.setting
+    if setting.protocol != "release":
+        return None
+    released = _RELEASE.get(Key(metric, setting.dataset, cell.latent_size, cell.model))
+    return None if released is None else float(released)
+
+
+_RELEASE = reference.release()
+
+
+def _claims(report: Report) -> Iterable[Grid]:
+    if not any(cell.setting.dataset in DATA_SETS for cell in report.scores.cells):
+        return []
+    found = audit.findings(report.scores)
+    return [audit.table(found)._replace(settings=audit.settings(report.scores))]
+
+
+STUDY = Study(
+    family,
+    note,
+    (
+        Section("Reproduction", "reproduction", reproduction.tables, reproduction.records),
+        Section("Claims", "claims", _claims),
+    ),
+    point,
+)

@@ -1,0 +1,169 @@
+"""Which models of a row are compared with the baseline, and why the others are not.
+
+A row is a data set, a protocol and a latent size; its models are compared seed by seed.
+"""
+
+import functools
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from mvae_jax import config as config_lib
+from mvae_jax.report import provenance
+from mvae_jax.report.cells import Cell, Run, Setting, listed
+from mvae_jax.report.problems import Problem
+from mvae_jax.report.scores import Scores
+
+BASELINE = "vae"  # where nobody names another
+FIRST = (BASELINE, "mvae")  # of the models that are shown
+# Fields in which a pair may differ besides the harmless ones: what makes the model, what the table
+# and its row say already, what pairs the seeds, how they share a program, which changes rounding
+# alone, and what `unlike_bounds` compares.
+FREE = frozenset(
+    {
+        *config_lib.HARMLESS,
+        *config_lib.PATHS,
+        *("model", "posterior", "couple_mean"),
+        *("source", "protocol", "latent_size"),
+        *("num_seeds", "first_seed", "sweep", "seed_mode"),
+        "iwae_samples",
+    }
+)
+
+Row = dict[str, Cell]  # by model
+
+
+def models_of(cells: Mapping[Cell, Run]) -> list[str]:
+    """Return the models in the order in which they are shown: VAE, MVAE, others by name."""
+    found = {cell.model for cell in cells}
+    return [*(model for model in FIRST if model in found), *sorted(found.difference(FIRST))]
+
+
+def rows_of(cells: Mapping[Cell, Run]) -> dict[tuple[Setting, int], Row]:
+    """Return the cells of each row by model, in the order in which they are shown."""
+    rows: dict[tuple[Setting, int], Row] = {}
+    for model in models_of(cells):
+        for cell in (cell for cell in cells if cell.model == model):
+            rows.setdefault((cell.setting, cell.latent_size), {})[model] = cell
+    return dict(sorted(rows.items()))
+
+
+def mark(found: Scores, baseline: str) -> Scores:
+    """Return the scores with every cell marked that may not be shown beside the others of its row.
+
+    Marked are cells that were scored on other test examples, and those of other seeds than the
+    baseline's, because means over different seeds differ by the seeds as well as by the models.
+    A seed that failed for one model of a row is left out of the others' means too.
+    """
+    cells = dict(found.cells)
+    for row in rows_of(cells).values():
+        _mark_other_examples(cells, row)
+        if baseline in row and not cells[row[baseline]].missing:
+            _mark_unequal(cells, row, baseline)
+        _leave_out_failed(cells, row)
+    marked = Scores(found.values, cells, found.problems)
+    problems = [
+        Problem(f"{cell.setting}, {cell}", reason)
+        for cell, run in cells.items()
+        for reason in (*left_out(run), *([run.missing] if run.missing else marked.partial(cell)))
+    ]
+    return Scores(found.values, cells, [*found.problems, *problems])
+
+
+def _mark_other_examples(cells: dict[Cell, Run], row: Row) -> None:
+    first, *others = row.values()
+    for cell in others:
+        ours, theirs = cells[first].tested_on, cells[cell].tested_on
+        numbers = [{number for number, _ in of} for of in (ours, theirs)]
+        known = {digest for _, digest in ours | theirs if digest is not None}
+        if ours and theirs and (numbers[0] != numbers[1] or len(known) > 1):
+            counts = [" and ".join(map(str, sorted(of))) for of in numbers]
+            reason = (
+                f"scored on other test examples than {first.model} ({counts[1]}, not "
+                f"{counts[0]}, or other index_test); take index_train and index_test from an "
+                "embeddings file of a run"
+            )
+            cells[cell] = cells[cell]._replace(missing=cells[cell].missing or reason)
+
+
+def _mark_unequal(cells: dict[Cell, Run], row: Row, baseline: str) -> None:
+    """Mark the cells whose seeds are not the baseline's; the baseline too, if no cell has its."""
+    ours = cells[row[baseline]]
+    others = [cell for m, cell in row.items() if m != baseline and not cells[cell].missing]
+    unequal = {}
+    for cell in others:
+        theirs = cells[cell]
+        if theirs.replicates.keys() == ours.replicates.keys() or is_seedless(ours, theirs):
+            continue
+        lacks = [
+            f"{model} lacks seed {listed(sorted(seeds))}"
+            for model, seeds in (
+                (baseline, theirs.replicates.keys() - ours.replicates.keys()),
+                (cell.model, ours.replicates.keys() - theirs.replicates.keys()),
+            )
+            if seeds
+        ]
+        unequal[cell] = f"{' and '.join(lacks)}; train and score the same seeds of both"
+    for cell, reason in unequal.items():
+        cells[cell] = cells[cell]._replace(missing=reason)
+    if unequal and len(unequal) == len(others):
+        cells[row[baseline]] = ours._replace(missing=next(iter(unequal.values())))
+
+
+def is_seedless(ours: Run, theirs: Run) -> bool:
+    """Return whether one of the two is a method without seeds, whose one result meets every seed.
+
+    That is a run of another tool with one replicate, whose seed the other does not have.
+    """
+    disjoint = ours.replicates.keys().isdisjoint(theirs.replicates)
+    return disjoint and (ours.is_seedless or theirs.is_seedless)
+
+
+def _leave_out_failed(cells: dict[Cell, Run], row: Row) -> None:
+    there = [cell for cell in row.values() if not cells[cell].missing]
+    failed = {cell: dict(cells[cell].failed) for cell in there}
+    for cell in there:
+        of_others = {
+            seed: f"{other.model}'s: {why}"
+            for other in there
+            if other != cell
+            for seed, why in failed[other].items()
+            if seed in cells[cell].replicates
+        }
+        cells[cell] = cells[cell]._replace(failed=of_others | failed[cell])
+
+
+def left_out(run: Run) -> list[str]:
+    """Return which seeds are not in the means because their training failed, and why."""
+    number = f"means over {len(run.seeds)} of {len(run.replicates)}"
+    return [f"{number} seeds, {seed} left out: {why}" for seed, why in run.failed.items()]
+
+
+def unlike(one: Run, other: Run) -> str:
+    """Return in what two runs' training differs beyond the model; empty where it does not.
+
+    Every field counts but those of FREE. A run of another tool is taken at its word: it is compared
+    with others in the fields that both name.
+    """
+    a, b = _with_defaults(one), _with_defaults(other)
+    both_are_ours = "data_sha256" in a and "data_sha256" in b
+    named = a.keys() | b.keys() if both_are_ours else a.keys() & b.keys()
+    differing = [
+        f"{field} is {a.get(field)!r} and {b.get(field)!r}"
+        for field in sorted(named - FREE)
+        if a.get(field) != b.get(field)
+    ]
+    return ", ".join([*differing, *provenance.settings_apart(one, other)])
+
+
+def _with_defaults(run: Run) -> dict[str, Any]:
+    """Return a run's configuration with the default of every field that is newer than the run."""
+    if "data_sha256" not in run.config:  # of another tool
+        return run.config
+    return _defaults() | run.config
+
+
+@functools.cache
+def _defaults() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(config_lib.base_config("", "vae,1").to_json())
+    return found

@@ -1,0 +1,51 @@
+"""What a report is made of, and what a study of a paper or a project adds to it."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+from mvae_jax.report import comparisons
+from mvae_jax.report.cells import Cell, Run
+from mvae_jax.report.comparisons import Comparisons, Family
+from mvae_jax.report.formats import Grid
+from mvae_jax.report.scores import Scores
+
+
+class Report(NamedTuple):
+    """What every section is made of: the scores, and the comparisons with the baseline."""
+
+    scores: Scores
+    compared: Comparisons
+
+
+class Section(NamedTuple):
+    """A part of the report: tables under one heading, and the files that hold them.
+
+    title:   the heading on the page
+    file:    the name of its files: <file>.txt, .md, .tex and, of the records, .csv
+    grids:   makes the tables; where there are none, the heading is left out
+    records: makes the rows of the CSV file, all of the same fields
+    printed: whether the terminal shows the tables
+    folded:  whether the page shows them on a click only
+    """
+
+    title: str
+    file: str
+    grids: Callable[[Report], Iterable[Grid]]
+    records: Callable[[Report], Iterable[Mapping[str, Any]]] = lambda _report: ()
+    printed: bool = False
+    folded: bool = False
+
+
+class Study(NamedTuple):
+    """What a study adds to the report on its runs.
+
+    family:   tells over which cells Holm's correction runs
+    note:     says what else a reader must know of a table; "" where there is nothing
+    sections: shown behind those of every report
+    point:    the published value of a metric in a cell, which the figure of metrics shows as well
+    """
+
+    family: Callable[[Cell, Run], Family] = comparisons.of_table
+    note: Callable[[Report, Grid], str] = lambda _report, _grid: ""
+    sections: tuple[Section, ...] = ()
+    point: Callable[[str, Cell], float | None] = lambda _metric, _cell: None

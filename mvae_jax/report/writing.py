@@ -1,0 +1,157 @@
+"""From run folders to every table, figure and page of the report."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from mvae_jax import escape, terminal
+from mvae_jax.report import (
+    comparisons,
+    differences,
+    explorer,
+    figures,
+    formats,
+    html,
+    pairs,
+    provenance,
+    scores,
+    tables,
+)
+from mvae_jax.report.figures import Drawn
+from mvae_jax.report.formats import Grid
+from mvae_jax.report.pairs import BASELINE
+from mvae_jax.report.problems import Problem, isolated
+from mvae_jax.report.study import Report, Section, Study
+from mvae_jax.store import files
+from mvae_jax.store.files import PathLike
+
+
+def _of_metrics(report: Report) -> Iterable[Grid]:
+    if len(report.scores.cells) == 1:
+        return [tables.run_table(report.scores, cell) for cell in report.scores.cells]
+    return tables.tables(*report)
+
+
+# The sections of every report; a study's and a user's own come behind them.
+SECTIONS = (
+    Section(
+        "Tables", "tables", _of_metrics, lambda report: tables.records(report.scores), printed=True
+    ),
+    Section(
+        "Comparisons",
+        "comparisons",
+        lambda report: differences.overview(report.compared),
+        lambda report: differences.records(report.compared),
+        printed=True,
+    ),
+    Section(
+        "Every comparison",
+        "every_comparison",
+        lambda report: differences.details(report.compared),
+        folded=True,
+    ),
+)
+
+
+def render(
+    paths: PathLike | Iterable[PathLike],
+    out: PathLike,
+    *,
+    baseline: str | None = None,
+    study: Study | None = None,
+    sections: Sequence[Section] = (),
+    draw: bool = True,
+    samples: Path | None = None,
+) -> bool:
+    """Print the tables and write the report to `out`, with its figures where `draw` is set.
+
+    paths: run folders or roots of them; one path, or several
+    baseline: the model that all others are compared with; by default `vae`
+    study: what it adds is written too
+    sections: more sections, behind those of every report
+    samples: a file of `python -m mvae_jax.datasets --samples`, for a figure of the data sets
+
+    One run gives one table of its metrics; several give tables of the models side by side. Return
+    whether nothing is missing: every run scored, every seed there, every pair of models
+    comparable. Where there is no run at all, nothing is written.
+
+    Raises:
+      ValueError: a path is empty or the file system's root, or no run is of the baseline's model.
+    """
+    study = study or Study()
+    paths, out = files.as_paths(paths), Path(out)
+    report, problems = read(paths, baseline, study)
+    if report.scores.cells:
+        write(report, problems, paths, out, study, sections, draw=draw, samples=samples)
+    return tell(problems)
+
+
+def read(
+    paths: PathLike | Iterable[PathLike], baseline: str | None, study: Study
+) -> tuple[Report, list[Problem]]:
+    """Return what a report on the paths is made of, and what it lacks; raise as `render` does."""
+    found = scores.read(paths)
+    models = pairs.models_of(found.cells)
+    if baseline is not None and models and baseline not in models:
+        raise ValueError(f"--baseline: got '{baseline}'; allowed: {', '.join(models)}")
+    marked = pairs.mark(found, baseline or BASELINE)
+    compared = comparisons.compare_all(marked, baseline or BASELINE, study.family)
+    return Report(marked, compared), [*marked.problems, *compared.problems]
+
+
+def write(
+    report: Report,
+    problems: list[Problem],
+    paths: Sequence[Path],
+    out: Path,
+    study: Study,
+    sections: Sequence[Section] = (),
+    *,
+    draw: bool = True,
+    samples: Path | None = None,
+) -> list[Drawn]:
+    """Write a report's files and print its tables; return its figures.
+
+    problems: what the page lists; what cannot be written is added
+    """
+    found = report.scores
+    notes = provenance.notes(found.cells, report.compared.baseline)
+    of_page: list[html.Part] = []
+    for section in (*SECTIONS, *study.sections, *sections):
+        grids: list[Grid] = []
+        with isolated(problems, section.title):
+            for grid in section.grids(report):
+                if said := study.note(report, grid):
+                    grid = grid._replace(notes=[*grid.notes, said])
+                grids.append(provenance.noted(notes, grid))
+        text = formats.write(out, section.file, grids)
+        with isolated(problems, f"{section.file}.csv"):
+            csv = formats.to_csv(section.records(report))
+            formats.write_or_remove(out / f"{section.file}.csv", csv)
+        if section.printed and text:
+            print(text, flush=True)
+        of_page.append(html.Part(section.title, grids, section.folded))
+
+    drawn: list[Drawn] = []
+    if samples:
+        with isolated(problems, "figure of the data sets"):
+            drawn.append(figures.draw_data_sets(samples, out / figures.FOLDER))
+    explorers: dict[str, Path] = {}
+    if draw:
+        of_runs, undrawn = figures.draw(report, out / figures.FOLDER, point=study.point)
+        explorers, unwritten = explorer.write(out, found)
+        drawn += of_runs
+        problems += [*undrawn, *unwritten]
+    titles = {figure.title for figure in drawn}
+    drawn += [f for f in figures.exported(found, paths) if f.title not in titles]
+
+    with isolated(problems, str(out / "index.html")):
+        html.write(out, found, problems, of_page, drawn, explorers)
+        print(escape.plain(f"wrote {out / 'index.html'}"))
+    return drawn
+
+
+def tell(problems: Sequence[Problem]) -> bool:
+    """Print what is missing; return whether nothing is."""
+    for problem in problems:
+        terminal.say(f"error: {problem.where}: {problem.reason}")
+    return not problems
