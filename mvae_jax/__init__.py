@@ -14,10 +14,14 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-__all__ = ["decode", "encode", "load", "sample_prior"]
+_ROOMS = {
+    **dict.fromkeys(("decode", "encode", "load", "sample_prior"), "mvae_jax.inference"),
+    "scores": "mvae_jax.report.scores",
+}
+__all__ = ["decode", "encode", "load", "sample_prior", "scores"]
 
 
 def __getattr__(name: str) -> Any:
-    if name in __all__:
-        return getattr(import_module("mvae_jax.inference"), name)
+    if name in _ROOMS:
+        return getattr(import_module(_ROOMS[name]), name)
     raise AttributeError(f"module 'mvae_jax' has no attribute '{name}'")

@@ -5,6 +5,7 @@ escaped where they are written: by `plain` for a terminal, a text file or a figu
 result in a `Text`), by `markdown`, `html`, `latex` and `csv` for what these names say.
 """
 
+import functools
 import os
 import re
 import unicodedata
@@ -13,6 +14,7 @@ from typing import Any
 import markupsafe
 
 SHOWN = 100  # characters of a value in a message
+CACHED = 1 << 14  # texts, because the cells of large tables repeat
 
 # What is Markdown, GitHub's `$`, `~` and links of bare addresses among it. An underscore between
 # letters is none; a block's mark (#, -, 1.) is one at the start of a text alone.
@@ -62,6 +64,7 @@ def plain(text: object) -> str:
     )
 
 
+@functools.lru_cache(CACHED)
 def markdown(text: object) -> str:
     """Return text that Markdown shows as it is: in a line, a table's cell, a heading or an item."""
     line = re.sub(" +", " ", plain(text))
@@ -73,6 +76,7 @@ def html(text: object) -> markupsafe.Markup:
     return markupsafe.escape(plain(text))
 
 
+@functools.lru_cache(CACHED)
 def latex(text: object) -> str:
     """Return text that LaTeX shows as it is, pdflatex too: unknown letters as [U+4E2D].
 

@@ -8,16 +8,17 @@ import re
 import shutil
 import subprocess
 
+import pandas as pd
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from mvae_jax import escape, evaluate
-from mvae_jax.report import formats, render
+from mvae_jax.report import formats
 from mvae_jax.store.status import Status
 from mvae_jax.sweep import watch
-from tests.fake_runs import draw, write_run
+from tests.fake_runs import draw, write_paper, write_run
 
 # A line each, then what has no place on a line.
 HOSTILE = [
@@ -145,7 +146,7 @@ def check(text):
     ],
 )
 def test_a_csv_file_holds_figures_and_no_formulas(field, written):
-    text = formats.to_csv([{"name": "x", "value": field}])
+    text = formats.to_csv(pd.DataFrame([{"name": "x", "value": field}]))
     assert list(csv.reader(io.StringIO(text))) == [["name", "value"], ["x", written]]
 
 
@@ -201,7 +202,7 @@ def test_what_a_run_folder_says_is_text_wherever_it_is_shown(tmp_path, monkeypat
         write_hostile(root, model, z, text)
     damaged = write_run(root, "vae", 2, {"nmi": draw(0.5, 0.01)}, folder="\x1b[2J \udcff")
     (damaged / "config.json").write_text("{")
-    assert not render([root], out, page=page)
+    assert not write_paper(root, out, page)
     said = capsys.readouterr()
     assert r"error: " + escape.plain(damaged) in said.err
     for printed in (said.out, said.err, (out / "comparisons.txt").read_text()):

@@ -16,7 +16,7 @@ from mvae_jax.paper.judge import Verdict, audit
 from mvae_jax.paper.reproduction import EPOCHS
 from mvae_jax.paper.rules import Claim
 from mvae_jax.report.formats import Grid
-from mvae_jax.report.scores import Scores
+from mvae_jax.report.frame import Scores
 
 MISLABELLED = "*"
 MISLABELLED_NOTE = (

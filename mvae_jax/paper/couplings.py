@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from mvae_jax.paper.cells import MODEL
 from mvae_jax.report.cells import Cell, Run, Setting, likelihood
 from mvae_jax.report.formats import Grid
+from mvae_jax.report.frame import Scores
 from mvae_jax.report.metrics import HEADLINES, describe
 from mvae_jax.report.pairs import unlike
-from mvae_jax.report.scores import Scores
 from mvae_jax.report.statistics import compare
 
 

@@ -18,8 +18,8 @@ from mvae_jax.paper.reference import Figures, Key
 from mvae_jax.paper.reproduction import EPOCHS
 from mvae_jax.paper.rules import NOT_SUPPORTED
 from mvae_jax.report.formats import Grid
+from mvae_jax.report.frame import Scores
 from mvae_jax.report.metrics import PAPER, describe
-from mvae_jax.report.scores import Scores
 
 FALLING = (2, 4, 16)  # latent sizes, along which the error must fall
 MSE_BY_Z = "VAE's MSE by latent size: what identifies the rows"

@@ -11,7 +11,7 @@ from mvae_jax.paper.cells import BASELINE, CELLS, MODEL, PaperCell
 from mvae_jax.paper.reproduction import is_short
 from mvae_jax.report import pairs
 from mvae_jax.report.cells import Run, Setting
-from mvae_jax.report.scores import Scores
+from mvae_jax.report.frame import Scores
 
 
 class Pair(NamedTuple):

@@ -5,16 +5,18 @@ one new seed; a cell where it does not is flagged.
 """
 
 import statistics
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
+
+import pandas as pd
 
 from mvae_jax.paper import reference
 from mvae_jax.paper.cells import BASELINE, DATA_SETS, MODEL
 from mvae_jax.paper.reference import Key
 from mvae_jax.report.cells import Cell, Run, Setting, likelihood
 from mvae_jax.report.formats import Grid
+from mvae_jax.report.frame import Scores
 from mvae_jax.report.metrics import PAPER, describe
-from mvae_jax.report.scores import Scores
 from mvae_jax.report.statistics import prediction_interval
 from mvae_jax.report.study import Report
 
@@ -158,28 +160,31 @@ def _frey_face_row(
     )
 
 
-def records(report: Report) -> Iterator[dict[str, Any]]:
-    """Yield the figures in full precision, one row each, for a CSV file."""
-    for f in figures(report.scores):
-        low, high = f.interval or (None, None)
-        yield {
-            "dataset": f.setting.dataset,
-            "source": f.setting.source,
-            "latent_size": f.key.latent_size,
-            "model": f.key.model,
-            "metric": f.key.metric,
-            "seeds": f.seeds,
-            "epochs": f.epochs,
-            "failed_seeds": " ".join(map(str, f.failed)),
-            "mean": f.mean,
-            "sd": f.sd,
-            "predicted_low95": low,
-            "predicted_high95": high,
-            "release": f.release,
-            "paper": f.paper,
-            "inside": f.inside,
-            "release_unconverged": f.unconverged,
-        }
+def records(report: Report) -> pd.DataFrame:
+    """Return the figures in full precision, one row each, for a CSV file."""
+    return pd.DataFrame([_record(figure) for figure in figures(report.scores)], dtype=object)
+
+
+def _record(f: Figure) -> dict[str, Any]:
+    low, high = f.interval or (None, None)
+    return {
+        "dataset": f.setting.dataset,
+        "source": f.setting.source,
+        "latent_size": f.key.latent_size,
+        "model": f.key.model,
+        "metric": f.key.metric,
+        "seeds": f.seeds,
+        "epochs": f.epochs,
+        "failed_seeds": " ".join(map(str, f.failed)),
+        "mean": f.mean,
+        "sd": f.sd,
+        "predicted_low95": low,
+        "predicted_high95": high,
+        "release": f.release,
+        "paper": f.paper,
+        "inside": f.inside,
+        "release_unconverged": f.unconverged,
+    }
 
 
 def _table(setting: Setting, found: list[Figure]) -> Grid:

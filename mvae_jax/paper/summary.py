@@ -14,8 +14,8 @@ from mvae_jax.paper.rules import UNDECIDED
 from mvae_jax.report.cells import likelihood
 from mvae_jax.report.comparisons import Comparisons
 from mvae_jax.report.formats import Grid
+from mvae_jax.report.frame import Scores
 from mvae_jax.report.metrics import HEADLINES, METRICS, describe
-from mvae_jax.report.scores import Scores
 from mvae_jax.report.statistics import ALPHA, holm
 
 NUM_CELLS = 2 * len(CELLS)

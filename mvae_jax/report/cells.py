@@ -245,6 +245,12 @@ def likelihood(config: Mapping[str, Any]) -> str:
     return f"{name} {config.get('likelihood_variance', '?')}" if name == "gaussian" else name
 
 
+def left_out(run: Run) -> list[str]:
+    """Return which seeds are not in the means because their training failed, and why."""
+    number = f"means over {len(run.seeds)} of {len(run.replicates)}"
+    return [f"{number} seeds, {seed} left out: {why}" for seed, why in run.failed.items()]
+
+
 def listed(seeds: list[int]) -> str:
     """Return `1, 2, 3`, or the first few and their number."""
     text = ", ".join(map(str, seeds[:5]))

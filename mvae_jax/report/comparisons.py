@@ -11,10 +11,10 @@ import pandas as pd
 from mvae_jax.evaluate.record import Metric
 from mvae_jax.report import pairs
 from mvae_jax.report.cells import NO_SEED, Cell, Run, Setting
+from mvae_jax.report.frame import Scores
 from mvae_jax.report.metrics import CONDITIONS, describe
 from mvae_jax.report.pairs import BASELINE, FIRST
 from mvae_jax.report.problems import Problem
-from mvae_jax.report.scores import Scores
 from mvae_jax.report.statistics import ALPHA, COLUMNS, Comparison, as_comparison, compare_rows, holm
 
 EMPTY = ("pair", "metric", *COLUMNS)
@@ -240,15 +240,15 @@ def _correct(
     """Return the comparisons with Holm's correction over each family that can be tested."""
     families = {cell: family(cell, found.cells[cell]) for cell in frame.cell.unique()}
     planned = [families[cell].planned for cell in frame.cell]
-    frame = frame.assign(p_holm=np.nan, family=0, planned=planned).reset_index(drop=True)
     members: dict[Hashable, list[int]] = defaultdict(list)
+    p = frame.p_t.to_numpy(float) if len(frame) else np.empty(0)
     for row, (metric, cell) in enumerate(zip(frame.metric, frame.cell, strict=True)):
-        if not pd.isna(frame.p_t[row]):
+        if not np.isnan(p[row]):
             members[metric, cell.model, families[cell].key].append(row)
+    p_holm, size = np.full(len(p), np.nan), np.zeros(len(p), int)
     for rows in members.values():
-        frame.loc[rows, "p_holm"] = holm(frame.p_t[rows].to_numpy(float))
-        frame.loc[rows, "family"] = len(rows)
-    return frame
+        p_holm[rows], size[rows] = holm(p[rows]), len(rows)
+    return frame.assign(p_holm=p_holm, family=size, planned=planned).reset_index(drop=True)
 
 
 def _described(found: Scores, frame: pd.DataFrame, baseline: str) -> pd.DataFrame:

@@ -1,6 +1,6 @@
 """Comparisons as tables: one row per metric over all cells, and every cell's own."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from mvae_jax.report.formats import Bold, Grid
 from mvae_jax.report.metrics import METRICS
 from mvae_jax.report.statistics import ALPHA, sign_test
 
-MOST_ROWS = 1000  # of a table for a reader; comparisons.csv has all of them
+MOST_ROWS = 300  # of a table for a reader; comparisons.csv has all of them
 
 
 def overview(compared: Comparisons) -> Iterator[Grid]:
@@ -89,13 +89,6 @@ def _detail_row(decimals: int, row: Any) -> tuple[str, ...]:
         *(format_p(row.p_t), format_p(row.p_holm), str(row.family or "-")),
         *(format_p(row.p_flip), format_p(row.smallest_p)),
     )
-
-
-def records(compared: Comparisons) -> Iterable[dict[str, Any]]:
-    """Return the comparisons in full precision, one row each, for a CSV file."""
-    frame = compared.frame.astype(object).where(compared.frame.notna(), None)
-    found: list[dict[str, Any]] = frame.to_dict("records")
-    return found
 
 
 def _by_metric(frame: pd.DataFrame) -> Iterator[tuple[tuple[str, str], pd.DataFrame]]:

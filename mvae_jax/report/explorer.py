@@ -18,10 +18,10 @@ from mvae_jax.report.cells import Run
 from mvae_jax.report.figures import name_of
 from mvae_jax.report.figures.pictures import AS_THEY_ARE
 from mvae_jax.report.figures.table import side_by_side
+from mvae_jax.report.frame import Scores
 from mvae_jax.report.html import page_environment
 from mvae_jax.report.pairs import models_of
 from mvae_jax.report.problems import Problem, isolated
-from mvae_jax.report.scores import Scores
 from mvae_jax.store import files, npz
 
 PIXELS = "params/pixels/Dense_0/kernel"

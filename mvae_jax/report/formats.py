@@ -4,12 +4,11 @@ Titles, headers, cells and notes are plain text, which each format escapes; text
 bold with a leading star.
 """
 
-import csv
-import io
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pandas as pd
 from tabulate import tabulate
 
 from mvae_jax import escape
@@ -189,16 +188,17 @@ def _tabular(grid: Grid) -> list[str]:
     return [*lines, r"\par\medskip"]
 
 
-def to_csv(records: Iterable[Mapping[str, Any]]) -> str:
-    """Returns records of equal fields in full precision; None is an empty field."""
-    text, records = io.StringIO(), list(records)
-    if records:
-        writer = csv.DictWriter(text, list(records[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(
-            {name: escape.csv(value) for name, value in record.items()} for record in records
-        )
-    return text.getvalue()
+def to_csv(frame: pd.DataFrame) -> str:
+    """Return a frame as CSV in full precision; what is missing is an empty field."""
+    if frame.empty:
+        return ""
+    texts = [name for name, column in frame.items() if not pd.api.types.is_numeric_dtype(column)]
+    escaped = {}
+    for name in texts:
+        safe = {value: escape.csv(value) for value in frame[name].unique()}
+        escaped[name] = frame[name].map(safe)
+    text: str = frame.assign(**escaped).to_csv(index=False, lineterminator="\n")
+    return text
 
 
 def _tabulate(

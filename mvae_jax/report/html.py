@@ -21,9 +21,9 @@ from mvae_jax.report.cells import Cell, Run
 from mvae_jax.report.figures import Drawn, name_of, style
 from mvae_jax.report.figures.scores import read_curves
 from mvae_jax.report.formats import Grid, escaped
+from mvae_jax.report.frame import Scores
 from mvae_jax.report.metrics import describe
 from mvae_jax.report.problems import Problem, isolated
-from mvae_jax.report.scores import Scores
 from mvae_jax.store import files, regular
 
 MAX_INLINE = 200

@@ -11,8 +11,7 @@ from typing import Any
 from mvae_jax import config as config_lib
 from mvae_jax.report import provenance
 from mvae_jax.report.cells import Cell, Run, Setting, listed
-from mvae_jax.report.problems import Problem
-from mvae_jax.report.scores import Scores
+from mvae_jax.report.frame import Scores
 
 BASELINE = "vae"  # where nobody names another
 FIRST = (BASELINE, "mvae")  # of the models that are shown
@@ -61,13 +60,7 @@ def mark(found: Scores, baseline: str) -> Scores:
         if baseline in row and not cells[row[baseline]].missing:
             _mark_unequal(cells, row, baseline)
         _leave_out_failed(cells, row)
-    marked = Scores(found.values, cells, found.problems)
-    problems = [
-        Problem(f"{cell.setting}, {cell}", reason)
-        for cell, run in cells.items()
-        for reason in (*left_out(run), *([run.missing] if run.missing else marked.partial(cell)))
-    ]
-    return Scores(found.values, cells, [*found.problems, *problems])
+    return Scores(found.values, cells, found.problems)
 
 
 def _mark_other_examples(cells: dict[Cell, Run], row: Row) -> None:
@@ -131,12 +124,6 @@ def _leave_out_failed(cells: dict[Cell, Run], row: Row) -> None:
             if seed in cells[cell].replicates
         }
         cells[cell] = cells[cell]._replace(failed=of_others | failed[cell])
-
-
-def left_out(run: Run) -> list[str]:
-    """Return which seeds are not in the means because their training failed, and why."""
-    number = f"means over {len(run.seeds)} of {len(run.replicates)}"
-    return [f"{number} seeds, {seed} left out: {why}" for seed, why in run.failed.items()]
 
 
 def unlike(one: Run, other: Run) -> str:

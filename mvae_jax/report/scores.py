@@ -6,9 +6,6 @@ a cell without values and a problem with its reason.
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from functools import cached_property
-from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,15 +16,15 @@ from pandas.api.types import union_categoricals
 
 from mvae_jax import workers
 from mvae_jax.config import SWEPT
-from mvae_jax.evaluate.record import Metric
-from mvae_jax.report.cells import NO_SEED, SCORE_AGAIN, Cell, Part, Run, Setting, listed, read_run
-from mvae_jax.report.metrics import PAPER, describe
+from mvae_jax.report.cells import NO_SEED, Cell, Part, Run, read_run
+from mvae_jax.report.frame import Scores
 from mvae_jax.report.problems import Problem, isolated
-from mvae_jax.report.statistics import Summary, summarise_groups
 from mvae_jax.store import files, run_folder
 from mvae_jax.store.files import PathLike
 
 MARKS = files.RUN_MARKS | {"metrics.json"}  # of a folder that is a run
+FIELDS = ("tag", *SWEPT)  # of the configuration, in the frame
+TEXTS = ("dataset", "source", "protocol", "tag", "model")
 CHUNK = 50  # run folders that a process reads at a time
 FEW = 4 * CHUNK  # folders for which no process is started
 
@@ -58,160 +55,22 @@ def scores(*paths: PathLike) -> Frames:
     found = read(paths)
     cells = pd.DataFrame(
         [
-            {
-                **{field: getattr(cell.setting, field) for field in ("dataset", "source")},
-                "protocol": cell.setting.protocol,
-                "tag": run.config.get("tag", ""),
-                **{field: run.config.get(field, math.nan) for field in SWEPT},
-                "model": cell.model,
-                "latent_size": cell.latent_size,
-            }
+            (
+                *(cell.setting.dataset, cell.setting.source, cell.setting.protocol),
+                *(run.config.get(field, "" if field == "tag" else math.nan) for field in FIELDS),
+                *(cell.model, cell.latent_size),
+            )
             for cell, run in found.cells.items()
-        ]
+        ],
+        columns=["dataset", "source", "protocol", *FIELDS, "model", "latent_size"],
     )
-    texts = cells.columns.intersection(["dataset", "source", "protocol", "tag", "model"])
-    cells = cells.astype(dict.fromkeys(texts, "category"))
+    cells = cells.astype(dict.fromkeys(TEXTS, "category"))
     rows = found.values
     values = cells.iloc[rows.cell].reset_index(drop=True)
-    seeds = rows.seed.where(rows.seed != NO_SEED).astype("Int64")
+    seeds = rows.seed.astype("Int64").where(rows.seed != NO_SEED)
     values = values.assign(seed=seeds, split=rows.split, metric=rows.metric, value=rows.value)
-    problems = pd.DataFrame(found.problems, columns=list(Problem._fields))
+    problems = pd.DataFrame(found.lacking(), columns=list(Problem._fields))
     return Frames(values, problems)
-
-
-@dataclass(frozen=True)
-class Scores:
-    """Everything that was found below the paths, by data set, latent size and model.
-
-    values: one row per value: cell (its position among the cells), metric, split, seed, value
-    """
-
-    values: pd.DataFrame
-    cells: dict[Cell, Run]
-    problems: list[Problem]
-
-    def tables(self) -> dict[Setting, dict[Cell, Run]]:
-        """Return the cells of each table."""
-        by_setting = groupby(self.cells.items(), lambda item: item[0].setting)
-        return {setting: dict(items) for setting, items in by_setting}
-
-    def describe(self, metric: str) -> Metric:
-        """Return how a metric is shown, known, described by a run, or neither."""
-        return self._described.get(metric) or describe(metric)
-
-    @cached_property
-    def _described(self) -> dict[str, Metric]:
-        return {k: metric for run in self.cells.values() for k, metric in run.described.items()}
-
-    @cached_property
-    def metrics(self) -> list[str]:
-        """The names of the metrics of which there is any value."""
-        return list(self._summaries.metrics)
-
-    def of(self, cell: Cell, metric: str) -> dict[int, float]:
-        """Return seed -> value of one metric in one cell, without the seeds that failed."""
-        if (cell, metric) not in self._groups:
-            return {}
-        rows = self.values.iloc[self._groups[cell, metric]]
-        failed = self.cells[cell].failed
-        pairs = zip(rows.seed.tolist(), rows.value.tolist(), strict=True)
-        return {seed: value for seed, value in pairs if seed not in failed}
-
-    def summary(self, cell: Cell, metric: str) -> Summary | None:
-        """Return a metric's mean over the cell's seeds; None where it has none."""
-        number = self._number(cell, metric)
-        if not number or self.why_missing(cell, metric):
-            return None
-        return self._summaries.of(self._positions[cell], metric)
-
-    def has(self, cell: Cell, metric: str) -> bool:
-        """Return whether the cell has any value of the metric."""
-        return bool(self._number(cell, metric))
-
-    def why_missing(self, cell: Cell, metric: str) -> str:
-        """Return why the metric has no mean in this cell; empty where it has one."""
-        run = self.cells[cell]
-        if run.missing:
-            return run.missing
-        number = self._number(cell, metric)
-        if number and (describe(metric).per_run or number == len(run.seeds)):
-            return ""
-        if not number and metric in run.absent:
-            return run.absent[metric]
-        without = [seed for seed in run.seeds if seed not in self.of(cell, metric)]
-        if not without:
-            return ""
-        return f"{metric} is missing or not finite for seed {listed(without)}; {SCORE_AGAIN}"
-
-    def partial(self, cell: Cell) -> list[str]:
-        """Return why each metric is missing that should be there: some seeds have it, or it is one
-        of the main ones and nobody said that it could not be computed."""
-        absent = self.cells[cell].absent
-        due = [m for m in PAPER if m not in absent or self.has(cell, m)]
-        due += [m for m in self.metrics if m not in PAPER and self.has(cell, m)]
-        return [reason for metric in due if (reason := self.why_missing(cell, metric))]
-
-    def _number(self, cell: Cell, metric: str) -> int:
-        return self._summaries.number(self._positions[cell], metric)
-
-    @cached_property
-    def _positions(self) -> dict[Cell, int]:
-        return {cell: position for position, cell in enumerate(self.cells)}
-
-    @cached_property
-    def _groups(self) -> dict[tuple[Cell, str], Any]:
-        cells = list(self.cells)
-        groups = self.values.groupby(["cell", "metric"], observed=True).indices
-        return {(cells[cell], metric): rows for (cell, metric), rows in groups.items()}
-
-    @cached_property
-    def _summaries(self) -> "Summaries":
-        return Summaries(self.counted, len(self.cells))
-
-    @cached_property
-    def counted(self) -> pd.DataFrame:
-        """The values without those of seeds that failed for a model of their row."""
-        failed = {
-            (position, seed)
-            for position, run in enumerate(self.cells.values())
-            for seed in run.failed
-        }
-        if not failed:
-            return self.values
-        pairs = pd.MultiIndex.from_frame(self.values[["cell", "seed"]])
-        return self.values[~pairs.isin(failed)]
-
-
-class Summaries:
-    """Number, mean, standard deviation and interval of every metric in every cell."""
-
-    def __init__(self, values: pd.DataFrame, num_cells: int) -> None:
-        groups = values.groupby(["cell", "metric"], observed=True).value
-        frame = summarise_groups(groups)
-        self.metrics = {name: i for i, name in enumerate(frame.index.unique("metric"))}
-        columns = frame.index.get_level_values("metric").map(self.metrics)
-        where = (frame.index.get_level_values("cell"), columns)
-        self.columns = {
-            name: np.full((num_cells, len(self.metrics)), np.nan) for name in frame.columns
-        }
-        for name, column in self.columns.items():
-            column[where] = frame[name]
-
-    def number(self, cell: int, metric: str) -> int:
-        """Return how many seeds of the cell have the metric."""
-        if metric not in self.metrics:
-            return 0
-        number = self.columns["n"][cell, self.metrics[metric]]
-        return 0 if math.isnan(number) else int(number)
-
-    def of(self, cell: int, metric: str) -> Summary:
-        """Return the summary of a metric that the cell has."""
-        n, mean, sd, low, high = (
-            float(column[cell, self.metrics[metric]]) for column in self.columns.values()
-        )
-        if n < 2:
-            return Summary(int(n), mean, None, None)
-        return Summary(int(n), mean, sd, (low, high))
 
 
 # --- reading -----------------------------------------------------------------------------------

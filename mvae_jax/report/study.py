@@ -1,13 +1,15 @@
 """What a report is made of, and what a study of a paper or a project adds to it."""
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+import pandas as pd
 
 from mvae_jax.report import comparisons
 from mvae_jax.report.cells import Cell, Run
 from mvae_jax.report.comparisons import Comparisons, Family
 from mvae_jax.report.formats import Grid
-from mvae_jax.report.scores import Scores
+from mvae_jax.report.frame import Scores
 
 
 class Report(NamedTuple):
@@ -23,7 +25,7 @@ class Section(NamedTuple):
     title:   the heading on the page
     file:    the name of its files: <file>.txt, .md, .tex and, of the records, .csv
     grids:   makes the tables; where there are none, the heading is left out
-    records: makes the rows of the CSV file, all of the same fields
+    records: makes the rows of the CSV file
     printed: whether the terminal shows the tables
     folded:  whether the page shows them on a click only
     """
@@ -31,7 +33,7 @@ class Section(NamedTuple):
     title: str
     file: str
     grids: Callable[[Report], Iterable[Grid]]
-    records: Callable[[Report], Iterable[Mapping[str, Any]]] = lambda _report: ()
+    records: Callable[[Report], pd.DataFrame] = lambda _report: pd.DataFrame()
     printed: bool = False
     folded: bool = False
 

@@ -1,14 +1,15 @@
 """The tables of metrics: one data set, rows by latent size, the models side by side."""
 
 from collections.abc import Collection, Iterator, Sequence
-from typing import Any
 
-from mvae_jax.report.cells import Cell, Run, Setting
+import pandas as pd
+
+from mvae_jax.report.cells import Cell, Run, Setting, left_out
 from mvae_jax.report.comparisons import Compared, Comparisons
 from mvae_jax.report.formats import Bold, Grid
+from mvae_jax.report.frame import Scores
 from mvae_jax.report.metrics import BOUND, CONDITIONS, MEASURED, METRICS, PAPER, describe
-from mvae_jax.report.pairs import left_out, models_of
-from mvae_jax.report.scores import Scores
+from mvae_jax.report.pairs import models_of
 from mvae_jax.report.statistics import ALPHA
 
 MISSING = "-"
@@ -170,28 +171,32 @@ def run_table(found: Scores, cell: Cell) -> Grid:
     return Grid(title, headers, rows, notes=notes, settings=(cell.setting,))
 
 
-def records(found: Scores) -> Iterator[dict[str, Any]]:
-    """Yield every cell's metrics in full precision, one row each, for a CSV file."""
-    for cell, run in found.cells.items():
-        row = {**cell.setting._asdict(), "model": cell.model, "latent_size": cell.latent_size}
-        row["failed_seeds"] = " ".join(map(str, run.failed))
-        empty = dict.fromkeys(("mean", "sd", "low95", "high95"))
-        if run.missing:
-            yield {**row, "metric": "", **empty, "seeds": 0, "missing": run.missing}
-        for metric in _ordered(found, cell):
-            summary = found.summary(cell, metric)
-            if summary is None:
-                seeds, why = len(found.of(cell, metric)), found.why_missing(cell, metric)
-                yield {**row, "metric": metric, **empty, "seeds": seeds, "missing": why}
-                continue
-            low, high = summary.interval or (None, None)
-            figures = {"mean": summary.mean, "sd": summary.sd, "low95": low, "high95": high}
-            yield {**row, "metric": metric, **figures, "seeds": summary.n, "missing": ""}
+def records(found: Scores) -> pd.DataFrame:
+    """Return every cell's metrics in full precision, one row each, for a CSV file."""
+    cells = pd.DataFrame(
+        [
+            (*cell.setting, cell.model, cell.latent_size, " ".join(map(str, run.failed)))
+            for cell, run in found.cells.items()
+        ],
+        columns=[*Setting._fields, "model", "latent_size", "failed_seeds"],
+    )
+    means = found.summaries()
+    lost = [i for i, run in enumerate(found.cells.values()) if run.missing]
+    why = [run.missing for run in found.cells.values() if run.missing]
+    empty = pd.DataFrame({"cell": lost, "metric": "", "seeds": 0, "missing": why})
+    rows = pd.concat([empty, means]) if lost else means
+    order = {name: i for i, name in enumerate(["", *METRICS])}
+    position = rows.metric.map(order).fillna(len(order))
+    rows = rows.assign(position=position).sort_values(["cell", "position", "metric"])
+    of_cell = cells.iloc[rows.cell.to_numpy(int)].reset_index(drop=True)
+    columns = ["metric", "mean", "sd", "low95", "high95", "seeds", "missing"]
+    return pd.concat([of_cell, rows[columns].reset_index(drop=True)], axis=1)
 
 
 def unconverged(found: Scores, cell: Cell) -> int:
     """Return how many of the cell's probes stopped before they converged."""
-    return sum(not value for value in found.of(cell, "probe_converged").values())
+    converged = found.summary(cell, "probe_converged")
+    return round((1 - converged.mean) * converged.n) if converged else 0
 
 
 def _ordered(found: Scores, cell: Cell) -> list[str]:

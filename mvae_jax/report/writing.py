@@ -40,7 +40,7 @@ SECTIONS = (
         "Comparisons",
         "comparisons",
         lambda report: differences.overview(report.compared),
-        lambda report: differences.records(report.compared),
+        lambda report: report.compared.frame.drop(columns="planned"),
         printed=True,
     ),
     Section(
@@ -95,7 +95,7 @@ def read(
         raise ValueError(f"--baseline: got '{baseline}'; allowed: {', '.join(models)}")
     marked = pairs.mark(found, baseline or BASELINE)
     compared = comparisons.compare_all(marked, baseline or BASELINE, study.family)
-    return Report(marked, compared), [*marked.problems, *compared.problems]
+    return Report(marked, compared), [*marked.lacking(), *compared.problems]
 
 
 def write(

@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 from mvae_jax.report.cells import Cell, Run, Setting
 from mvae_jax.report.figures import latents, pictures, scores, style
 from mvae_jax.report.figures.table import LATENT_SIZE, Point, Table
+from mvae_jax.report.frame import Scores
 from mvae_jax.report.pairs import models_of
 from mvae_jax.report.problems import Problem, isolated
-from mvae_jax.report.scores import Scores
 from mvae_jax.report.study import Report
 from mvae_jax.store import files
 

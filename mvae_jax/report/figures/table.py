@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from mvae_jax.report.cells import Cell, Run
 from mvae_jax.report.comparisons import Comparisons
-from mvae_jax.report.scores import Scores
+from mvae_jax.report.frame import Scores
 
 LATENT_SIZE = 32  # the size of pictures that is preferred
 Point = Callable[[str, Cell], float | None]  # the published value of a metric in a cell
