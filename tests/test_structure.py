@@ -42,7 +42,7 @@ ALLOWED = {
         *("config", "datasets", "embed", "likelihoods", "numerics", "paths", "posteriors"),
         *("records", "replicas", "sources", "store", "terminal"),
     },
-    "evaluate": {"escape", "paths", "store", "terminal", "workers"},
+    "evaluate": {"escape", "paths", "records", "rules", "store", "terminal", "workers"},
     "report": {
         *("config", "escape", "evaluate", "paths", "records", "rules", "store", "terminal"),
         "workers",
