@@ -33,7 +33,7 @@ def fixed() -> Iterator[None]:
     functions. The user's own settings hold again after it.
     """
     with (
-        _enable_x64(False),
+        jax.enable_x64(False),
         jax.default_prng_impl("threefry2x32"),
         jax.threefry_partitionable(True),
         jax.numpy_dtype_promotion("standard"),
@@ -46,14 +46,6 @@ def settings() -> dict[str, Any]:
     """Return the other settings that change numbers, by name; flags that do not are left out."""
     found = {name: jax.config.values[name] for name in RECORDED if name in jax.config.values}
     return {**found, **{name: _flags(os.environ.get(name, "")) for name in VARIABLES}}
-
-
-def _enable_x64(enabled: bool) -> contextlib.AbstractContextManager[None]:
-    if hasattr(jax, "enable_x64"):
-        return jax.enable_x64(enabled)
-    from jax.experimental import enable_x64  # type: ignore[attr-defined]  # before JAX 0.8
-
-    return enable_x64(enabled)
 
 
 def _flags(value: str) -> str:

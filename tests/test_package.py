@@ -1,8 +1,15 @@
-"""The built wheel, installed into a folder of its own and run from an empty one."""
+"""The built wheel, installed and run from an empty folder, and the versions of what it needs."""
 
 import os
+import re
 import subprocess
 import sys
+import tomllib
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 from mvae_jax.store import metrics_file
 from tests.conftest import ROOT
@@ -46,6 +53,12 @@ def test_the_wheel_sweeps_digits_from_an_empty_folder(tmp_path):
         assert done.returncode == 0, done.stderr
         return done.stdout + done.stderr
 
+    for checked_in in (ROOT / "mvae_jax").rglob("*"):
+        if checked_in.suffix in (".md", ".typed"):
+            carried = site / checked_in.relative_to(ROOT)
+            assert carried.read_bytes() == checked_in.read_bytes()
+    assert (site / "mvae_jax" / "docs" / "metrics.md").is_file()
+    assert (site / "mvae_jax" / "py.typed").is_file()
     assert python("-c", "import mvae_jax; print(mvae_jax.__file__)").startswith(str(site))
     said = python("-m", "mvae_jax.sweep", *GRID, *(f"--config.{field}" for field in SMALL))
     assert "2 of 2 runs are complete, 0 failed" in said
@@ -59,3 +72,45 @@ def test_the_wheel_sweeps_digits_from_an_empty_folder(tmp_path):
     tables = (empty / "runs" / "report" / "tables.md").read_text()
     for run in runs:
         assert f" {accuracy(run):.4f} " in tables
+
+
+def direct(*extras):
+    """Return the direct dependencies, and those of the extras: name -> specifiers."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    found = {}
+    texts = list(project["dependencies"])
+    waiting = list(extras)
+    while waiting:
+        texts += project["optional-dependencies"][waiting.pop()]
+    for text in texts:
+        requirement = Requirement(text)
+        if requirement.name == "mvae_jax":
+            found |= direct(*requirement.extras)
+        else:
+            found[canonicalize_name(requirement.name)] = requirement.specifier
+    return found
+
+
+def pinned(file):
+    """Return name -> version of a constraints file, which holds nothing else."""
+    lines = (ROOT / file).read_text(encoding="utf-8").splitlines()
+    pins = [line for line in lines if not line.startswith("#")]
+    assert all(re.fullmatch(r"[A-Za-z0-9_.-]+==[A-Za-z0-9_.]+", pin) for pin in pins)
+    return {canonicalize_name(name): version for name, version in (p.split("==") for p in pins)}
+
+
+def test_the_lowest_versions_are_those_that_the_project_allows():
+    lowest = {
+        name: next(bound.version for bound in bounds if bound.operator == ">=")
+        for name, bounds in direct("test").items()
+    }
+    assert pinned("constraints-lowest.txt") == lowest
+
+
+@pytest.mark.parametrize("file", ["constraints.txt", "constraints-lowest.txt"])
+def test_pinned_versions_are_allowed(file):
+    pins = pinned(file)
+    for name, bounds in direct(
+        *(["test", "dev"] if file == "constraints.txt" else ["test"])
+    ).items():
+        assert Version(pins[name]) in bounds, name
