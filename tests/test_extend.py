@@ -20,6 +20,7 @@ from mvae_jax import posteriors
 from mvae_jax.evaluate import metrics
 from mvae_jax.store import metrics_file, run_folder
 from tests.conftest import ROOT
+from tests.fake_runs import write_run
 
 PAGE = (ROOT / "mvae_jax" / "docs" / "extend.md").read_text(encoding="utf-8")
 FEW = ["--config.num_seeds=1", "--config.num_epochs=2"]
@@ -128,3 +129,20 @@ def test_a_metric_of_yours_is_computed_of_another_tools_embeddings(tmp_path):
     values = {row["metric"]: row["value"] for row in found["replicates"][0]["values"]}
     assert values["mean_radius"] == (5 + 2) / 2
     assert metrics.described(found)["mean_radius"].label == "mean radius (of mu)"
+
+
+def test_a_report_section_of_yours_is_shown_behind_the_others(tmp_path):
+    file, snippet, command = printed("A report section")
+    (tmp_path / file).write_text(snippet, encoding="utf-8")
+    elbos = {("vae", 2): -5.0, ("vae", 4): -4.0, ("mvae", 2): -3.0, ("mvae", 4): -6.0}
+    for (model, z), elbo in elbos.items():
+        write_run(tmp_path / "runs", model, z, {"elbo": {777: elbo - 0.5, 778: elbo + 0.5}})
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, *command[1:]]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    rows = re.findall(
+        r"\| +(\w+) +\| +(\d+) +\| +(-[\d.]+) ", (tmp_path / "report/latent_sizes.md").read_text()
+    )
+    assert sorted(rows) == [("mvae", "2", "-3.00"), ("vae", "4", "-4.00")]
+    assert "<h2>Latent sizes" in (tmp_path / "report/index.html").read_text(encoding="utf-8")

@@ -5,18 +5,18 @@ import re
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
 from mvae_jax.report import render
+from tests.conftest import ROOT
 from tests.fake_runs import draw, write_run
 
 
 def write_pca(root):
-    """Runs the README's example, on the split of a run of its own."""
+    """Runs the manual's example, on the split of a run of its own."""
     labels = load_digits().target
     indices = np.arange(len(labels))
     train, test = train_test_split(indices, test_size=0.2, stratify=labels, random_state=0)
@@ -27,8 +27,8 @@ def write_pca(root):
         **{"index_train": train, "index_test": test, "mu_test": np.zeros((len(test), 16))},
         **{"label_train": labels[train], "label_test": labels[test]},
     )
-    readme = Path(__file__).parent.parent / "README.md"
-    (source,) = re.findall(r"```python\n(import json.*?)```", readme.read_text(), re.DOTALL)
+    page = (ROOT / "mvae_jax" / "docs" / "embeddings.md").read_text(encoding="utf-8")
+    (source,) = re.findall(r"```python\n(import json.*?)```", page, re.DOTALL)
     subprocess.run([sys.executable, "-c", source], cwd=root, check=True)
     return root / "runs/digits/release/pca-z16"
 
