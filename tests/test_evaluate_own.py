@@ -126,7 +126,7 @@ def test_paths_are_comma_separated_or_repeated():
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("one", r"got 'one', which does not import \(ImportError: it names no module\)"),
+        ("one", "got 'one', which does not import"),
         ("nowhere.one", "No module named 'nowhere'"),
         ("theirs.four", "has no attribute 'four'"),
         ("theirs.three", r"got 'theirs\.three', but it is of type int, not mvae_jax\.evaluate"),

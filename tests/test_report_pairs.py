@@ -1,6 +1,9 @@
 """Every model of a row against any baseline, and methods without seeds."""
 
 import csv
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -8,6 +11,7 @@ import scipy.stats
 
 from mvae_jax.report import render
 from mvae_jax.report.study import Study
+from tests.conftest import ROOT
 from tests.fake_runs import SEEDS, draw, read_report, write_paper, write_run
 
 Z = 4
@@ -102,3 +106,23 @@ def test_a_report_on_runs_that_the_paper_never_heard_of_has_no_word_about_it(roo
             words = path.read_text().split("<figure>")[0].lower()
             assert "paper" not in words.replace("citepaper", ""), path
             assert "release's" not in words, path
+
+
+def test_a_section_of_a_users_own_is_named_by_its_dotted_path(root, tmp_path):
+    (tmp_path / "my_section.py").write_text(
+        "from mvae_jax.report.formats import Grid\n"
+        "from mvae_jax.report.study import Section\n\n\n"
+        "def count(report):\n"
+        '    return [Grid("Cells", ("cells",), [(str(len(report.scores.cells)),)])]\n\n\n'
+        'section = Section("Mine", "mine", count)\n'
+    )
+    flags = ["--no-figures", "--out=out", "--section=my_section.section"]
+    command = [sys.executable, "-m", "mvae_jax.report", "runs", *flags]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True)
+    assert (tmp_path / "out/mine.txt").read_text().split()[-1] == "4"
+    assert "<h2>Mine</h2>" in (tmp_path / "out/index.html").read_text()
+    command[-1] = "--section=my_section.other"
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: --section: got 'my_section.other', which does not import")

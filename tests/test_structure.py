@@ -42,8 +42,11 @@ ALLOWED = {
         *("config", "datasets", "embed", "likelihoods", "numerics", "paths", "posteriors"),
         *("records", "replicas", "sources", "store", "terminal"),
     },
-    "evaluate": {"escape", "paths", "store", "terminal", "workers"},
-    "report": {"config", "escape", "evaluate", "paths", "store", "terminal", "workers"},
+    "evaluate": {"escape", "paths", "records", "rules", "store", "terminal", "workers"},
+    "report": {
+        *("config", "escape", "evaluate", "paths", "records", "rules", "store", "terminal"),
+        "workers",
+    },
     "paper": {"escape", "paths", "report", "store", "terminal"},
     "sweep": {
         *("command_line", "config", "datasets", "escape", "paper", "paths", "replicas", "report"),

@@ -1,13 +1,12 @@
 """A user's own metrics, named by their dotted paths."""
 
-import importlib
-import os
-import sys
 from collections.abc import Iterable
 from typing import Any
 
+from mvae_jax import records
 from mvae_jax.evaluate.metrics import METRICS
 from mvae_jax.evaluate.record import FOLDERS, Metric
+from mvae_jax.rules import ConfigError
 from mvae_jax.store import metrics_file
 
 
@@ -19,7 +18,10 @@ def load(paths: Iterable[str]) -> list[Metric]:
     named = [path.strip() for text in paths for path in text.split(",") if path.strip()]
     found: dict[str, Metric] = {}
     for path in dict.fromkeys(named):
-        metric = _imported(path)
+        try:
+            metric = records.load("--metric", path)
+        except ConfigError as error:
+            raise ValueError(str(error)) from error
         try:
             check(metric)
         except ValueError as error:
@@ -45,19 +47,3 @@ def check(metric: Any) -> None:
         raise ValueError(f"its split is {metric.split!r}; allowed: {', '.join(FOLDERS)}")
     if tuple(metric.settings):
         raise ValueError("it names settings, which only this package's metrics have; leave it out")
-
-
-def _imported(path: str) -> Any:
-    module, _, name = path.rpartition(".")
-    if (here := os.getcwd()) not in sys.path and "" not in sys.path:  # of an installed command
-        sys.path.append(here)
-    try:
-        if not module:
-            raise ImportError("it names no module")
-        return getattr(importlib.import_module(module), name)
-    except Exception as error:  # whatever a user's module raises
-        reason = " ".join(str(error).split())
-        raise ValueError(
-            f"--metric: got '{path}', which does not import ({type(error).__name__}: {reason}); "
-            "write my_module.my_metric, with my_module importable from the current folder"
-        ) from error

@@ -1,21 +1,22 @@
 """Report on run folders: python -m mvae_jax.report PATH... [--out DIR] [--no-figures]
 
 Every model is compared with the one that --baseline names. --samples=FILE adds a figure of the data
-sets. --tensorboard=DIR writes the training curves as event files; --export=DIR writes what the
-tables need of every scored run, a few kilobytes each, and the figures: no report is written with
-these two.
+sets, --section=MODULE.NAME a section of your own. --tensorboard=DIR writes the training curves as
+event files; --export=DIR writes what the tables need of every scored run, and the figures: no
+report is written with these two.
 """
 
 import argparse
 import sys
 from collections.abc import Callable
 
-from mvae_jax import escape, paths
+from mvae_jax import escape, paths, records
 from mvae_jax.report import tensorboard, writing
 from mvae_jax.report.export import export
 from mvae_jax.report.figures import Drawn
 from mvae_jax.report.problems import Problem
-from mvae_jax.report.study import Report, Study
+from mvae_jax.report.study import Report, Section, Study
+from mvae_jax.rules import ConfigError
 from mvae_jax.store import files
 from mvae_jax.terminal import command, exit_with
 
@@ -54,6 +55,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--no-figures", action="store_true", help="tables and pages alone")
     parser.add_argument(
+        "--section",
+        action="append",
+        default=[],
+        metavar="MODULE.NAME",
+        help="a section of your own, by its dotted path; may be repeated",
+    )
+    parser.add_argument(
         "--samples", type=paths.from_user, help="of `mvae_jax.datasets --samples`: draws them"
     )
 
@@ -76,6 +84,10 @@ def report(args: argparse.Namespace, study: Study, finish: Finish | None = None)
     """
     if args.out is None and len(args.path) > 1:
         exit_with("--out: needed where there is more than one PATH")
+    try:
+        own = [records.load("--section", path, Section) for path in args.section]
+    except ConfigError as error:
+        exit_with(error)
     out = args.out or args.path[0] / "report"
     if out.resolve() in [path.resolve() for path in args.path]:
         exit_with(f"--out: got '{out}', which holds the runs; choose another folder")
@@ -89,7 +101,7 @@ def report(args: argparse.Namespace, study: Study, finish: Finish | None = None)
         drawn: list[Drawn] = []
         if made.scores.cells:
             drawn = writing.write(
-                *(made, problems, args.path, out, study),
+                *(made, problems, args.path, out, study, own),
                 draw=not args.no_figures,
                 samples=args.samples,
             )
@@ -106,7 +118,7 @@ def report(args: argparse.Namespace, study: Study, finish: Finish | None = None)
 
 def _export(args: argparse.Namespace) -> int:
     """Write the export of --export; return the exit status."""
-    if args.out or args.samples or args.no_figures or args.baseline:
+    if args.out or args.samples or args.no_figures or args.baseline or args.section:
         exit_with("--export: writes no report; give it alone")
     try:
         exported, problems = export(args.path, args.export)
