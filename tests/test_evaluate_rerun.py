@@ -170,12 +170,24 @@ def test_scores_are_never_lost_with_the_embeddings(run, capsys, damage, kept):
 
 
 @pytest.mark.parametrize("one", [str, Path, lambda path: [path]])
-def test_an_exported_run_keeps_its_scores(tmp_path, capsys, one):
-    source = ROOT / "launch/results/frey_face/release/vae-z32"
-    copy = shutil.copytree(source, tmp_path / "run")
-    before = (copy / "metrics.json").read_bytes()
+def test_an_archive_keeps_its_scores(tmp_path, capsys, one):
+    copy = shutil.copytree(ROOT / "launch/results", tmp_path / "archive")
+    before = {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()}
     assert score(one(copy))
-    assert (copy / "metrics.json").read_bytes() == before
+    assert {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()} == before
+    said = capsys.readouterr().err
+    assert said == f"{copy}: an archive of scores, which are kept as they are\n"
+
+
+@pytest.mark.parametrize("one", [str, Path, lambda path: [path]])
+def test_a_run_whose_arrays_are_gone_keeps_its_scores(run, capsys, one):
+    assert score([run], jobs=1)
+    shutil.rmtree(run / "embeddings")
+    (run / "embeddings").mkdir()
+    before = (run / "metrics.json").read_bytes()
+    capsys.readouterr()
+    assert score(one(run))
+    assert (run / "metrics.json").read_bytes() == before
     assert "kept as they were, because their embeddings are gone" in capsys.readouterr().err
 
 

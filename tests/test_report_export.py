@@ -46,12 +46,9 @@ def test_an_export_reports_as_the_runs_do(tmp_path, monkeypatch):
         write_arrays(run, SEEDS[:4])
         (run / "environment.json").write_text('{"devices": ["cpu"]}')
     runs, exported, again = (tmp_path / name for name in ("runs", "exported", "again"))
-    folders, _ = export.export([runs], exported)
-    assert [folder.relative_to(exported).as_posix() for folder in folders] == [
-        "digits/release/mvae-z2",
-        "digits/release/vae-z2",
-    ]
-    assert not list(exported.rglob("*.npz"))
+    cells, _ = export.export([runs], exported)
+    assert [str(cell) for cell in cells] == ["mvae z=2", "vae z=2"]
+    assert sorted(path.name for path in exported.iterdir()) == ["runs.jsonl", "scores.csv"]
     export.export([exported], again)
     pages = []
     for root in (runs, exported, again):
@@ -109,8 +106,9 @@ def test_runs_of_different_times_share_the_figures_of_their_scores(tmp_path):
 def test_a_run_that_is_not_scored_is_left_out(tmp_path):
     run = write_run(tmp_path / "runs", "vae", 2, {"mse": draw(0.5, 0.01)})
     (run / "metrics.json").unlink()
-    folders, problems = export.export([tmp_path / "runs"], tmp_path / "out")
-    assert not folders
+    cells, problems = export.export([tmp_path / "runs"], tmp_path / "out")
+    assert not cells
+    assert not (tmp_path / "out").exists()
     assert "metrics.json" in problems[0].reason
 
 
@@ -152,17 +150,20 @@ def test_an_export_does_not_take_the_place_of_what_it_lacks(tmp_path, changes, l
     write_run(tmp_path / "runs", "vae", 2, {"mse": draw(0.5, 0.01)}, num_epochs=20)
     export.export([tmp_path / "runs"], tmp_path / "out")
     write_run(tmp_path / "other", "vae", 2, {"mse": draw(0.4, 0.01, seeds)}, **config)
-    before = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*.json")}
+    before = {path: path.read_bytes() for path in (tmp_path / "out").glob("*.*")}
     with pytest.raises(ValueError, match=f"out/.* has seed_{lost}, trained for 20 epochs"):
         export.export([tmp_path / "other"], tmp_path / "out")
-    assert {path: path.read_bytes() for path in (tmp_path / "out").rglob("*.json")} == before
+    assert {path: path.read_bytes() for path in (tmp_path / "out").glob("*.*")} == before
     write_run(tmp_path / "more", "vae", 2, {"mse": draw(0.4, 0.01, [*SEEDS, 9])}, num_epochs=30)
     export.export([tmp_path / "more"], tmp_path / "out")
-    (folder,) = (tmp_path / "out").rglob("vae-z2")
-    (folder / "metrics.json").write_text("damaged")
-    with pytest.raises(ValueError, match="cannot be read, so it is kept"):
-        export.export([tmp_path / "runs"], tmp_path / "out")
-    assert (folder / "metrics.json").read_text() == "damaged"
+    for name in ("runs.jsonl", "scores.csv"):
+        path = tmp_path / "out" / name
+        whole = path.read_bytes()
+        path.write_text("damaged")
+        with pytest.raises(ValueError, match="cannot be read, so it is kept"):
+            export.export([tmp_path / "runs"], tmp_path / "out")
+        assert path.read_text() == "damaged"
+        path.write_bytes(whole)
 
 
 def test_stale_scores_stay_stale(tmp_path):

@@ -48,7 +48,10 @@ def score(
     for metric in own:
         check(metric)
     paths = files.as_paths(paths)
-    empty = [path for path in paths if not files.find_runs([path])]
+    for archive in files.find_runs(paths, holding={files.ARCHIVE}):
+        terminal.say(f"{archive}: an archive of scores, which are kept as they are")
+    marks = files.RUN_MARKS | {files.ARCHIVE}
+    empty = [path for path in paths if not files.find_runs([path], holding=marks)]
     for path in empty:
         terminal.say(f"error: path: no folder with embeddings/ at or below {path}")
     folders = files.find_runs(paths)
@@ -62,7 +65,8 @@ def score(
             continue
         runs.append(run)
     try:
-        _score_pending(runs, jobs or joblib.cpu_count())
+        if runs:
+            _score_pending(runs, jobs or joblib.cpu_count())
     except TerminatedWorkerError:
         terminal.say(
             "error: a scoring process was killed, for its memory most likely; what was finished "

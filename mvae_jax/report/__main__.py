@@ -2,8 +2,9 @@
 
 Every model is compared with the one that --baseline names. --samples=FILE adds a figure of the data
 sets, --section=MODULE.NAME a section of your own. --tensorboard=DIR writes the training curves as
-event files; --export=DIR writes what the tables need of every scored run, and the figures: no
-report is written with these two.
+event files; --export=DIR writes the scores of all runs as one archive without arrays, and the
+figures: no report is written with these two. --figure=PATTERN chooses the figures that go along,
+as '*-release-differences'.
 """
 
 import argparse
@@ -33,8 +34,13 @@ def main() -> None:
     parser.add_argument(
         "--export", type=paths.from_user, metavar="DIR", help="write scores and figures there"
     )
+    parser.add_argument(
+        "--figure", action="append", metavar="PATTERN", help="of --export: which figures, by name"
+    )
     args = parser.parse_args()
     check(args)
+    if args.figure and not args.export:
+        exit_with("--figure: chooses among the figures of --export; name its folder")
     if args.tensorboard:
         sys.exit(_write_events(args))
     if args.export:
@@ -121,10 +127,10 @@ def _export(args: argparse.Namespace) -> int:
     if args.out or args.samples or args.no_figures or args.baseline or args.section:
         exit_with("--export: writes no report; give it alone")
     try:
-        exported, problems = export(args.path, args.export)
+        exported, problems = export(args.path, args.export, args.figure or ("*",))
     except (OSError, ValueError) as error:
         exit_with(error, status=1)
-    print(escape.plain(f"{args.export}: {len(exported)} runs"))
+    print(escape.plain(f"{args.export}: {len(exported)} cells"))
     return int(not writing.tell(problems))
 
 

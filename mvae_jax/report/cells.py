@@ -62,6 +62,7 @@ class Run(NamedTuple):
     sha256:     path below the run -> SHA-256, of the files that training has recorded
     origins:    what trained its seeds besides the configuration, as far as it is known
     described:  how metrics are shown that only the run's metrics.json describes
+    epochs:     seed -> for how many epochs it was trained, as far as the run says
     """
 
     path: Path
@@ -75,6 +76,7 @@ class Run(NamedTuple):
     sha256: Mapping[str, str] = MappingProxyType({})
     origins: tuple[Origin, ...] = ()
     described: Mapping[str, Metric] = MappingProxyType({})
+    epochs: Mapping[int, int] = MappingProxyType({})
 
     @property
     def seeds(self) -> list[int]:
@@ -119,13 +121,13 @@ def read_run(path: Path) -> list[Part]:
         manifest = run_folder.read_manifest(path)
         environment = run_folder.read_environment(path)
         parts = [
-            (_cell(config, swept), *_read_cell(path, config, manifest, environment, entries))
+            (cell_of(config, swept), *_read_cell(path, config, manifest, environment, entries))
             for swept, entries in by_sweep.items()
         ]
         own = described(content)
         return [(cell, run._replace(described=own), rows) for cell, run, rows in parts]
     except Exception as error:  # whatever its files hold: this cell alone is without values
-        return [(_cell(config, ""), Run(path, config, reason_of(error)), [])]
+        return [(cell_of(config, ""), Run(path, config, reason_of(error)), [])]
 
 
 def read_metrics(path: Path, config: Mapping[str, Any]) -> dict[str, Any]:
@@ -193,6 +195,10 @@ def _read_cell(
         frozenset((entry["num_test"], entry.get("sha256_index_test")) for entry in scored),
         manifest["sha256"],
         tuple(origins.trained_by(environment, [trained.get(n, {}) for n in replicates.values()])),
+        epochs={
+            seed: trained.get(name, {}).get("epoch", config.get("num_epochs", 0))
+            for seed, name in replicates.items()
+        },
     )
     return run, list(rows.values())
 
@@ -230,7 +236,8 @@ def _why_unscored(
     return reasons
 
 
-def _cell(config: dict[str, Any], swept: str) -> Cell:
+def cell_of(config: Mapping[str, Any], swept: str) -> Cell:
+    """Return the cell of a configuration; swept: the values of swept scalars, in words."""
     dataset = config["dataset"]
     if dataset.endswith(".npz"):  # keeps its ending, to be told from the data set of that name
         dataset = Path(dataset).name

@@ -1,117 +1,174 @@
-"""`--export`: of every scored run what a report's tables need, in a few kilobytes and no arrays.
+"""`--export`: the scores of every run below some paths as one archive, and the report's figures.
 
-The figures, most of which cannot be drawn without the arrays, go along as pictures.
+The archive (`report.archive`) has no arrays, a few kilobytes a run. The figures, most of which
+cannot be drawn without the arrays, go along as pictures.
 """
 
-import json
+import fnmatch
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
-from mvae_jax.report import cells, figures, writing
-from mvae_jax.report.problems import Problem, isolated
+import pandas as pd
+
+from mvae_jax.report import archive, figures, scores, writing
+from mvae_jax.report.cells import NO_SEED, Cell, Run
+from mvae_jax.report.frame import Scores
+from mvae_jax.report.problems import Problem
 from mvae_jax.report.study import Study
-from mvae_jax.store import files, metrics_file, run_folder
+from mvae_jax.store import files
 from mvae_jax.store.files import PathLike
 
-AS_IT_IS = ("config.json", "environment.json")
-DIGESTS = ("embeddings/", "model/", "pictures/")  # of the files that were scored
 
+def export(
+    paths: PathLike | Iterable[PathLike], out: PathLike, names: Sequence[str] = ("*",)
+) -> tuple[list[Cell], list[Problem]]:
+    """Write the scores below the paths into the archive `out`, and their figures beside it.
 
-def export(paths: PathLike | Iterable[PathLike], out: PathLike) -> tuple[list[Path], list[Problem]]:
-    """Write the runs below the paths into the same tree below `out`, and their figures.
+    The cells that the archive holds already stay, but for those that are exported now.
 
-    What was exported there before stays, and stands in the figures of scores.
+    names: which figures go along, by patterns of their file names without the ending
 
-    Returns the folders written, and what a report on the paths would say is missing. A run of
-    which nothing is scored, or of which a file is damaged, is left out. Raises ValueError where
-    `out` lies among the runs, two runs would be written to one place, or one that was exported
-    there has seeds that the new one lacks or has trained for less.
+    Return the cells written, and what a report on the paths would say is missing. A run that
+    cannot be read is left out. Raises ValueError where `out` lies among the runs, two runs would be
+    written to one place, or a cell of the archive has seeds or metrics that the new one lacks, or
+    has trained for longer.
     """
     paths, out = files.as_paths(paths), Path(out)
+    _check_out(paths, out)
+    places = _places(paths, out)
+    found = scores.read(paths)
+    new = {
+        cell: run._replace(path=_place(run.path, places))
+        for cell, run in found.cells.items()
+        if run.replicates
+    }
+    report, problems = writing.read(paths, None, Study())
+    if new:
+        out.mkdir(parents=True, exist_ok=True)
+        with files.hold(out):
+            _write(found, new, out)
+        problems = [*problems, *_write_figures(report, paths, out, names)]
+    return list(new), problems
+
+
+def _check_out(paths: Sequence[Path], out: Path) -> None:
     for path in paths:
         if (inner := out.resolve()) == (outer := path.resolve()) or outer in inner.parents:
             raise ValueError(f"--export: got '{out}', which is or lies in '{path}'; choose another")
-    targets: dict[Path, Path] = {}
+    runs = files.find_runs([out], holding=scores.MARKS - {archive.RUNS})
+    if runs:  # a report on `out` would read the archive and pass them over
+        raise ValueError(f"--export: got '{out}', which holds the run {runs[0]}; choose another")
+
+
+def _places(paths: Sequence[Path], out: Path) -> dict[Path, Path]:
+    """Return folder -> its path below `out`, of every run and archive below the paths."""
+    places: dict[Path, Path] = {}
+    taken: dict[Path, Path] = {}
     for path in paths:
-        for run in files.find_runs([path], holding=("metrics.json",)):
+        for folder in files.find_runs([path], holding=scores.MARKS):
             # A path that is itself a run keeps its name.
-            folder = out / (run.relative_to(path) if run != path else path.resolve().name)
-            if folder in targets:
-                raise ValueError(f"{targets[folder]} and {run}: would both be {folder}")
-            targets[folder] = run
-    problems: list[Problem] = []
-    scored: dict[Path, dict[str, int]] = {}
-    for folder, run in targets.items():
-        with isolated(problems, str(run)):
-            scored[folder] = _scored(run)
-    for folder, epochs in scored.items():
-        _check_nothing_lost(targets[folder], epochs, folder)
-    written = []
-    for folder in scored:
-        with isolated(problems, str(targets[folder])):
-            _export_run(targets[folder], folder)
-            written.append(folder)
-    report, of_report = writing.read(paths, None, Study())
-    reasons = {problem.reason for problem in problems}
-    problems += [problem for problem in of_report if problem.reason not in reasons]
+            is_root = folder == path and not archive.is_archive(folder)
+            place = out / (path.resolve().name if is_root else folder.relative_to(path))
+            if not archive.is_archive(folder):
+                if place in taken:
+                    raise ValueError(f"{taken[place]} and {folder}: would both be {place}")
+                taken[place] = folder
+            places[folder] = place
+    return places
+
+
+def _place(path: Path, places: dict[Path, Path]) -> Path:
+    """Return where a run is written, which may be one of an archive."""
+    folder = next(folder for folder in (path, *path.parents) if folder in places)
+    return places[folder] / path.relative_to(folder)
+
+
+def _write(found: Scores, new: dict[Cell, Run], out: Path) -> None:
+    """Write the cells found, and those of the archive that are none of them."""
+    there, old = _read_archive(out)
+    old_frame = Scores(old, there, [])
+    for cell in new.keys() & there.keys():
+        _check_nothing_lost(cell, found, old_frame)
+    cells = dict(sorted((there | new).items()))
+    keys = {cell: archive.key_of(out, cell, run) for cell, run in cells.items()}
+    if len({*keys.values()}) < len(keys):
+        by_key = {key: cell for cell, key in keys.items()}
+        cell = next(cell for cell, key in keys.items() if by_key[key] != cell)
+        raise ValueError(
+            f"--export: {cell.setting}, {cell} and {by_key[keys[cell]].setting}, "
+            f"{by_key[keys[cell]]} would both be {out / keys[cell]}; choose another folder"
+        )
+    rows = [_rows(found, keys, new), _rows(old_frame, keys, there.keys() - new.keys())]
+    values = pd.concat([of for of in rows if len(of)] or rows[:1])
+    order = {key: position for position, key in enumerate(keys.values())}
+    values = values.sort_values("run", key=lambda column: column.map(order), kind="stable")
+    archive.write(out, cells, values)
+
+
+def _read_archive(out: Path) -> tuple[dict[Cell, Run], pd.DataFrame]:
+    """Return what the archive holds already; raise ValueError where it cannot be read."""
+    if not archive.is_archive(out) and not (out / archive.SCORES).exists():
+        return {}, archive.find(out)[1]
+    try:
+        cells, values = archive.read(out)
+    except ValueError as error:
+        raise ValueError(f"--export: {out} cannot be read, so it is kept: {error}") from error
+    return dict(cells), values
+
+
+def _rows(found: Scores, keys: dict[Cell, str], of: Iterable[Cell]) -> pd.DataFrame:
+    """Return the values of these cells, each behind its key."""
+    wanted = {*of}
+    names = [keys[cell] if cell in wanted else None for cell in found.cells]
+    values = scores.tidy(found).astype({"metric": object, "split": object})
+    values.insert(0, "run", [names[cell] for cell in found.values.cell])
+    return values[values.run.notna()]
+
+
+def _check_nothing_lost(cell: Cell, new: Scores, there: Scores) -> None:
+    """Raise ValueError where the archive's cell has a seed or metric that the new one lacks, or
+    was trained for longer."""
+    old, run = there.cells[cell], new.cells[cell]
+    scored, known = _scored(new, cell), _scored(there, cell)
+    for seed, metrics in known.items():
+        name = f"{old.path} has {old.replicates.get(seed, 'values')}"
+        way_out = f"{run.path} has not; choose another folder"
+        epochs = old.epochs.get(seed, 0)
+        if seed not in scored or run.epochs.get(seed, 0) < epochs:
+            raise ValueError(f"--export: {name}, trained for {epochs} epochs, {way_out}")
+        if lost := sorted(metrics - scored[seed]):
+            raise ValueError(f"--export: {name} with {lost[0]}, {way_out}")
+
+
+def _scored(found: Scores, cell: Cell) -> dict[int, set[str]]:
+    """Return the metrics of each of a cell's seeds that has scores."""
+    rows = found.values[found.values.cell == list(found.cells).index(cell)]
+    rows = rows[rows.seed != NO_SEED]
+    return {seed: {*of} for seed, of in rows.metric.astype(object).groupby(rows.seed)}
+
+
+def _write_figures(
+    report: writing.Report, paths: Sequence[Path], out: Path, names: Sequence[str]
+) -> list[Problem]:
+    """Write the figures whose names match; return why others could not be drawn.
+
+    What cannot be drawn stays as it is there; those of the scores are of the whole archive.
+    """
     pictures = out / figures.FOLDER
     of_files = [name for name in figures.FIGURES if name not in figures.OF_SCORES]
-    with tempfile.TemporaryDirectory() as new:  # what cannot be drawn stays as it is there
+    with tempfile.TemporaryDirectory() as new:
         drawn, undrawn = figures.draw(report, Path(new), of_files)
         for figure in [*figures.exported(report.scores, paths), *drawn]:
-            files.copy(figure.path, pictures / figure.path.name)
+            if _matches(figure.path, names):
+                files.copy(figure.path, pictures / figure.path.name)
     together, _ = writing.read(out, None, Study())
-    _, of_scores = figures.draw(together, pictures, figures.OF_SCORES)
-    return written, [*problems, *undrawn, *of_scores]
+    of_scores, not_drawn = figures.draw(together, pictures, figures.OF_SCORES)
+    for figure in of_scores:
+        if not _matches(figure.path, names):
+            figure.path.unlink()
+    return [*undrawn, *not_drawn]
 
 
-def _check_nothing_lost(run: Path, scored: dict[str, int], folder: Path) -> None:
-    """Raise ValueError where the folder holds a seed that the run lacks, or trained longer.
-
-    scored: the run's seeds that have scores, and their epochs
-    """
-    if not (folder / "metrics.json").exists():
-        return
-    try:
-        there = _scored(folder)
-    except ValueError as error:
-        raise ValueError(f"--export: {folder} cannot be read, so it is kept: {error}") from error
-    for name, epochs in there.items():
-        if scored.get(name, -1) < epochs:
-            raise ValueError(
-                f"--export: {folder} has {name}, trained for {epochs} epochs, {run} has not; "
-                "remove the former, or choose another folder"
-            )
-
-
-def _scored(run: Path) -> dict[str, int]:
-    """Returns the replicates that have scores, and for how many epochs each was trained."""
-    num_epochs = run_folder.read_config(run).get("num_epochs", 0)
-    trained = run_folder.read_manifest(run)["replicates"]
-    entries = metrics_file.read(run / "metrics.json")["replicates"]
-    names = [e["replicate"] for e in entries if "failed" not in e and "stale" not in e]
-    return {name: trained.get(name, {}).get("epoch", num_epochs) for name in names}
-
-
-def _export_run(run: Path, folder: Path) -> None:
-    """Write one run's configuration, environment and scores."""
-    config = run_folder.read_config(run)
-    metrics, manifest = cells.read_metrics(run, config), run_folder.read_manifest(run)
-    path = folder / "metrics.json"
-    there = metrics_file.read(path) if path.exists() else {"replicates": [], "settings": {}}
-    exported = {entry["replicate"]: entry for entry in there["replicates"]}
-    for entry in metrics["replicates"]:
-        if "failed" not in entry:
-            metrics_file.carry(exported.get(entry["replicate"], {}), entry)
-    for field in ("settings", "described"):
-        if merged := there.get(field, {}) | metrics.get(field, {}):
-            metrics[field] = merged
-    for name in AS_IT_IS:
-        if (run / name).is_file():
-            files.copy(run / name, folder / name)
-    digests = {k: v for k, v in manifest["sha256"].items() if k.startswith(DIGESTS)}
-    kept: dict[str, Any] = {"version": 1, "replicates": manifest["replicates"], "sha256": digests}
-    files.write_text(folder / "manifest.json", json.dumps(kept, indent=2) + "\n")
-    metrics_file.write(path, metrics)
+def _matches(path: Path, names: Sequence[str]) -> bool:
+    return any(fnmatch.fnmatchcase(path.stem, name) for name in names)

@@ -6,6 +6,7 @@ a cell without values and a problem with its reason.
 
 import math
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,13 +17,14 @@ from pandas.api.types import union_categoricals
 
 from mvae_jax import workers
 from mvae_jax.config import SWEPT
+from mvae_jax.report import archive
 from mvae_jax.report.cells import NO_SEED, Cell, Part, Run, read_run
 from mvae_jax.report.frame import Scores
 from mvae_jax.report.problems import Problem, isolated
 from mvae_jax.store import files, run_folder
 from mvae_jax.store.files import PathLike
 
-MARKS = files.RUN_MARKS | {"metrics.json"}  # of a folder that is a run
+MARKS = files.RUN_MARKS | {"metrics.json", archive.RUNS}  # of a folder that is a run, or has runs
 FIELDS = ("tag", *SWEPT)  # of the configuration, in the frame
 TEXTS = ("dataset", "source", "protocol", "tag", "model")
 CHUNK = 50  # run folders that a process reads at a time
@@ -53,6 +55,11 @@ def scores(*paths: PathLike) -> Frames:
       ValueError: a path is empty, or the root of the file system.
     """
     found = read(paths)
+    return Frames(tidy(found), pd.DataFrame(found.lacking(), columns=list(Problem._fields)))
+
+
+def tidy(found: Scores) -> pd.DataFrame:
+    """Return the values as `Frames` has them."""
     cells = pd.DataFrame(
         [
             (
@@ -68,9 +75,7 @@ def scores(*paths: PathLike) -> Frames:
     rows = found.values
     values = cells.iloc[rows.cell].reset_index(drop=True)
     seeds = rows.seed.astype("Int64").where(rows.seed != NO_SEED)
-    values = values.assign(seed=seeds, split=rows.split, metric=rows.metric, value=rows.value)
-    problems = pd.DataFrame(found.lacking(), columns=list(Problem._fields))
-    return Frames(values, problems)
+    return values.assign(seed=seeds, split=rows.split, metric=rows.metric, value=rows.value)
 
 
 # --- reading -----------------------------------------------------------------------------------
@@ -87,14 +92,16 @@ def read(paths: PathLike | Iterable[PathLike], jobs: int | None = None) -> Score
     for root in roots:
         if not any(root == folder or root in folder.parents for folder in folders):
             reason = (
-                "no folder with embeddings/, metrics.json, done/ or manifest.json at or below it"
+                "no folder with embeddings/, metrics.json, done/, manifest.json or runs.jsonl "
+                "at or below it"
             )
             problems.append(Problem(str(root), reason))
         problems += _not_begun(root)
     cells: dict[Cell, Run] = {}
     frames: list[pd.DataFrame] = []
-    chunks = _read_chunks(folders, jobs)
-    for parts, values, of_chunk in chunks:
+    archives = [folder for folder in folders if archive.is_archive(folder)]
+    runs = [folder for folder in folders if folder not in archives]
+    for parts, values, of_chunk in chain(_read_chunks(runs, jobs), map(archive.find, archives)):
         problems += of_chunk
         positions = []
         for cell, run in parts:

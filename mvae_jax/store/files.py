@@ -123,6 +123,7 @@ def as_paths(paths: PathLike | Iterable[PathLike]) -> list[Path]:
 
 # A run whose seeds all failed has no embeddings, and an exported one has a manifest alone.
 RUN_MARKS = frozenset({"embeddings", "done", "manifest.json"})
+ARCHIVE = "runs.jsonl"  # of a folder that holds the scores of many runs, see report/archive.py
 
 
 def find_runs(

@@ -71,7 +71,14 @@ T = TypeVar("T")
 def read_config(folder: Path) -> dict[str, Any]:
     """Reads config.json; raises RunFolderError where REQUIRED is not there or a type is wrong."""
     path = folder / "config.json"
-    config = read_json(path, sealed=is_own(folder))
+    return check_config(path, read_json(path, sealed=is_own(folder)))
+
+
+def check_config(path: Path, config: dict[str, Any]) -> dict[str, Any]:
+    """Return a configuration without fields that are null; raise RunFolderError as `read_config`.
+
+    path: of the file that holds it
+    """
     for field in OPTIONAL:
         if config.get(field, 0) is None:
             del config[field]
@@ -114,7 +121,16 @@ def planned_replicates(config: dict[str, Any]) -> list[Replicate]:
 def read_environment(folder: Path) -> dict[str, Any]:
     """Returns what environment.json says of a run; nothing where there is none."""
     path = folder / "environment.json"
-    environment = read_json(path, sealed=is_own(folder)) if os.path.lexists(path) else {}
+    return check_environment(
+        path, read_json(path, sealed=is_own(folder)) if os.path.lexists(path) else {}
+    )
+
+
+def check_environment(path: Path, environment: dict[str, Any]) -> dict[str, Any]:
+    """Return an environment without fields that are null; raise RunFolderError where one is wrong.
+
+    path: of the file that holds it
+    """
     check_types(path, environment, ENVIRONMENT)
     if not all(isinstance(device, str) for device in environment.get("devices") or ()):
         raise RunFolderError(f"{path}: 'devices' is no list of names; write str there")

@@ -68,7 +68,7 @@ FIGURES: dict[str, tuple[Callable[[Table], Figure | None], str]] = {
 }
 
 
-OF_SCORES = ("metrics", "differences", "reliability")  # which metrics.json alone gives
+OF_SCORES = ("metrics", "differences")  # which the scores alone give
 
 
 class Drawn(NamedTuple):

@@ -221,6 +221,8 @@ def read_curves(run: Run) -> dict[int, dict[int, float]]:
 def _reliability_bins(run: Run) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
     """Return the bins' count, mean confidence and accuracy, of all seeds together."""
     names = {name for seed, name in run.replicates.items() if seed not in run.failed}
+    if not run.path.is_dir():  # of an archive
+        return None
     entries = read_metrics(run.path, run.config)["replicates"]
     entries = [entry for entry in entries if entry["replicate"] in names]
     curves = [entry.get("curves", {}).get("reliability") for entry in entries]

@@ -1,0 +1,292 @@
+"""The archive of scores that `--export` writes: the cells of many runs in two files, no arrays.
+
+    scores.csv   one row per value: run, the key of its cell, and the columns of `mvae_jax.scores`;
+                 in full precision, texts as `escape.csv` leaves them; no seed where a value is the
+                 same for every seed
+    runs.jsonl   a header, then one cell per line, in the order of the scores
+                   header: format, version, sha256 of scores.csv, and the names of its metrics
+                   cell:   path, of its run below the root that was exported; swept, its swept
+                           scalars in words; config, environment, and the fields of `cells.Run`
+
+The key of a cell is its path, with the swept scalars behind it where there are any. A report reads
+nothing but the key, metric, split, seed and value of a row; the rest is for whoever opens the file.
+"""
+
+import hashlib
+import io
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mvae_jax import escape
+from mvae_jax.evaluate.metrics import described
+from mvae_jax.report.cells import NO_SEED, SPLITS, Cell, Run, cell_of
+from mvae_jax.report.problems import Problem, isolated
+from mvae_jax.store import (
+    files,
+    json_file,
+    json_text,
+    metrics_file,
+    names,
+    origins,
+    regular,
+    run_folder,
+)
+from mvae_jax.store.json_file import RunFolderError
+
+RUNS, SCORES = files.ARCHIVE, "scores.csv"
+FORMAT, VERSION = "mvae_jax archive", 1
+MAX_BYTES = 1 << 30  # of each file
+WAY_OUT = "restore both files, or export the runs again into another folder"
+HEADER = {"format": str, "version": int, "sha256": str, "metrics": list}
+CELL: dict[str, type] = {
+    **{"path": str, "swept": str, "config": dict, "environment": dict, "missing": str},
+    **{"replicates": dict, "epochs": dict, "failed": dict, "absent": dict, "tested_on": list},
+    **{"sha256": dict, "origins": list, "described": dict},
+}
+DIGESTS = ("embeddings/", "model/", "pictures/")  # of the files that were scored
+READ = {"run": "category", "metric": "category", "split": "category"}
+READ |= {"seed": "Int64", "value": "str"}  # pandas may parse a float to its neighbour
+
+Found = tuple[list[tuple[Cell, Run]], pd.DataFrame]  # cells, and their values as Scores has them
+
+
+def is_archive(folder: Path) -> bool:
+    """Return whether the folder holds an archive, whole or not."""
+    return os.path.lexists(folder / RUNS)
+
+
+def find(folder: Path) -> tuple[list[tuple[Cell, Run]], pd.DataFrame, list[Problem]]:
+    """Return an archive's cells and values; where it cannot be read, a problem in their place."""
+    problems: list[Problem] = []
+    found: Found = ([], _frame([], [], [], [], []))
+    with isolated(problems, str(folder)):
+        found = read(folder)
+    return *found, problems
+
+
+def read(folder: Path) -> Found:
+    """Read an archive; raise ValueError, which names file, field and way out."""
+    path = folder / RUNS
+    try:
+        header, *lines = _read_lines(path)
+        _check(path, header, HEADER)
+        if (header["format"], header["version"]) != (FORMAT, VERSION):
+            said = escape.shown((header["format"], header["version"]))
+            raise ValueError(f"{path}: is of format {said}; this version reads {FORMAT} {VERSION}")
+        data = _read_bytes(folder / SCORES)
+        if hashlib.sha256(data).hexdigest() != header["sha256"]:
+            raise ValueError(f"{folder / SCORES}: is not the file that {RUNS} was written with")
+        cells: dict[str, tuple[Cell, Run]] = {}
+        for number, line in enumerate(lines, 2):
+            key, cell, run = _cell(folder, Path(f"{path}, line {number}"), line)
+            if key in cells:
+                raise ValueError(f"{path}, line {number}: is a second line of {key}")
+            cells[key] = (cell, run)
+        values = _values(folder / SCORES, data, cells, header["metrics"])
+    except ValueError as error:
+        raise ValueError(f"{error}; {WAY_OUT}") from error
+    return list(cells.values()), values
+
+
+def write(folder: Path, cells: Mapping[Cell, Run], values: pd.DataFrame) -> None:
+    """Write an archive in place of the one that is there.
+
+    cells:  in order, their paths below `folder`
+    values: of all cells in their order: run, the key, then the columns of `mvae_jax.scores`
+    """
+    texts = values.select_dtypes(exclude="number").columns
+    escaped = values.assign(**{name: values[name].map(escape.csv) for name in texts})
+    data = escaped.to_csv(index=False, lineterminator="\n").encode()
+    metrics = sorted(set(values.metric))
+    digest = hashlib.sha256(data).hexdigest()
+    header = {"format": FORMAT, "version": VERSION, "sha256": digest, "metrics": metrics}
+    lines = [header, *(_line(folder, cell, run) for cell, run in cells.items())]
+    text = "".join(f"{json.dumps(line)}\n" for line in lines)
+    files.write_bytes(folder / SCORES, lambda file: file.write(data))
+    files.write_text(folder / RUNS, text)
+
+
+def key_of(folder: Path, cell: Cell, run: Run) -> str:
+    """Return the key of a cell whose run's path lies below the folder."""
+    path = os.fspath(run.path.relative_to(folder))
+    return ", ".join(filter(None, [path, swept_in(cell, run)]))
+
+
+def swept_in(cell: Cell, run: Run) -> str:
+    """Return the swept scalars of a cell, in words."""
+    tag = run.config.get("tag", "")
+    return (
+        cell.setting.variant.removeprefix(tag).removeprefix(", ") if tag else cell.setting.variant
+    )
+
+
+def _line(folder: Path, cell: Cell, run: Run) -> dict[str, Any]:
+    """Return a cell as JSON's types."""
+    own = {
+        name: {field: getattr(metric, field) for field in metrics_file.SHOWN}
+        for name, metric in run.described.items()
+    }
+    return {
+        **{"path": os.fspath(run.path.relative_to(folder)), "swept": swept_in(cell, run)},
+        **{"config": run.config, "environment": run.environment, "missing": run.missing},
+        **{field: _named(getattr(run, field)) for field in ("replicates", "epochs", "failed")},
+        **{"absent": dict(run.absent), "described": own, "origins": run.origins},
+        "tested_on": sorted(run.tested_on, key=repr),
+        "sha256": {k: v for k, v in run.sha256.items() if k.startswith(DIGESTS)},
+    }
+
+
+def _cell(folder: Path, where: Path, line: dict[str, Any]) -> tuple[str, Cell, Run]:
+    """Return a line's key, cell and run; raise ValueError at what is not of the format."""
+    _check(where, line, CELL)
+    config = run_folder.check_config(where, line["config"])
+    replicates = _seeds(where, line, "replicates", str)
+    for seed, name in replicates.items():
+        if names.seed_of(name) != seed:
+            raise RunFolderError(f"{where}: 'replicates' has {name} as seed {seed}")
+    for field in ("absent", "sha256"):
+        json_file.check_types(where, line[field], dict.fromkeys(line[field], str))
+    for name, shown in line["described"].items():
+        metrics_file.check_shown(shown, f"{where}: described.{escape.shown(name)}.")
+    cell = cell_of(config, line["swept"])
+    run = Run(
+        folder / names.check_below(line["path"]),
+        config,
+        line["missing"],
+        run_folder.check_environment(where, line["environment"]),
+        replicates,
+        _seeds(where, line, "failed", str),
+        line["absent"],
+        frozenset(_tested_on(where, found) for found in line["tested_on"]),
+        line["sha256"],
+        tuple(origins.in_environment({"origins": _numbered(line["origins"])}).values()),
+        described(line),
+        _seeds(where, line, "epochs", int),
+    )
+    return key_of(folder, cell, run), cell, run
+
+
+def _numbered(found: list[Any]) -> dict[str, Any]:
+    return {str(position): value for position, value in enumerate(found)}
+
+
+def _named(by_seed: Mapping[int, Any]) -> dict[str, Any]:
+    return {str(seed): value for seed, value in by_seed.items()}
+
+
+def _seeds(where: Path, line: dict[str, Any], field: str, kind: type) -> dict[int, Any]:
+    """Return a field that has the cell's seeds as its keys, checked."""
+    found: dict[str, Any] = line[field]
+    for seed, value in found.items():
+        known = field == "replicates" or seed in line["replicates"]
+        if not (seed.isascii() and seed.isdigit() and len(seed) <= 18 and known):
+            raise RunFolderError(f"{where}: '{field}' has {escape.shown(seed)}, which is no seed")
+        if not json_file.has_type(value, kind):
+            raise json_file.wrong(where, f"{field}.{seed}", escape.shown(value), kind)
+    return {int(seed): value for seed, value in found.items()}
+
+
+def _tested_on(where: Path, found: Any) -> tuple[int, str | None]:
+    if isinstance(found, list) and len(found) == 2 and json_file.has_type(found[0], int):
+        number, digest = found
+        if digest is None or isinstance(digest, str):
+            return number, digest
+    raise json_file.wrong(where, "tested_on", escape.shown(found), list)
+
+
+def _check(where: Path, found: Any, fields: Mapping[str, type]) -> None:
+    """Raise RunFolderError where a field is missing or of another type."""
+    for field, kind in fields.items():
+        if not json_file.has_type(found.get(field), kind):
+            said = escape.shown(found[field]) if field in found else "missing"
+            raise json_file.wrong(where, field, said, kind)
+
+
+def _read_bytes(path: Path) -> bytes:
+    try:
+        return regular.read_bytes(path, MAX_BYTES)
+    except (OSError, ValueError) as error:
+        raise json_file.unreadable(path, error) from error
+
+
+def _read_lines(path: Path) -> list[dict[str, Any]]:
+    lines: list[dict[str, Any]] = []
+    for number, line in enumerate(_read_bytes(path).splitlines(), 1):
+        try:
+            found = json_text.loads(line)
+        except ValueError as error:
+            raise json_file.unreadable(Path(f"{path}, line {number}"), error) from error
+        if not isinstance(found, dict):
+            raise RunFolderError(f"{path}, line {number}: holds no object")
+        lines.append(found)
+    return lines or [{}]
+
+
+def _values(
+    path: Path, data: bytes, cells: Mapping[str, tuple[Cell, Run]], metrics: list[Any]
+) -> pd.DataFrame:
+    """Return the rows of scores.csv as Scores has them; raise ValueError at one without a place."""
+    if not all(isinstance(name, str) for name in metrics):
+        raise ValueError(f"{path.parent / RUNS}: 'metrics' is no list of names")
+    try:
+        rows = pd.read_csv(
+            io.BytesIO(data),
+            usecols=list(READ),
+            dtype=READ,
+            keep_default_na=False,
+            na_values={"seed": [""]},
+        )
+        numbers = rows.value.to_numpy(object).astype(np.float64)
+    except (ValueError, OverflowError) as error:
+        raise json_file.unreadable(path, error) from error
+    keys, runs = {escape.csv(key): i for i, key in enumerate(cells)}, list(cells.values())
+    known = {escape.csv(name): name for name in metrics}
+    where = _codes(path, rows.run, keys)
+    metric, split = (
+        _codes(path, rows.metric, known),
+        _codes(path, rows.split, dict.fromkeys(SPLITS)),
+    )
+    seeds = rows.seed.fillna(NO_SEED).to_numpy(np.int64)
+    if not np.isfinite(numbers).all():
+        raise ValueError(f"{path}: a value is not finite")
+    found = _frame(where, [list(known.values()), metric], [list(SPLITS), split], seeds, numbers)
+    pairs = found[["cell", "seed"]].drop_duplicates()
+    for cell, seed in zip(pairs.cell, pairs.seed, strict=True):
+        if seed != NO_SEED and seed not in runs[cell][1].seeds:
+            raise ValueError(f"{path}: has seed {seed}, which {RUNS} does not list")
+    if found.duplicated(["cell", "metric", "seed"]).any():
+        raise ValueError(f"{path}: has two values of one metric and seed")
+    return found
+
+
+def _codes(path: Path, column: "pd.Series[Any]", known: Mapping[str, Any]) -> np.ndarray:
+    """Return each row's position among the known names."""
+    positions = {name: i for i, name in enumerate(known)}
+    for name in column.cat.categories:
+        if name not in positions:
+            said = escape.shown(name)
+            raise ValueError(f"{path}: '{column.name}' is {said}, which {RUNS} does not list")
+    of_categories = np.array([positions[name] for name in column.cat.categories], np.int32)
+    return of_categories[column.cat.codes.to_numpy()]
+
+
+def _frame(cell: Any, metric: Any, split: Any, seed: Any, value: Any) -> pd.DataFrame:
+    """Return values as Scores has them; metric, split: names, and each row's position there."""
+    texts = {
+        name: pd.Categorical.from_codes(of[1] if of else [], categories=of[0] if of else [])
+        for name, of in (("metric", metric), ("split", split))
+    }
+    return pd.DataFrame(
+        {
+            "cell": np.asarray(cell, np.int32),
+            **texts,
+            "seed": np.asarray(seed, np.int64),
+            "value": np.asarray(value, np.float64),
+        }
+    )
