@@ -4,12 +4,14 @@ import ast
 import re
 import subprocess
 import sys
+from collections import Counter
 
 import pytest
 
 from tests.conftest import ROOT
 
 PACKAGE = ROOT / "mvae_jax"
+MOST_LINES, MOST_LINES_OF_A_FUNCTION = 300, 70
 
 # Room -> the rooms it may import. `store`, `files`, `escape` and `config` stand below all others.
 ALLOWED = {
@@ -206,3 +208,22 @@ def test_tensorflow_and_torch_are_no_dependencies():
     names = " ".join(project["dependencies"]).lower()
     assert "torch" not in names
     assert "tensorflow" not in names.replace("tensorflow-datasets", "")
+
+
+def longest_functions():
+    """Yields (lines, file, name) of every function of the package."""
+    for _, path in rooms():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                yield node.end_lineno - node.lineno + 1, path.relative_to(ROOT), node.name
+
+
+def test_modules_and_functions_can_be_read_in_one_go():
+    """Prints the lines of each room (`pytest -s`)."""
+    lines = {path: len(path.read_text(encoding="utf-8").splitlines()) for _, path in rooms()}
+    of_rooms = Counter()
+    for room, path in rooms():
+        of_rooms[room] += lines[path]
+    print(f"\n{sum(lines.values()):,} lines:", *(f"{r} {n:,}" for r, n in of_rooms.most_common()))
+    assert {path: n for path, n in lines.items() if n > MOST_LINES} == {}
+    assert [found for found in longest_functions() if found[0] > MOST_LINES_OF_A_FUNCTION] == []
