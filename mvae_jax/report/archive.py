@@ -265,7 +265,7 @@ def _values(
     return found
 
 
-def _codes(path: Path, column: "pd.Series[Any]", known: Mapping[str, Any]) -> np.ndarray:
+def _codes(path: Path, column: pd.Series, known: Mapping[str, Any]) -> np.ndarray:
     """Return each row's position among the known names."""
     positions = {name: i for i, name in enumerate(known)}
     for name in column.cat.categories:
