@@ -31,20 +31,10 @@ def main() -> None:
     parser.add_argument(
         "--tensorboard", type=paths.from_user, metavar="DIR", help="write event files there"
     )
-    parser.add_argument(
-        "--export", type=paths.from_user, metavar="DIR", help="write scores and figures there"
-    )
-    parser.add_argument(
-        "--figure", action="append", metavar="PATTERN", help="of --export: which figures, by name"
-    )
     args = parser.parse_args()
     check(args)
-    if args.figure and not args.export:
-        exit_with("--figure: chooses among the figures of --export; name its folder")
     if args.tensorboard:
         sys.exit(_write_events(args))
-    if args.export:
-        sys.exit(_export(args))
     report(args, Study())
 
 
@@ -70,6 +60,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--samples", type=paths.from_user, help="of `mvae_jax.datasets --samples`: draws them"
     )
+    parser.add_argument(
+        "--export", type=paths.from_user, metavar="DIR", help="write scores and figures there"
+    )
+    parser.add_argument(
+        "--figure", action="append", metavar="PATTERN", help="of --export: which figures, by name"
+    )
 
 
 def check(args: argparse.Namespace) -> None:
@@ -81,13 +77,17 @@ def check(args: argparse.Namespace) -> None:
         files.as_paths(args.path)
     except ValueError as error:
         exit_with(error)
+    if args.figure and not args.export:
+        exit_with("--figure: chooses among the figures of --export; name its folder")
 
 
 def report(args: argparse.Namespace, study: Study, finish: Finish | None = None) -> None:
-    """Write the report and exit with its status.
+    """Write the report, or what --export asks for, and exit with its status.
 
     finish: is called when it is written
     """
+    if args.export:
+        sys.exit(_export(args, study))
     if args.out is None and len(args.path) > 1:
         exit_with("--out: needed where there is more than one PATH")
     try:
@@ -122,12 +122,12 @@ def report(args: argparse.Namespace, study: Study, finish: Finish | None = None)
     sys.exit(0 if writing.tell(problems) else 1)
 
 
-def _export(args: argparse.Namespace) -> int:
+def _export(args: argparse.Namespace, study: Study) -> int:
     """Write the export of --export; return the exit status."""
     if args.out or args.samples or args.no_figures or args.baseline or args.section:
         exit_with("--export: writes no report; give it alone")
     try:
-        exported, problems = export(args.path, args.export, args.figure or ("*",))
+        exported, problems = export(args.path, args.export, args.figure or ("*",), study)
     except (OSError, ValueError) as error:
         exit_with(error, status=1)
     print(escape.plain(f"{args.export}: {len(exported)} cells"))

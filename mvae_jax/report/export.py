@@ -21,13 +21,17 @@ from mvae_jax.store.files import PathLike
 
 
 def export(
-    paths: PathLike | Iterable[PathLike], out: PathLike, names: Sequence[str] = ("*",)
+    paths: PathLike | Iterable[PathLike],
+    out: PathLike,
+    names: Sequence[str] = ("*",),
+    study: Study = Study(),  # noqa: B008 - never written to
 ) -> tuple[list[Cell], list[Problem]]:
     """Write the scores below the paths into the archive `out`, and their figures beside it.
 
     The cells that the archive holds already stay, but for those that are exported now.
 
     names: which figures go along, by patterns of their file names without the ending
+    study: whose corrections and published values the figures show
 
     Return the cells written, and what a report on the paths would say is missing. A run that
     cannot be read is left out. Raises ValueError where `out` lies among the runs, two runs would be
@@ -43,12 +47,12 @@ def export(
         for cell, run in found.cells.items()
         if run.replicates
     }
-    report, problems = writing.read(paths, None, Study())
+    report, problems = writing.read(paths, None, study)
     if new:
         out.mkdir(parents=True, exist_ok=True)
         with files.hold(out):
             _write(found, new, out)
-        problems = [*problems, *_write_figures(report, paths, out, names)]
+        problems = [*problems, *_write_figures(report, paths, out, names, study)]
     return list(new), problems
 
 
@@ -149,7 +153,11 @@ def _scored(found: Scores, cell: Cell) -> dict[int, set[str]]:
 
 
 def _write_figures(
-    report: writing.Report, paths: Sequence[Path], out: Path, names: Sequence[str]
+    report: writing.Report,
+    paths: Sequence[Path],
+    out: Path,
+    names: Sequence[str],
+    study: Study,
 ) -> list[Problem]:
     """Write the figures whose names match; return why others could not be drawn.
 
@@ -162,8 +170,8 @@ def _write_figures(
         for figure in [*figures.exported(report.scores, paths), *drawn]:
             if _matches(figure.path, names):
                 files.copy(figure.path, pictures / figure.path.name)
-    together, _ = writing.read(out, None, Study())
-    of_scores, not_drawn = figures.draw(together, pictures, figures.OF_SCORES)
+    together, _ = writing.read(out, None, study)
+    of_scores, not_drawn = figures.draw(together, pictures, figures.OF_SCORES, study.point)
     for figure in of_scores:
         if not _matches(figure.path, names):
             figure.path.unlink()
