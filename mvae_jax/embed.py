@@ -1,6 +1,6 @@
 """What one trained seed leaves behind: embeddings, per-example terms, weights and pictures.
 
-Three files per replicate, arrays only (README, "The run folder"): `embeddings/`, `model/` and
+Three files per replicate, arrays only (docs/files.md): `embeddings/`, `model/` and
 `pictures/<replicate>.npz`. They are all that evaluation and report ever see of the model.
 """
 

@@ -83,7 +83,10 @@ def test_the_plan_is_printed_before_the_sweep_and_the_report(call, root):
     for flag in ("--num_seeds=5", "--config.num_epochs=200", *flags):
         assert flag in sweep
     page = f"--document={root / 'REPRODUCTION.md'}"
-    assert report == ("-m", "mvae_jax.report", str(root), page)
+    assert report == ("-m", "mvae_jax.paper", str(root), page)
+    done = subprocess.run([sys.executable, *report], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (1, "")  # 2 would be of a flag that it does not know
+    assert "no folder with embeddings/" in done.stderr
     total = sum(
         costs.minutes(COSTS, dataset, z, 5, 200)
         for dataset in ("cifar10", "mnist_basic")

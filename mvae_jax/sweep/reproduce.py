@@ -71,7 +71,7 @@ def main() -> None:
     call_all(to_prepare(plan, args))  # a run that is complete needs no data: 1 is no failure here
     worst = call_all(to_train(plan, args))
     page = args.root / "REPRODUCTION.md"
-    sys.exit(call("-m", "mvae_jax.report", str(args.root), f"--document={page}") or worst)
+    sys.exit(call("-m", "mvae_jax.paper", str(args.root), f"--document={page}") or worst)
 
 
 def call_all(commands: Iterable[list[str]]) -> int:
