@@ -20,7 +20,7 @@ from mvae_jax import model, train
 
 
 def parts(config: ConfigDict, images: np.ndarray, batch: int) -> dict[str, Callable[[], None]]:
-    """Returns, by name, functions that run one epoch's worth of steps of a part, and wait."""
+    """Return, by name, functions that run one epoch's worth of steps of a part, and wait."""
     num_steps = len(images) // batch
     params = train.init(config, jnp.asarray(config.first_seed)).params
     x = jnp.asarray(images.reshape(num_steps, batch, -1), jnp.float32) * config.pixel_scale

@@ -35,7 +35,7 @@ class Argument(NamedTuple):
 
 
 def parse_argument(argument: str) -> Argument:
-    """Parses `model,latent[,protocol]`, strictly; raises ConfigError."""
+    """Parse `model,latent[,protocol]`, strictly; raises ConfigError."""
     usage = "write model,latent[,protocol] behind the colon, e.g. --config=FILE.py:mvae,16"
     parts = argument.split(",") if argument else []
     if len(parts) not in (2, 3):
@@ -55,7 +55,7 @@ def parse_argument(argument: str) -> Argument:
 
 
 def base_config(dataset: str, argument: str, source: str = "") -> ConfigDict:
-    """Returns the protocol's configuration of one model on one data set."""
+    """Return the protocol's configuration of one model on one data set."""
     model, latent_size, protocol = parse_argument(argument)
     return ConfigDict(
         {
@@ -119,7 +119,7 @@ class Replicate(NamedTuple):
 
 
 def validate(config: ConfigDict) -> FrozenConfigDict:
-    """Returns the configuration, frozen; raises ConfigError at the first impossible value."""
+    """Return the configuration, frozen; raises ConfigError at the first impossible value."""
     if not isinstance(config, ConfigDict):
         raise ConfigError(f"get_config: returned {type(config).__name__}; allowed: a ConfigDict")
     missing = set(defaults().keys()) - set(config.keys())
@@ -185,7 +185,7 @@ def validate_sweep(config: ConfigDict) -> None:
 
 
 def replace(config: ConfigDict, **fields: Any) -> FrozenConfigDict:
-    """Returns the configuration with some fields changed."""
+    """Return the configuration with some fields changed."""
     return FrozenConfigDict({**config.to_dict(), **fields})
 
 
@@ -196,21 +196,21 @@ def of_program(config: ConfigDict) -> FrozenConfigDict:
 
 
 def seeds(config: ConfigDict) -> range:
-    """Returns the seeds that the configuration asks for."""
+    """Return the seeds that the configuration asks for."""
     return range(config.first_seed, config.first_seed + config.num_seeds)
 
 
 def replicates(
     seeds: Iterable[int], sweep: ConfigDict | Mapping[str, Sequence[float | int]]
 ) -> list[Replicate]:
-    """Returns what is trained of these seeds: each with every combination of the swept values."""
+    """Return what is trained of these seeds: each with every combination of the swept values."""
     fields = [field for field in SWEPT if sweep.get(field)]
     grid = list(itertools.product(*(map(float, sweep[field]) for field in fields)))
     return [Replicate(s, dict(zip(fields, values, strict=True))) for s in seeds for values in grid]
 
 
 def default_workdir(config: ConfigDict) -> Path:
-    """Returns runs/<dataset>[-<source>]/<protocol>/<model>-z<latent>[-<tag>]."""
+    """Return runs/<dataset>[-<source>]/<protocol>/<model>-z<latent>[-<tag>]."""
     dataset = config.dataset
     if dataset.endswith(".npz"):  # no search for runs enters a folder whose name begins with a dot
         dataset = Path(dataset).stem.lstrip(".") or "data"

@@ -33,7 +33,7 @@ def write(
     state: train.TrainState,
     dataset: Dataset,
 ) -> None:
-    """Writes one seed's three files; `state` has no replicate axis."""
+    """Write one seed's three files; `state` has no replicate axis."""
     params = state.params if state.best is None else state.best.params
     key = train.seed_key(jnp.asarray(seed))
     contents = {
@@ -48,7 +48,7 @@ def write(
 def embeddings(
     config: ConfigDict, params: Params, key: Key[Array, ""], dataset: Dataset
 ) -> dict[str, np.ndarray]:
-    """Returns `mu_`, `label_` and `index_<split>`, and the per-example terms of the test split.
+    """Return `mu_`, `label_` and `index_<split>`, and the per-example terms of the test split.
 
     Rows stand in the split's own order. `mu` is the family's embedding: the posterior mean, after
     coupling.
@@ -71,7 +71,7 @@ def embeddings(
 def example_terms(
     config: ConfigDict, params: Params, key: Key[Array, ""], images: UInt8[np.ndarray, "n h w c"]
 ) -> dict[str, Float[Array, " n"]]:
-    """Returns every example's terms, each [N], all but `iwae` from the same one sample of z.
+    """Return every example's terms, each [N], all but `iwae` from the same one sample of z.
 
     log_likelihood, kl:    in nats; the ELBO is their difference
     squared_error_sampled: mean over pixels of (x - mean image of the sampled z)^2
@@ -116,7 +116,7 @@ def _example_terms(
 def pictures(
     config: ConfigDict, params: Params, key: Key[Array, ""], images: UInt8[np.ndarray, "n h w c"]
 ) -> dict[str, np.ndarray]:
-    """Returns inputs, reconstructions and sweeps of latent planes, pixels in [0, 1].
+    """Return inputs, reconstructions and sweeps of latent planes, pixels in [0, 1].
 
     input [48, H, W, C]:                  the data set's first images, in file order
     reconstruction_sampled, _mean:        their mean images at a sampled z and at z = mu
@@ -134,7 +134,7 @@ def pictures(
     decode = _jit(inference.decode, config)
 
     def sweep(axes: Float[np.ndarray, "k d"]) -> np.ndarray:
-        """Decodes values[i] axes[0] + values[j] axes[1]; one axis gives one column."""
+        """Decode values[i] axes[0] + values[j] axes[1]; one axis gives one column."""
         across = values[:, None] * axes[1] if len(axes) > 1 else np.zeros((1, axes.shape[1]))
         plane = (values[:, None, None] * axes[0] + across).astype(np.float32)
         swept = decode(config, params, plane.reshape(-1, config.latent_size))

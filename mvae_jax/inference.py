@@ -33,7 +33,7 @@ def encode(config: ConfigDict, params: Params, images: UInt8[Array, "n h w c"]) 
 
     The fields are the family's; those of a family of yours may be others.
 
-    Raises ValueError where the images are not bytes of the shape that the model was trained on:
+    Raise ValueError where the images are not bytes of the shape that the model was trained on:
     floats, scaled before, would be scaled once more.
     """
     if images.dtype != np.uint8 or images.shape[1:] != tuple(config.image_shape):
@@ -63,7 +63,7 @@ def _by_axis(function: Callable[..., Any], axes: Any, *trees: Any) -> Any:
 
 
 def decode(config: ConfigDict, params: Params, z: Float[Array, "n d"]) -> Float[Array, "n h w c"]:
-    """Returns the mean images of latent vectors, pixels in [0, 1]."""
+    """Return the mean images of latent vectors, pixels in [0, 1]."""
     params, z = _checked(config, params), jnp.asarray(z, jnp.float32)
 
     def mean(z: Array) -> Array:
@@ -77,7 +77,7 @@ def decode(config: ConfigDict, params: Params, z: Float[Array, "n d"]) -> Float[
 def sample_prior(
     config: ConfigDict, params: Params, key: Key[Array, ""], n: int
 ) -> Float[Array, "n h w c"]:
-    """Returns the mean images of n draws from the prior N(0, I); jit with `n` static too."""
+    """Return the mean images of n draws from the prior N(0, I); jit with `n` static too."""
     with numerics.fixed():
         z = jax.random.normal(key, (n, config.latent_size))
     return decode(config, params, z)
@@ -99,7 +99,7 @@ def _checked(config: ConfigDict, params: Params) -> Params:
 
 
 def load(run_dir: str | Path, seed: int) -> tuple[FrozenConfigDict, Params]:
-    """Returns the configuration and the parameters of one seed of a finished run.
+    """Return the configuration and the parameters of one seed of a finished run.
 
     Raises:
       FileNotFoundError: the run has no such seed; the message lists those it has.
@@ -129,7 +129,7 @@ def load(run_dir: str | Path, seed: int) -> tuple[FrozenConfigDict, Params]:
 def read_params(path: Path, sha256: str | None = None) -> Params:
     """Read parameters from an .npz whose names are their paths, as `encoder/layer_0/.../bias`.
 
-    Raises ValueError where the file is damaged, or its SHA-256 is another one.
+    Raise ValueError where the file is damaged, or its SHA-256 is another one.
     """
     params: dict[str, Any] = {}
     for name, array in npz.read(path, sha256=sha256).items():
@@ -145,7 +145,7 @@ def read_params(path: Path, sha256: str | None = None) -> Params:
 
 
 def flatten_params(params: Params) -> dict[str, np.ndarray]:
-    """Returns what `read_params` reads: the arrays by `params/<path>`."""
+    """Return what `read_params` reads: the arrays by `params/<path>`."""
     paths, _ = jax.tree.flatten_with_path(params)
     return {
         "/".join(["params", *(str(key.key) for key in path)]): np.asarray(leaf)

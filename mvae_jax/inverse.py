@@ -57,19 +57,19 @@ class _Series(NamedTuple):
 
 
 def of(c: Float[Array, "d d"]) -> Inverse:
-    """Returns the inverse of C by a factorisation."""
+    """Return the inverse of C by a factorisation."""
     return _factorise(c)[0]
 
 
 @jax.custom_batching.custom_vmap
 def _factorise(c: Float[Array, "d d"]) -> tuple[Inverse, Float[Array, "d d"]]:
-    """Returns the inverse of C by a factorisation, and the R = I - C^T X that float32 leaves."""
+    """Return the inverse of C by a factorisation, and the R = I - C^T X that float32 leaves."""
     return _lu(c)
 
 
 @_factorise.def_vmap
 def _factorise_all(_size: int, _batched: list[bool], c: Float[Array, "s d d"]) -> tuple[Any, Any]:
-    """Factorises several C; one after the other on a CPU.
+    """Factorise several C; one after the other on a CPU.
 
     XLA's LAPACK calls for a batch never return where two devices of one CPU make them at once.
     """
@@ -89,7 +89,7 @@ def _lu(c: Float[Array, "d d"]) -> tuple[Inverse, Float[Array, "d d"]]:
 
 
 def follow(inverse: Inverse, c: Float[Array, "d d"]) -> Inverse:
-    """Returns the inverse of C from that of a C nearby."""
+    """Return the inverse of C from that of a C nearby."""
 
     def factorise(state: tuple[Inverse, Array, Array]) -> tuple[Inverse, Array, Array]:
         # What depends on the loop's state stays in the loop: the compiler would move the
@@ -128,7 +128,7 @@ def follow(inverse: Inverse, c: Float[Array, "d d"]) -> Inverse:
 
 @jax.custom_vjp
 def log_abs_det(c: Float[Array, "d d"], inverse: Inverse) -> Float[Array, ""]:
-    """Returns log|det C|, whose gradient is C^-T, from the inverse of this C."""
+    """Return log|det C|, whose gradient is C^-T, from the inverse of this C."""
     return inverse.log_abs_det
 
 
@@ -144,5 +144,5 @@ log_abs_det.defvjp(_forward, _backward)
 
 
 def _residual(c: Float[Array, "d d"], transpose: Float[Array, "d d"]) -> Float[Array, "d d"]:
-    """Returns R = I - C^T X, in full precision: it is the difference of nearly equal numbers."""
+    """Return R = I - C^T X, in full precision: it is the difference of nearly equal numbers."""
     return jnp.eye(len(c), dtype=c.dtype) - jnp.matmul(c.T, transpose, precision="highest")

@@ -32,7 +32,7 @@ PROCESS_ID = flags.DEFINE_integer("process_id", None, "which of them this is, if
 
 
 def main(_argv: Sequence[str]) -> None:
-    """Runs the three stages.
+    """Run the three stages.
 
     Exit status 0: complete, 1: a seed, a checkpoint or the disk failed, 2: usage or data,
     3: another process is training in the folder, 130: interrupted.

@@ -37,7 +37,7 @@ class Linear(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, " fan_in"]) -> Float[Array, " features"]:
-        """Returns W x + b."""
+        """Return W x + b."""
         init = _uniform(x.shape[-1])
         return nn.Dense(self.features, kernel_init=init, bias_init=init)(x)
 
@@ -51,7 +51,7 @@ class Hidden(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, " inputs"]) -> Float[Array, " size"]:
-        """Returns the last hidden layer's activations."""
+        """Return the last hidden layer's activations."""
         for layer in range(self.num_layers):
             x = getattr(nn, self.activation)(Linear(self.size, name=f"layer_{layer}")(x))
         return x
@@ -128,7 +128,7 @@ def decode(config: ConfigDict, params: Params, z: Float[Array, " d"]) -> Decoded
 
 
 def scale_pixels(config: ConfigDict, image: UInt8[Array, "*shape"]) -> Float[Array, " pixels"]:
-    """Returns one image's bytes as the flat floats that the network reads."""
+    """Return one image's bytes as the flat floats that the network reads."""
     return image.reshape(-1).astype(jnp.float32) * config.pixel_scale
 
 
@@ -143,7 +143,7 @@ def _network(config: ConfigDict) -> Network:
 
 
 def _uniform(fan_in: int) -> nn.initializers.Initializer:
-    """Returns the initialiser U(-1/sqrt(fan_in), 1/sqrt(fan_in))."""
+    """Return the initialiser U(-1/sqrt(fan_in), 1/sqrt(fan_in))."""
     bound = 1 / np.sqrt(fan_in)
 
     def initialise(key: Key[Array, ""], shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:

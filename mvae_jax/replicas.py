@@ -30,7 +30,7 @@ OVER_REPLICATES, EVERYWHERE = PartitionSpec("replicates"), PartitionSpec()
 
 
 def split_cores(num_seeds: int) -> None:
-    """Makes every core a device of its own, if seeds for all of them are to train on a CPU.
+    """Make every core a device of its own, if seeds for all of them are to train on a CPU.
 
     Cores that share the products of one small network mostly wait for each other: a seed per core
     was measured 1.2 to 1.5 times as fast. To be called before JAX looks for its devices; what the
@@ -49,7 +49,7 @@ def split_cores(num_seeds: int) -> None:
 
 
 def init(config: ConfigDict, seeds: Sequence[int]) -> TrainState:
-    """Returns the seeds' initial states, with a leading axis [R] that the devices share."""
+    """Return the seeds' initial states, with a leading axis [R] that the devices share."""
     values = _values(config, seeds)
     mesh = _mesh(len(values[0]))
     padded = jax.tree.map(lambda leaf: _pad(leaf, mesh), values)
@@ -65,7 +65,7 @@ def _init(config: ConfigDict, mesh: Mesh, seeds: Array, swept: dict[str, Array])
 
 
 def share_images(images: UInt8[np.ndarray, "n ..."], number: int) -> UInt8[Array, "n ..."]:
-    """Returns the images on every device that trains."""
+    """Return the images on every device that trains."""
     return jax.device_put(images, NamedSharding(_mesh(number), EVERYWHERE))
 
 
@@ -76,7 +76,7 @@ def train_epoch(
     images: UInt8[Array, "n ..."],
     valid_images: UInt8[Array, "m ..."] | None = None,
 ) -> tuple[TrainState, EpochMetrics]:
-    """Trains every replicate for one epoch, in one dispatch; the states passed in are consumed."""
+    """Train every replicate for one epoch, in one dispatch; the states passed in are consumed."""
     sharding = states.step.sharding
     assert isinstance(sharding, NamedSharding)  # as `init` and `to_devices` return them
     result: tuple[TrainState, EpochMetrics] = epoch_program(config)(
@@ -112,7 +112,7 @@ def _train_epoch(
 
 
 def profile(config: ConfigDict, mode: str, images: UInt8[Array, "n ..."], folder: Path) -> None:
-    """Writes a trace of ten compiled training steps, for TensorBoard or Perfetto, to the folder."""
+    """Write a trace of ten compiled training steps, for TensorBoard or Perfetto, to the folder."""
     few = images[: 10 * config.batch_size]
     states = init(config, config_lib.seeds(config))
     states, metrics = train_epoch(config, mode, states, few)
@@ -122,18 +122,18 @@ def profile(config: ConfigDict, mode: str, images: UInt8[Array, "n ..."], folder
 
 
 def to_host(tree: Any, number: int) -> Any:
-    """Returns states or metrics as numpy arrays [R, ...], which know of no device."""
+    """Return states or metrics as numpy arrays [R, ...], which know of no device."""
     return jax.tree.map(lambda leaf: leaf[:number], jax.device_get(tree))
 
 
 def empty(config: ConfigDict, seeds: Sequence[int]) -> TrainState:
-    """Returns numpy arrays of the shapes and types that `to_host` gives, with no values yet."""
+    """Return numpy arrays of the shapes and types that `to_host` gives, with no values yet."""
     shapes = jax.eval_shape(jax.vmap(partial(train.init, config)), *_values(config, seeds))
     return jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), shapes)
 
 
 def to_devices(states: TrainState) -> TrainState:
-    """Returns states that were on the host as the devices share them."""
+    """Return states that were on the host as the devices share them."""
     mesh = _mesh(len(states.step))
     return jax.tree.map(
         lambda leaf: jax.device_put(_pad(leaf, mesh), NamedSharding(mesh, OVER_REPLICATES)), states
@@ -141,14 +141,14 @@ def to_devices(states: TrainState) -> TrainState:
 
 
 def unstack(tree: Any, number: int) -> Iterator[Any]:
-    """Yields the states or metrics of one replicate after the other, as numpy arrays."""
+    """Yield the states or metrics of one replicate after the other, as numpy arrays."""
     on_host = to_host(tree, number)
     for replicate in range(number):
         yield jax.tree.map(lambda leaf: leaf[replicate], on_host)  # noqa: B023
 
 
 def choose_mode() -> str:
-    """Returns `vmap` on accelerators, which want the batched program, and `map` on a CPU.
+    """Return `vmap` on accelerators, which want the batched program, and `map` on a CPU.
 
     There, `map` keeps a seed's cost and its very bits whatever the number of seeds, where the
     batched program was measured from a fifth faster to a fifth slower.
@@ -157,7 +157,7 @@ def choose_mode() -> str:
 
 
 def _values(config: ConfigDict, seeds: Sequence[int]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Returns the replicates' seeds and swept values, [R] each."""
+    """Return the replicates' seeds and swept values, [R] each."""
     replicates = config_lib.replicates(seeds, config.sweep)
     fields = replicates[0].swept
     swept = {f: np.asarray([r.swept[f] for r in replicates], np.float32) for f in fields}
@@ -165,20 +165,20 @@ def _values(config: ConfigDict, seeds: Sequence[int]) -> tuple[np.ndarray, dict[
 
 
 def _mesh(number: int) -> Mesh:
-    """Returns as many local devices as it takes to give none more replicates than it must have."""
+    """Return as many local devices as it takes to give none more replicates than it must have."""
     devices = jax.local_devices()
     per_device = -(-number // len(devices))
     return Mesh(np.array(devices[: -(-number // per_device)]), ("replicates",))
 
 
 def _pad(leaf: np.ndarray, mesh: Mesh) -> np.ndarray:
-    """Repeats the last replicate until the devices have equally many."""
+    """Repeat the last replicate until the devices have equally many."""
     missing = -len(leaf) % mesh.size
     return np.concatenate([leaf, np.repeat(leaf[-1:], missing, axis=0)]) if missing else leaf
 
 
 def _shard(function: Callable[..., Any], mesh: Mesh, inputs: Any) -> Callable[..., Any]:
-    """Runs the function on every device, with the replicates that are there."""
+    """Run the function on every device, with the replicates that are there."""
     return jax.shard_map(
         function, mesh=mesh, in_specs=inputs, out_specs=OVER_REPLICATES, check_vma=False
     )

@@ -61,7 +61,7 @@ class EpochMetrics(NamedTuple):
 def init(
     config: ConfigDict, seed: Int[Array, ""], swept: dict[str, Float[Array, ""]] | None = None
 ) -> TrainState:
-    """Returns the state of a seed, with these values of swept fields, before its first step."""
+    """Return the state of a seed, with these values of swept fields, before its first step."""
     params = model.init(config, key(seed, INIT))
     zero = jnp.zeros((), jnp.int32)
     best = None
@@ -71,7 +71,7 @@ def init(
 
 
 def key(seed: Int[Array, ""], purpose: int) -> Key[Array, ""]:
-    """Returns the seed's key for one purpose, of the constants above."""
+    """Return the seed's key for one purpose, of the constants above."""
     return jax.random.fold_in(seed_key(seed), purpose)
 
 
@@ -105,11 +105,11 @@ def train_step(
     images: UInt8[Array, "batch ..."],
     is_real: Bool[Array, " batch"],
 ) -> tuple[TrainState, elbo.ElboTerms]:
-    """Takes one AdamW step on the batch's mean negative ELBO.
+    """Take one AdamW step on the batch's mean negative ELBO.
 
     is_real: false for the rows that fill up a smaller last batch, which count for nothing.
 
-    Returns the new state, and the sums of the ELBO's terms over the real examples.
+    Return the new state, and the sums of the ELBO's terms over the real examples.
     """
     config = _with_swept(config, state)
     carry = posteriors.of(config).start_step(config, state.params, state.carry)
@@ -139,7 +139,7 @@ def train_epoch(
     images: UInt8[Array, "n ..."],
     valid_images: UInt8[Array, "m ..."] | None = None,
 ) -> tuple[TrainState, EpochMetrics]:
-    """Trains on every image once, in an order of the epoch's own; the last batch may be smaller.
+    """Train on every image once, in an order of the epoch's own; the last batch may be smaller.
 
     The validation images, where there are any, are scored at the epoch's end; with
     select=best_valid they choose the parameters to keep.
@@ -187,11 +187,11 @@ def valid_elbo(
 
 
 def _with_swept(config: ConfigDict, state: TrainState) -> ConfigDict:
-    """Returns the configuration with the replicate's own values of the fields that are swept."""
+    """Return the configuration with the replicate's own values of the fields that are swept."""
     return config_lib.replace(config, **state.swept) if state.swept else config
 
 
 def _better(best: Best, now: Best) -> Best:
-    """Returns the better of the best so far and this epoch; where they are equal, the earlier."""
+    """Return the better of the best so far and this epoch; where they are equal, the earlier."""
     is_better = now.elbo > best.elbo  # false for a NaN
     return jax.tree.map(lambda new, old: jnp.where(is_better, new, old), now, best)

@@ -33,7 +33,7 @@ ADDRESS = re.compile(r"(github(?:\.com)?)/[\w-]+/mvae_jax")
 
 
 def main() -> None:
-    """Executes the notebooks that are named, by default all; what fails keeps its old outputs."""
+    """Execute the notebooks that are named, by default all; what fails keeps its old outputs."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     known = [path.stem for path in NOTEBOOKS]
     parser.add_argument("names", nargs="*", default=known, help=f"of {', '.join(known)}")
@@ -55,7 +55,7 @@ def main() -> None:
 
 
 def execute(path: Path, settings: Mapping[str, Any], timeout: int = 3600) -> Any:
-    """Returns the notebook with the outputs that it has under these settings.
+    """Return the notebook with the outputs that it has under these settings.
 
     settings: values of the cell `parameters`, by name; the cell itself stays as it is written
     timeout:  seconds that a cell may take
@@ -83,7 +83,7 @@ def execute(path: Path, settings: Mapping[str, Any], timeout: int = 3600) -> Any
 
 
 def joined(outputs: list[Any]) -> list[Any]:
-    """Returns the outputs with consecutive pieces of one stream as one."""
+    """Return the outputs with consecutive pieces of one stream as one."""
     found: list[Any] = []
     for output in outputs:
         before: Any = found[-1] if found else {}
@@ -95,7 +95,7 @@ def joined(outputs: list[Any]) -> list[Any]:
 
 
 def tags(cell: Any) -> list[str]:
-    """Returns a cell's tags."""
+    """Return a cell's tags."""
     found: list[str] = cell.metadata.get("tags", [])
     return found
 

@@ -50,7 +50,7 @@ def load(
     data_dir: Path | None = None,
     photographs: Path | None = None,
 ) -> Dataset:
-    """Loads a data set and splits it.
+    """Load a data set and splits it.
 
     Args:
       name: one of the catalogue's, or the path of an .npz file (see `own`).
@@ -94,14 +94,14 @@ def load(
 
 
 def find_source(config: ConfigDict) -> str:
-    """Returns the source that a configuration means; raises DataError where there is none such."""
+    """Return the source that a configuration means; raises DataError where there is none such."""
     if config.dataset.endswith(".npz"):
         return config.source
     return catalogue.find(config.dataset, config.source)[1]
 
 
 def digest(dataset: Dataset) -> str:
-    """Returns the SHA-256 over images, labels and splits: equal for equal data."""
+    """Return the SHA-256 over images, labels and splits: equal for equal data."""
     sha = hashlib.sha256(np.ascontiguousarray(dataset.images).data)
     for array in (dataset.labels, *(dataset.splits[name] for name in sorted(dataset.splits))):
         if array is not None:
@@ -110,7 +110,7 @@ def digest(dataset: Dataset) -> str:
 
 
 def find_inputs(data_dir: Path | None, photographs: Path | None) -> Inputs:
-    """Returns the user's folders; raises DataError where the data folder is none."""
+    """Return the user's folders; raises DataError where the data folder is none."""
     field = "--data_dir" if data_dir else "MVAE_JAX_DATA_DIR"
     if data_dir is None:
         data_dir = cache.from_environment(field)
@@ -121,7 +121,7 @@ def find_inputs(data_dir: Path | None, photographs: Path | None) -> Inputs:
 
 
 def _split(name: str, protocol: str, parsed: Parsed, rule: splits.Rule) -> splits.Splits:
-    """Returns the file's own splits where it has them (release: no `valid`), else the rule's."""
+    """Return the file's own splits where it has them (release: no `valid`), else the rule's."""
     if parsed.splits:
         unused = "valid" if protocol == "release" else ""
         return {split: i for split, i in parsed.splits.items() if split != unused}

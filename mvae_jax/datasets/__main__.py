@@ -17,7 +17,7 @@ from mvae_jax.datasets.files import Inputs
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs the command; returns the exit status."""
+    """Run the command; returns the exit status."""
     flags = _flags().parse_args(argv)
     inputs = {"data_dir": flags.data_dir, "photographs": flags.photographs}
     failed = False
@@ -61,7 +61,7 @@ def _npz(value: str) -> Path:
 
 
 def _listing(inputs: Inputs) -> list[str]:
-    """Returns the table's lines, one for each data set and source."""
+    """Return the table's lines, one for each data set and source."""
     form = "{:<24} {:<12} {:<21} {:>7}  {:<14}  {:<25}  {}"
     head = ("data set", "source", "images", "classes", "pixel scale", "paper split", "cached")
     rows = [form.format(*head)]

@@ -52,7 +52,7 @@ def path(key: str) -> Path:
 
 
 def load_or_make(key: str, make: Callable[[Path], Parsed]) -> Parsed:
-    """Returns the entry, made first where it is missing or damaged.
+    """Return the entry, made first where it is missing or damaged.
 
     `make` is called with a scratch folder that vanishes afterwards.
 

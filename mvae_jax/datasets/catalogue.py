@@ -111,7 +111,7 @@ CATALOGUE = {
 
 
 def find(name: str, source: str) -> tuple[Entry, str]:
-    """Returns the entry and the source's name ('' asks for the default); raises DataError."""
+    """Return the entry and the source's name ('' asks for the default); raises DataError."""
     if name not in CATALOGUE:
         raise DataError(
             f"dataset: got '{name}'; allowed: {', '.join(CATALOGUE)}, or the path of an .npz file"
@@ -125,13 +125,13 @@ def find(name: str, source: str) -> tuple[Entry, str]:
 
 
 def key(name: str, source: str, inputs: Inputs) -> str:
-    """Returns the name of the data set's entry in the cache."""
+    """Return the name of the data set's entry in the cache."""
     suffix = CATALOGUE[name].sources[source].suffix(inputs)
     return "-".join(filter(None, [name, source, suffix]))
 
 
 def read(name: str, source: str, inputs: Inputs) -> Parsed:
-    """Returns the data set, from the cache where it is there."""
+    """Return the data set, from the cache where it is there."""
     origin = CATALOGUE[name].sources[source]
     if not origin.cached:
         return origin.make(inputs, Path())

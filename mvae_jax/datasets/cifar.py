@@ -37,7 +37,7 @@ MEMBERS = {
 
 
 def make(dataset: str, inputs: Inputs, scratch: Path) -> Parsed:
-    """Returns `cifar10` or `cifar100`: 60,000 images, training images first."""
+    """Return `cifar10` or `cifar100`: 60,000 images, training images first."""
     (archive,) = files.registered(dataset).values()
     members = MEMBERS[dataset]
     unpacked = [path for name in members if (path := inputs.local(dataset, name))]
@@ -52,7 +52,7 @@ def make(dataset: str, inputs: Inputs, scratch: Path) -> Parsed:
 
 
 def read_records(data: bytes, label_bytes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns uint8 images [N, 32, 32, 3] and int32 labels [N]; raises DataError."""
+    """Return uint8 images [N, 32, 32, 3] and int32 labels [N]; raises DataError."""
     size = label_bytes + PIXELS
     if not data or len(data) % size:
         raise DataError(f"CIFAR: {len(data):,} bytes; allowed: records of {size:,} bytes")
@@ -62,7 +62,7 @@ def read_records(data: bytes, label_bytes: int) -> tuple[np.ndarray, np.ndarray]
 
 
 def read_members(archive: Path, names: list[str]) -> bytes:
-    """Returns the bytes of the named regular files of a .tar.gz, one after the other.
+    """Return the bytes of the named regular files of a .tar.gz, one after the other.
 
     Nothing is unpacked to disk, so whatever else an archive holds (`../`, absolute paths, links)
     writes nothing anywhere.

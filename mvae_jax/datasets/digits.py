@@ -9,7 +9,7 @@ from mvae_jax.datasets.parsed import Parsed
 
 
 def make(_inputs: Inputs, _scratch: Path) -> Parsed:
-    """Returns uint8 images [1797, 8, 8, 1], their values 0 to 16 stretched to 0 to 255."""
+    """Return uint8 images [1797, 8, 8, 1], their values 0 to 16 stretched to 0 to 255."""
     from sklearn.datasets import load_digits  # half a second that the other data sets save
 
     data = load_digits()

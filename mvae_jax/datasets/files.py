@@ -41,13 +41,13 @@ class Inputs(NamedTuple):
     photographs: Path | None = None
 
     def local(self, folder: str, name: str) -> Path | None:
-        """Returns the user's own file of that name, or None."""
+        """Return the user's own file of that name, or None."""
         path = self.data_dir / folder / name if self.data_dir else None
         return path if path and path.is_file() else None
 
 
 def registered(dataset: str) -> dict[str, File]:
-    """Returns TFDS's registered files of a data set, by name."""
+    """Return TFDS's registered files of a data set, by name."""
     import tensorflow_datasets as tfds  # most of a second, which a cached data set saves
 
     infos = tfds.builder_cls(dataset).url_infos
@@ -55,7 +55,7 @@ def registered(dataset: str) -> dict[str, File]:
 
 
 def obtain(file: File, folder: str, inputs: Inputs, scratch: Path) -> Path:
-    """Returns the path of a verified copy: the user's, or one downloaded into `scratch`.
+    """Return the path of a verified copy: the user's, or one downloaded into `scratch`.
 
     Raises:
       DataError: the user's copy is not the published file, or the download failed.
@@ -68,7 +68,7 @@ def obtain(file: File, folder: str, inputs: Inputs, scratch: Path) -> Path:
 
 
 def verify(path: Path, expected: str, algorithm: str = "sha256") -> None:
-    """Raises DataError where a file of the user's is another than the published one."""
+    """Raise DataError where a file of the user's is another than the published one."""
     actual = digest(path, algorithm)
     if actual != expected:
         raise DataError(
@@ -78,7 +78,7 @@ def verify(path: Path, expected: str, algorithm: str = "sha256") -> None:
 
 
 def digest(path: Path, algorithm: str = "sha256") -> str:
-    """Returns the hexadecimal digest of a file's bytes; raises DataError where unreadable."""
+    """Return the hexadecimal digest of a file's bytes; raises DataError where unreadable."""
     try:
         with regular.open_binary(path) as stream:
             return hashlib.file_digest(stream, algorithm).hexdigest()
@@ -87,13 +87,13 @@ def digest(path: Path, algorithm: str = "sha256") -> str:
 
 
 def digest_all(paths: list[Path]) -> str:
-    """Returns 12 hexadecimal digits that change with any file's bytes; '' for no files."""
+    """Return 12 hexadecimal digits that change with any file's bytes; '' for no files."""
     digests = "".join(digest(path) for path in paths)
     return hashlib.sha256(digests.encode()).hexdigest()[:12] if digests else ""
 
 
 def _download(file: File, folder: str, scratch: Path) -> Path:
-    """Downloads into `scratch`; raises DataError with the address, both digests and a way out."""
+    """Download into `scratch`; raises DataError with the address, both digests and a way out."""
     import tensorflow_datasets as tfds
     from tensorflow_datasets.core.download import downloader
 
@@ -116,7 +116,7 @@ def _download(file: File, folder: str, scratch: Path) -> Path:
 
 
 def _failure(file: File, folder: str, arrived: Path | None, error: Exception | None = None) -> str:
-    """Returns the line that says what came instead of the file, and what to do."""
+    """Return the line that says what came instead of the file, and what to do."""
     if arrived:
         problem = (
             f"{file.algorithm} expected {file.digest}, got {digest(arrived, file.algorithm)} "

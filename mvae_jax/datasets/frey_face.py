@@ -23,7 +23,7 @@ FF = (b"\0\1IM", 14, 6, 9, 5, 1, 2, b"ff\0\0", 2)  # version, types, class, name
 
 
 def make(inputs: Inputs, scratch: Path) -> Parsed:
-    """Returns uint8 images [1965, 28, 20, 1] in the film's order, and no labels."""
+    """Return uint8 images [1965, 28, 20, 1] in the film's order, and no labels."""
     frames = read_mat(files.obtain(MAT, "frey_face", inputs, scratch))
     return Parsed(frames.T.reshape(-1, 28, 20, 1), None, 1 / 255, {"files": [MAT.url]})
 

@@ -63,7 +63,7 @@ ARCHIVES = {
 
 
 def make(dataset: str, inputs: Inputs, scratch: Path) -> Parsed:
-    """Returns 62,000 images of 28 x 28: training, validation, test, in the files' order."""
+    """Return 62,000 images of 28 x 28: training, validation, test, in the files' order."""
     file, members, column_major = ARCHIVES[dataset]
     if paths := _unpacked(dataset, inputs):
         origin = [f"{path.name} sha256:{files.digest(path)}" for path in paths]
@@ -86,12 +86,12 @@ def make(dataset: str, inputs: Inputs, scratch: Path) -> Parsed:
 
 
 def suffix(dataset: str, inputs: Inputs) -> str:
-    """Returns the digest of unpacked files: none is published, so the cache's key holds it."""
+    """Return the digest of unpacked files: none is published, so the cache's key holds it."""
     return files.digest_all(_unpacked(dataset, inputs))
 
 
 def _unpacked(dataset: str, inputs: Inputs) -> list[Path]:
-    """Returns the user's two .amat files, or none."""
+    """Return the user's two .amat files, or none."""
     paths = [inputs.local(FOLDER, name) for name in ARCHIVES[dataset].members]
     return [path for path in paths if path] if all(paths) else []
 
@@ -102,7 +102,7 @@ def _read_file(path: Path, size: int) -> np.ndarray:
 
 
 def _read_member(archive: Path, member: str, size: int) -> np.ndarray:
-    """Reads one .amat file inside a .zip, by name and without unpacking to disk."""
+    """Read one .amat file inside a .zip, by name and without unpacking to disk."""
     try:
         with zipfile.ZipFile(archive) as unzipped, unzipped.open(member) as stream:
             return read_amat(stream, f"{archive}:{member}", size)
@@ -111,7 +111,7 @@ def _read_member(archive: Path, member: str, size: int) -> np.ndarray:
 
 
 def read_amat(lines: Iterable[bytes], name: str, size: int) -> np.ndarray:
-    """Returns float32 [size, 785]: pixels in [0, 1], and labels 0 to 9 in the last column.
+    """Return float32 [size, 785]: pixels in [0, 1], and labels 0 to 9 in the last column.
 
     Raises:
       DataError: the text is no such table; the message begins with `name`.
@@ -131,7 +131,7 @@ def read_amat(lines: Iterable[bytes], name: str, size: int) -> np.ndarray:
 
 
 def quantise(pixels: np.ndarray) -> tuple[np.ndarray, int, float]:
-    """Returns uint8 pixels, the denominator (255 or 256) and the largest error, in [0, 1].
+    """Return uint8 pixels, the denominator (255 or 256) and the largest error, in [0, 1].
 
     Pixels stored as v/256 or v/255 are recognised exactly. Interpolated ones (rotated digits)
     are neither: then a value above 255/256 tells v/255, and its absence v/256.

@@ -20,7 +20,7 @@ BASIC_SIZE = 62_000
 
 
 def read_idx(path: Path) -> np.ndarray:
-    """Reads a gzipped idx file of unsigned bytes, of any rank; raises DataError."""
+    """Read a gzipped idx file of unsigned bytes, of any rank; raises DataError."""
     try:
         with regular.open_binary(path) as file, gzip.GzipFile(fileobj=file) as unpacked:
             data = unpacked.read(MAX_BYTES + 1)
@@ -41,7 +41,7 @@ def read_idx(path: Path) -> np.ndarray:
 
 
 def make_basic(inputs: Inputs, _scratch: Path) -> Parsed:
-    """Returns MNIST's first 62,000 images in original order, as MNIST Basic has them.
+    """Return MNIST's first 62,000 images in original order, as MNIST Basic has them.
 
     Its pixels are v/256: only so does the released ELBO come out.
     """
@@ -51,7 +51,7 @@ def make_basic(inputs: Inputs, _scratch: Path) -> Parsed:
 
 
 def make(dataset: str, inputs: Inputs, scratch: Path) -> Parsed:
-    """Returns `mnist` or `fashion_mnist`: 70,000 images, training images first."""
+    """Return `mnist` or `fashion_mnist`: 70,000 images, training images first."""
     published = files.registered(dataset)
     parts = {}
     for kind in ("images-idx3", "labels-idx1"):

@@ -18,7 +18,7 @@ KEYS = ("images", "labels", *(f"index_{split}" for split in SPLITS))
 
 
 def read(path: Path) -> Parsed:
-    """Reads `images` (uint8 [N, H, W] or [N, H, W, C]) and what else of KEYS the file holds.
+    """Read `images` (uint8 [N, H, W] or [N, H, W, C]) and what else of KEYS the file holds.
 
     Raises:
       DataError: the file is no .npz, or an array is not what its name asks for.
@@ -56,7 +56,7 @@ def _labels(path: Path, labels: np.ndarray, num_images: int) -> np.ndarray:
 def _splits(
     path: Path, arrays: dict[str, np.ndarray], num_images: int
 ) -> dict[str, np.ndarray] | None:
-    """Returns the file's own split, or None; valid is optional in it, train and test are not."""
+    """Return the file's own split, or None; valid is optional in it, train and test are not."""
     splits = {name: arrays[f"index_{name}"] for name in SPLITS if f"index_{name}" in arrays}
     if not splits:
         return None

@@ -23,7 +23,7 @@ Photograph = UInt8[np.ndarray, "_ _"]  # of a list, each of its own size
 
 
 def read(inputs: Inputs) -> list[Photograph]:
-    """Returns grey photographs, in the order of their names.
+    """Return grey photographs, in the order of their names.
 
     Raises:
       DataError: the folder holds no .jpg or .png file, or one that cannot be used.
@@ -32,14 +32,14 @@ def read(inputs: Inputs) -> list[Photograph]:
 
 
 def digest(inputs: Inputs) -> str:
-    """Returns 12 hexadecimal digits that change with any photograph's bytes."""
+    """Return 12 hexadecimal digits that change with any photograph's bytes."""
     return digest_all(_listed(inputs.photographs))
 
 
 def patches(
     photographs: list[Photograph], num: int, rng: np.random.Generator
 ) -> UInt8[np.ndarray, "{num} 28 28"]:
-    """Returns random squares of random photographs, drawn again while they have little texture.
+    """Return random squares of random photographs, drawn again while they have little texture.
 
     Raises:
       DataError: as many squares as asked for were drawn, and none has texture.
@@ -62,13 +62,13 @@ def patches(
 
 
 def _square(photograph: np.ndarray, corner: np.ndarray) -> np.ndarray:
-    """Cuts a square whose corner is given as a share, in [0, 1), of where it may lie."""
+    """Cut a square whose corner is given as a share, in [0, 1), of where it may lie."""
     top, left = (corner * (np.array(photograph.shape) - SIZE + 1)).astype(int)
     return photograph[top : top + SIZE, left : left + SIZE]
 
 
 def _is_textured(squares: np.ndarray) -> np.ndarray:
-    """Compares the standard deviations in integers: the same answer on every machine."""
+    """Compare the standard deviations in integers: the same answer on every machine."""
     n = SIZE * SIZE
     sums = squares.sum((1, 2), dtype=np.int64)
     sums_of_squares = np.einsum("nij,nij->n", squares, squares, dtype=np.int64)

@@ -23,17 +23,17 @@ Images = UInt8[np.ndarray, "n 28 28"]
 
 
 def make_rotated(inputs: Inputs, scratch: Path) -> Parsed:
-    """Returns every digit turned by an angle of its own, uniform over a full turn."""
+    """Return every digit turned by an angle of its own, uniform over a full turn."""
     return _vary(rotate, inputs, scratch)
 
 
 def make_background_random(inputs: Inputs, scratch: Path) -> Parsed:
-    """Returns the larger of digit and uniform noise, pixel by pixel."""
+    """Return the larger of digit and uniform noise, pixel by pixel."""
     return _vary(add_noise, inputs, scratch)
 
 
 def make_background_images(inputs: Inputs, scratch: Path) -> Parsed:
-    """Returns the larger of digit and a patch of a natural photograph, pixel by pixel."""
+    """Return the larger of digit and a patch of a natural photograph, pixel by pixel."""
     pictures = photographs.read(inputs)
     facts = {"photographs": len(pictures), "photographs_digest": photographs.digest(inputs)}
     return _vary(partial(add_patches, pictures=pictures), inputs, scratch, **facts)
@@ -47,7 +47,7 @@ def _vary(vary: Callable[..., Images], inputs: Inputs, scratch: Path, **facts: A
 
 
 def rotate(digits: Images, rng: np.random.Generator) -> Images:
-    """Turns each digit counter-clockwise about the image's centre, interpolating bilinearly."""
+    """Turn each digit counter-clockwise about the image's centre, interpolating bilinearly."""
     from scipy.ndimage import affine_transform  # a third of a second that only this set needs
 
     angles = rng.uniform(0, 2 * np.pi, len(digits))
@@ -63,12 +63,12 @@ def rotate(digits: Images, rng: np.random.Generator) -> Images:
 
 
 def add_noise(digits: Images, rng: np.random.Generator) -> Images:
-    """Puts each digit on noise that is uniform over the 256 grey levels."""
+    """Put each digit on noise that is uniform over the 256 grey levels."""
     return np.maximum(digits, rng.integers(256, size=digits.shape, dtype=np.uint8))
 
 
 def add_patches(
     digits: Images, rng: np.random.Generator, pictures: list[photographs.Photograph]
 ) -> Images:
-    """Puts each digit on a textured patch of a random photograph."""
+    """Put each digit on a textured patch of a random photograph."""
     return np.maximum(digits, photographs.patches(pictures, len(digits), rng))

@@ -86,7 +86,7 @@ def _read(path: Path) -> dict[str, np.ndarray]:
 
 
 def choose(dataset: Dataset) -> np.ndarray:
-    """Returns the int64 positions of the images to show."""
+    """Return the int64 positions of the images to show."""
     if dataset.labels is None:
         return np.linspace(0, len(dataset.images) - 1, NUM_IMAGES).astype(np.int64)
     _, first = np.unique(dataset.labels, return_index=True)

@@ -17,23 +17,23 @@ Rule = Callable[[Labels], Splits]
 
 
 def release(labels: Labels) -> Splits:
-    """Splits every class 80/20 into train and test: the author's released code."""
+    """Split every class 80/20 into train and test: the author's released code."""
     return stratified(labels, test=0.2)
 
 
 def fractions(labels: Labels) -> Splits:
-    """Splits every class 70/10/20: the paper protocol of data that the paper does not use."""
+    """Split every class 70/10/20: the paper protocol of data that the paper does not use."""
     return stratified(labels, test=0.2, valid=0.1)
 
 
 def in_order(labels: Labels, sizes: Sequence[int]) -> Splits:
-    """Cuts the images, in their original order, into train, valid and test of the given sizes."""
+    """Cut the images, in their original order, into train, valid and test of the given sizes."""
     cuts = np.split(np.arange(len(labels), dtype=np.int64), np.cumsum(sizes)[:-1])
     return dict(zip(("train", "valid", "test"), cuts, strict=True))
 
 
 def original_test(labels: Labels, sizes: Sequence[int]) -> Splits:
-    """Keeps the last sizes[2] images as the test split, and validates on sizes[1] of the rest.
+    """Keep the last sizes[2] images as the test split, and validates on sizes[1] of the rest.
 
     The validation images are drawn class by class.
     """
@@ -43,7 +43,7 @@ def original_test(labels: Labels, sizes: Sequence[int]) -> Splits:
 
 
 def stratified(labels: Labels, test: float = 0.0, valid: float = 0.0) -> Splits:
-    """Splits every class by the given fractions; a split of fraction 0 is left out.
+    """Split every class by the given fractions; a split of fraction 0 is left out.
 
     The release's order: for each class in sorted order shuffle its indices; the first
     round(test x n) are test, the next round(valid x n) validation; then shuffle each split.

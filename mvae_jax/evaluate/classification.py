@@ -20,19 +20,19 @@ class Reliability(NamedTuple):
 
 
 def accuracy(log_p: Float[np.ndarray, "n k"], targets: Int[np.ndarray, " n"]) -> float:
-    """Returns the share of examples whose most probable class is theirs."""
+    """Return the share of examples whose most probable class is theirs."""
     return float(np.mean(log_p.argmax(axis=1) == targets))
 
 
 def negative_log_likelihood(
     log_p: Float[np.ndarray, "n k"], targets: Int[np.ndarray, " n"]
 ) -> float:
-    """Returns -mean log p(target), in nats per example."""
+    """Return -mean log p(target), in nats per example."""
     return float(-np.mean(log_p[np.arange(len(targets)), targets]))
 
 
 def brier(log_p: Float[np.ndarray, "n k"], targets: Int[np.ndarray, " n"]) -> float:
-    """Returns the Brier score summed over classes, from 0 to 2 (Brier 1950), as released."""
+    """Return the Brier score summed over classes, from 0 to 2 (Brier 1950), as released."""
     error = np.exp(log_p)
     error[np.arange(len(targets)), targets] -= 1
     return float(np.mean(np.sum(error**2, axis=1)))
@@ -41,14 +41,14 @@ def brier(log_p: Float[np.ndarray, "n k"], targets: Int[np.ndarray, " n"]) -> fl
 def confidence_and_hits(
     log_p: Float[np.ndarray, "n k"], targets: Int[np.ndarray, " n"]
 ) -> tuple[Float[np.ndarray, " n"], Bool[np.ndarray, " n"]]:
-    """Returns the largest probability of each example, and whether its class is right."""
+    """Return the largest probability of each example, and whether its class is right."""
     return np.exp(log_p.max(axis=1)), log_p.argmax(axis=1) == targets
 
 
 def reliability(
     confidence: Float[np.ndarray, " n"], hits: Bool[np.ndarray, " n"], num_bins: int = ECE_BINS
 ) -> Reliability:
-    """Returns the reliability curve over equal-width bins [a, b), the last one [a, 1]."""
+    """Return the reliability curve over equal-width bins [a, b), the last one [a, 1]."""
     edges = np.linspace(0, 1, num_bins + 1)
     bins = np.minimum(np.searchsorted(edges, confidence, side="right") - 1, num_bins - 1)
     count = np.bincount(bins, minlength=num_bins)
@@ -63,7 +63,7 @@ def expected_calibration_error(
     num_bins: int = ECE_BINS,
     drop_certain: bool = False,
 ) -> float:
-    """Returns sum_b (n_b / n) |accuracy_b - confidence_b| (Naeini et al. 2015).
+    """Return sum_b (n_b / n) |accuracy_b - confidence_b| (Naeini et al. 2015).
 
     drop_certain: as released, where every bin is half open, [a, b): examples of confidence
       exactly 1 in float32, the release's precision, are in no bin, but still count in n.

@@ -12,7 +12,7 @@ SETTINGS = {"n_init": 10, "random_state": 0}
 
 
 def agreement(x: Float[np.ndarray, "n d"], labels: Int[np.ndarray, " n"]) -> tuple[float, float]:
-    """Returns NMI (arithmetic mean) and ARI between the classes and as many k-means clusters."""
+    """Return NMI (arithmetic mean) and ARI between the classes and as many k-means clusters."""
     # A power of two changes no digit of the clusters, and no square overflows.
     x = np.ldexp(x, -np.frexp(np.abs(x).max())[1])
     kmeans = KMeans(n_clusters=len(np.unique(labels)), **SETTINGS)

@@ -57,7 +57,7 @@ def read(folder: Path, replicate: str, config: Mapping[str, Any]) -> Embeddings:
 
     config: the run's config.json, of which `latent_size` is read here
 
-    Raises FormatError.
+    Raise FormatError.
     """
     latent_size = config["latent_size"]
     path = folder / "embeddings" / f"{replicate}.npz"

@@ -13,7 +13,7 @@ ACTIVE_VARIANCE = 0.01
 def standardise(
     x: Float[np.ndarray, "n d"], reference: Float[np.ndarray, "m d"]
 ) -> Float[np.ndarray, "n d"]:
-    """Returns x less the reference's mean, over its standard deviation, coordinate by coordinate.
+    """Return x less the reference's mean, over its standard deviation, coordinate by coordinate.
 
     A coordinate that is constant in the reference is only centred.
     """
@@ -28,7 +28,7 @@ def standardise(
 
 
 def active_units(mu: Float[np.ndarray, "n d"]) -> int:
-    """Returns how many latent coordinates have Var(mu_j) > 0.01 (Burda et al. 2016, Section 5.2).
+    """Return how many latent coordinates have Var(mu_j) > 0.01 (Burda et al. 2016, Section 5.2).
 
     C mixes the coordinates, so of an MVAE this counts coordinates of z, not of the encoder's head.
     """
@@ -39,7 +39,7 @@ def active_units(mu: Float[np.ndarray, "n d"]) -> int:
 
 
 def active_directions(eigenvalues: Float[np.ndarray, " d"]) -> int:
-    """Returns how many eigenvalues of Cov(mu) exceed 0.01: active units of the best rotation.
+    """Return how many eigenvalues of Cov(mu) exceed 0.01: active units of the best rotation.
 
     Unlike the units, these are not raised by a C that only mixes coordinates. Raise ValueError
     where the largest eigenvalue's rounding hides the smaller ones.
@@ -53,7 +53,7 @@ def active_directions(eigenvalues: Float[np.ndarray, " d"]) -> int:
 
 
 def covariance_eigenvalues(mu: Float[np.ndarray, "n d"]) -> Float[np.ndarray, " d"]:
-    """Returns the eigenvalues of Cov(mu), the largest first; an orthogonal C does not move them."""
+    """Return the eigenvalues of Cov(mu), the largest first; an orthogonal C does not move them."""
     scale = power_of_two_over(np.abs(mu).max(axis=0)).min()
     scaled = mu * scale
     covariance = np.atleast_2d(np.cov(scaled - scaled.mean(axis=0), rowvar=False))
@@ -62,14 +62,14 @@ def covariance_eigenvalues(mu: Float[np.ndarray, "n d"]) -> Float[np.ndarray, " 
 
 
 def correlation(mu: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "v v"]:
-    """Returns the correlation matrix of the coordinates that vary at all."""
+    """Return the correlation matrix of the coordinates that vary at all."""
     varying = mu[:, mu.max(axis=0) > mu.min(axis=0)]
     scaled = varying * power_of_two_over(np.abs(varying).max(axis=0))
     return np.atleast_2d(np.corrcoef(scaled - scaled.mean(axis=0), rowvar=False))
 
 
 def gaussian_total_correlation(correlation: Float[np.ndarray, "v v"]) -> float:
-    """Returns -log det(R) / 2 in nats: KL(N(0, R) || product of its marginals) (Watanabe 1960).
+    """Return -log det(R) / 2 in nats: KL(N(0, R) || product of its marginals) (Watanabe 1960).
 
     Zero for uncorrelated coordinates, infinite for a singular R (more coordinates than
     examples). Of v independent coordinates it is about v (v - 1) / (4 n) from the sampling alone.
@@ -81,12 +81,12 @@ def gaussian_total_correlation(correlation: Float[np.ndarray, "v v"]) -> float:
 
 
 def off_diagonal_correlation(correlation: Float[np.ndarray, "v v"]) -> float:
-    """Returns the mean |r_ij| over i != j, from 0 to 1: the redundancy the paper speaks of."""
+    """Return the mean |r_ij| over i != j, from 0 to 1: the redundancy the paper speaks of."""
     return float(np.mean(np.abs(off_diagonal(correlation))))
 
 
 def redundancy_index(coupling: Float[np.ndarray, "d d"]) -> float:
-    """Returns rho(C), an energy distance of C's standardised off-diagonal entries to N(0, 1).
+    """Return rho(C), an energy distance of C's standardised off-diagonal entries to N(0, 1).
 
     Zero in the limit of normal entries, larger for structured ones; it has no unit. Finite
     matrices of normal entries have about 0.035 at d=4, 0.0018 at 16 and 0.0004 at 32, so it
@@ -122,5 +122,5 @@ def power_of_two_over(magnitudes: Float[np.ndarray, " d"]) -> Float[np.ndarray, 
 
 
 def off_diagonal(matrix: Float[np.ndarray, "d d"]) -> Float[np.ndarray, " m"]:
-    """Returns the d (d - 1) entries off the diagonal."""
+    """Return the d (d - 1) entries off the diagonal."""
     return matrix[~np.eye(len(matrix), dtype=bool)]

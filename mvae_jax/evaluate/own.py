@@ -13,7 +13,7 @@ from mvae_jax.store import metrics_file
 def load(paths: Iterable[str]) -> list[Metric]:
     """Return the metrics at these paths; each text may hold several, comma separated.
 
-    Raises ValueError, which names the path and the way out, where there is no usable metric.
+    Raise ValueError, which names the path and the way out, where there is no usable metric.
     """
     named = [path.strip() for text in paths for path in text.split(",") if path.strip()]
     found: dict[str, Metric] = {}

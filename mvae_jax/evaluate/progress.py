@@ -12,7 +12,7 @@ from mvae_jax import escape, terminal
 
 @contextmanager
 def replicates(total: int) -> Iterator[Callable[[str], None]]:
-    """Yields the function to call with a line of text after each of `total` replicates."""
+    """Yield the function to call with a line of text after each of `total` replicates."""
     console = Console(file=sys.stderr)
     if console.is_terminal:
         columns = (

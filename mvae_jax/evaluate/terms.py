@@ -5,12 +5,12 @@ from jaxtyping import Float
 
 
 def mean(values: Float[np.ndarray, " n"]) -> float:
-    """Returns the mean over examples, summed in double precision."""
+    """Return the mean over examples, summed in double precision."""
     return float(values.mean(dtype=np.float64))
 
 
 def mean_of_batch_means(values: Float[np.ndarray, " n"], batch_size: int) -> float:
-    """Returns the unweighted mean of the batches' means, as the release averages its ELBO.
+    """Return the unweighted mean of the batches' means, as the release averages its ELBO.
 
     It differs from the mean where the last batch is smaller, whose examples then weigh more.
     """

@@ -109,7 +109,7 @@ Part = tuple[Cell, Run, list[Row]]
 def read_run(path: Path) -> list[Part]:
     """Return a run's cells with their values: one, or one for each value of a swept scalar.
 
-    Raises ValueError where not even the cell is known.
+    Raise ValueError where not even the cell is known.
     """
     config = run_folder.read_config(path)
     try:

@@ -32,7 +32,7 @@ MOST_NUMBERS = 1 << 24  # of a decoder's weights: 90 MB of the page
 def write(out: Path, found: Scores) -> tuple[dict[str, Path], list[Problem]]:
     """Write a page per table whose runs hold their models: the first seed of each, at one z.
 
-    Returns the pages by title, and why other tables have none. Models whose decoder has more than
+    Return the pages by title, and why other tables have none. Models whose decoder has more than
     MOST_NUMBERS weights are left out.
     """
     template = page_environment().get_template("explorer.html")

@@ -34,7 +34,7 @@ def export(
     study: whose corrections and published values the figures show
 
     Return the cells written, and what a report on the paths would say is missing. A run that
-    cannot be read is left out. Raises ValueError where `out` lies among the runs, two runs would be
+    cannot be read is left out. Raise ValueError where `out` lies among the runs, two runs would be
     written to one place, or a cell of the archive has seeds or metrics that the new one lacks, or
     has trained for longer.
     """

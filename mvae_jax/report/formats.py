@@ -66,7 +66,7 @@ class Grid(NamedTuple):
 
 
 def write(out: Path, name: str, grids: Iterable[Grid]) -> str:
-    """Writes <name>.txt, .md and .tex to `out`; returns the text."""
+    """Write <name>.txt, .md and .tex to `out`; returns the text."""
     grids = list(grids)
     text = "\n".join(map(to_text, grids))
     write_or_remove(out / f"{name}.txt", text)
@@ -77,7 +77,7 @@ def write(out: Path, name: str, grids: Iterable[Grid]) -> str:
 
 
 def write_or_remove(path: Path, text: str) -> None:
-    """Writes a file, or removes an earlier report's where there is nothing to say now."""
+    """Write a file, or removes an earlier report's where there is nothing to say now."""
     if text:
         files.write_text(path, text)
     else:
@@ -85,7 +85,7 @@ def write_or_remove(path: Path, text: str) -> None:
 
 
 def to_text(grid: Grid) -> str:
-    """Returns the table for a terminal."""
+    """Return the table for a terminal."""
     headers, above = [], None
     for title, header in grid.spread:  # a group's title stands over its first column
         shown = escape.plain(header)
@@ -99,7 +99,7 @@ def to_text(grid: Grid) -> str:
 
 
 def to_markdown(grid: Grid) -> str:
-    """Returns the table in Markdown."""
+    """Return the table in Markdown."""
     headers = [escape.markdown(f"{title} {header}".strip()) for title, header in grid.spread]
     rows = [list(map(markdown, row)) for row in grid.rows]
     table = _tabulate(rows, headers, "github", grid)
@@ -108,7 +108,7 @@ def to_markdown(grid: Grid) -> str:
 
 
 def to_latex(grid: Grid) -> str:
-    """Returns the table in LaTeX: running text over pages, figures in pieces that fit one."""
+    """Return the table in LaTeX: running text over pages, figures in pieces that fit one."""
     notes = [rf"\par\smallskip {_latex(note)}" for note in grid.notes]
     if grid.widths:
         return "\n".join([*_long_latex(grid), *notes, ""])
@@ -123,7 +123,7 @@ def to_latex(grid: Grid) -> str:
 
 
 def _long_latex(grid: Grid) -> list[str]:
-    """Returns a table of running text, which may go on over pages."""
+    """Return a table of running text, which may go on over pages."""
     shares = (0.88 * width / sum(grid.widths) for width in grid.widths)
     column = r">{\raggedright\arraybackslash}p{%.3f\linewidth}"
     return [
@@ -140,7 +140,7 @@ def _long_latex(grid: Grid) -> list[str]:
 
 
 def _pieces(grid: Grid) -> list[Grid]:
-    """Returns the table cut between its groups, each piece with the first column."""
+    """Return the table cut between its groups, each piece with the first column."""
     if not grid.groups or _signs(grid) <= PAGE:
         return [grid]
     pieces: list[list[tuple[str, list[int]]]] = [[]]
@@ -155,7 +155,7 @@ def _pieces(grid: Grid) -> list[Grid]:
 
 
 def _columns(grid: Grid, groups: Sequence[tuple[str, Sequence[int]]]) -> Grid:
-    """Returns the table with its first group and these columns alone."""
+    """Return the table with its first group and these columns alone."""
     title, span = grid.groups[0]
     chosen = [*range(span), *(column for _, columns in groups for column in columns)]
     return grid._replace(
@@ -166,7 +166,7 @@ def _columns(grid: Grid, groups: Sequence[tuple[str, Sequence[int]]]) -> Grid:
 
 
 def _signs(grid: Grid) -> int:
-    """Returns about how many signs a line of the table takes."""
+    """Return about how many signs a line of the table takes."""
     lines = [grid.headers, *grid.rows]
     return sum(3 + max(len(line[i]) for line in lines) for i in range(len(grid.headers)))
 

@@ -29,7 +29,7 @@ class EventFiles:
         self.problems: list[Problem] = []
 
     def update(self) -> None:
-        """Writes the epochs that were logged since the last call; at the first, all of them."""
+        """Write the epochs that were logged since the last call; at the first, all of them."""
         self.problems.clear()
         for path in self.paths:
             out = self.out / path.resolve().relative_to("/") if len(self.paths) > 1 else self.out

@@ -47,7 +47,7 @@ def save(folder: Path, epoch: int, state: Any, details: dict[str, Any]) -> None:
 
     details: what else a resumed run has to know, as JSON holds it
 
-    Raises OSError where it cannot be written; the checkpoints before it stay.
+    Raise OSError where it cannot be written; the checkpoints before it stay.
     """
     where = folder / str(epoch)
     _remove(where)  # what a kill, or a fallback to an earlier epoch, has left there

@@ -121,7 +121,7 @@ def halve(config: ConfigDict, workdir: Workdir, cohort: range) -> list[range]:
 
 
 def device_images(dataset: Dataset, num_seeds: int) -> Images:
-    """Returns the images on every device that trains so many seeds."""
+    """Return the images on every device that trains so many seeds."""
     of_split = {
         split: replicas.share_images(dataset.images[dataset.splits[split]], num_seeds)
         for split in ("train", "valid")
@@ -135,7 +135,7 @@ def _train(
 ) -> tuple[replicas.TrainState, Progress]:
     """Train a cohort from its newest good checkpoint, or from the start, to the last epoch.
 
-    Returns the states, with a leading axis [S], and what else is known of them.
+    Return the states, with a leading axis [S], and what else is known of them.
     """
     replicates = config_lib.replicates(cohort, config.sweep)
     number, of_program = len(replicates), config_lib.of_program(config)
@@ -202,7 +202,7 @@ def _title(config: ConfigDict, cohort: range, number: int) -> str:
 
 
 def _likelihood(config: ConfigDict, replicate: Replicate) -> ConfigDict:
-    """Returns the configuration by which a trained model is read, which has no optimiser."""
+    """Return the configuration by which a trained model is read, which has no optimiser."""
     swept = {k: v for k, v in replicate.swept.items() if k == "likelihood_variance"}
     return config_lib.of_program(config_lib.replace(config, **swept))
 

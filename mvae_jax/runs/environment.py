@@ -25,7 +25,7 @@ HEARTBEAT_SECONDS = 30  # after which the processes of a dead one's run give up
 
 
 def prepare_jax(num_seeds: int) -> None:
-    """Sets what must be set before JAX first looks for its devices.
+    """Set what must be set before JAX first looks for its devices.
 
     A CPU's cores are divided among the seeds, and compiled programs kept on disk, so that the
     second run of a configuration starts at once. They are machine code: each kind of processor and
@@ -66,10 +66,10 @@ def check_platform() -> None:
 
 
 def connect(coordinator: str | None, num_processes: int | None, process_id: int | None) -> None:
-    """Joins the processes of one run, as SLURM, a TPU pod or Open MPI started them.
+    """Join the processes of one run, as SLURM, a TPU pod or Open MPI started them.
 
     Where nothing started them, all three are needed: the address (host:port) of process 0, how many
-    processes there are, and which of them this is. Raises ValueError where something is lacking.
+    processes there are, and which of them this is. Raise ValueError where something is lacking.
     """
     given = {
         "--coordinator": coordinator,
@@ -94,26 +94,26 @@ def connect(coordinator: str | None, num_processes: int | None, process_id: int 
 
 
 def processes() -> tuple[int, int]:
-    """Returns which process this is, and of how many."""
+    """Return which process this is, and of how many."""
     if not jax.distributed.is_initialized():
         return 0, 1  # and no device need be touched to say so
     return jax.process_index(), jax.process_count()
 
 
 def wait_for_all(name: str) -> None:
-    """Returns when every process has come to the point of that name."""
+    """Return when every process has come to the point of that name."""
     if jax.distributed.is_initialized():
         multihost_utils.sync_global_devices(name)
 
 
 def disconnect() -> None:
-    """Leaves the processes of the run, once all have come here: what follows may take its time."""
+    """Leave the processes of the run, once all have come here: what follows may take its time."""
     if jax.distributed.is_initialized():
         jax.distributed.shutdown()
 
 
 def exit_process(error: Exception, status: int) -> NoReturn:
-    """Ends this process. One of several does not wait for the others: they give up without it."""
+    """End this process. One of several does not wait for the others: they give up without it."""
     terminal.say(f"error: {error}")
     if jax.distributed.is_initialized():
         os._exit(status)
@@ -121,20 +121,20 @@ def exit_process(error: Exception, status: int) -> NoReturn:
 
 
 def _instructions() -> str:
-    """Returns the processor's instruction sets, as far as the machine tells."""
+    """Return the processor's instruction sets, as far as the machine tells."""
     flags = _cpuinfo("flags") or _cpuinfo("Features")
     return flags or f"{platform.machine()} {platform.processor()}"
 
 
 def _cpuinfo(field: str) -> str:
-    """Returns what Linux says of the first core; empty where it says nothing."""
+    """Return what Linux says of the first core; empty where it says nothing."""
     path = Path("/proc/cpuinfo")
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     return next((line.partition(":")[2].strip() for line in lines if line.startswith(field)), "")
 
 
 def describe(config: ConfigDict, dataset: Dataset) -> dict[str, Any]:
-    """Returns what else a result depends on: versions, revision, devices, precision, data."""
+    """Return what else a result depends on: versions, revision, devices, precision, data."""
     packages = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
     versions = {package: importlib.metadata.version(package) for package in packages}
     return {
@@ -160,12 +160,12 @@ def origin(config: ConfigDict) -> Origin:
 
 
 def processor() -> str:
-    """Returns the host's processor and the number of its cores that this process may use."""
+    """Return the host's processor and the number of its cores that this process may use."""
     return f"{_cpuinfo('model name') or platform.machine()}, {joblib.cpu_count()} cores"
 
 
 def _git_revision() -> str | None:
-    """Returns the revision of the checkout that the package runs from, if it is one."""
+    """Return the revision of the checkout that the package runs from, if it is one."""
     source = Path(__file__).parent.parent
     if not (source / ".git").exists():
         return None

@@ -41,7 +41,7 @@ def run(
     accept_changes: bool = False,
     trackers: Mapping[str, Start] | None = None,
 ) -> None:
-    """Trains what the run folder lacks and writes its files; does nothing where all is there.
+    """Train what the run folder lacks and writes its files; does nothing where all is there.
 
     accept_changes: goes on with a run that other code or settings trained, and marks it
     profile: a folder for a jax.profiler trace of a few steps, taken before the training starts
@@ -214,7 +214,7 @@ def _known_origins(config: ConfigDict, workdir: Workdir) -> dict[str, origins.Or
 
 
 def _with_data_facts(config: FrozenConfigDict, dataset: Dataset) -> FrozenConfigDict:
-    """Returns the configuration with the image's shape and scale, checked against the data."""
+    """Return the configuration with the image's shape and scale, checked against the data."""
     num_train = len(dataset.splits["train"])
     if config.batch_size > num_train:
         raise ConfigError(

@@ -85,7 +85,7 @@ def settle(config: FrozenConfigDict, path: Path) -> FrozenConfigDict:
 def move_aside(path: Path) -> None:
     """Rename an existing run's folder to .<name>.old-<n>, which no search for runs enters.
 
-    Raises LockedError where a process is training there.
+    Raise LockedError where a process is training there.
     """
     if (path / "config.json").is_file():
         path = path.absolute()  # of a link, the link itself

@@ -39,7 +39,7 @@ def read(path: Path, sealed: bool = False) -> FrozenConfigDict:
 
 
 def _with_tuples(value: Any) -> Any:
-    """Returns what JSON has made of a field as it was."""
+    """Return what JSON has made of a field as it was."""
     if isinstance(value, dict):
         return {key: _with_tuples(inside) for key, inside in value.items()}
     return tuple(value) if isinstance(value, list) else value

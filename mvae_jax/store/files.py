@@ -21,7 +21,7 @@ MAX_COPIED = 1 << 28  # bytes of a file that is copied
 
 
 def write_bytes(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Creates or replaces `path` with what `write` writes, or leaves it as it was."""
+    """Create or replaces `path` with what `write` writes, or leaves it as it was."""
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_stale(path)
     # A name of its own and O_EXCL: no other writer's file, and no link of a foreign folder.
@@ -41,7 +41,7 @@ def write_bytes(path: Path, write: Callable[[BinaryIO], object]) -> None:
 
 
 def _remove_stale(path: Path) -> None:
-    """Removes what killed writers of this file have left."""
+    """Remove what killed writers of this file have left."""
     for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
         with contextlib.suppress(OSError):
             if time.time() - os.lstat(left).st_mtime > STALE_SECONDS:
@@ -51,7 +51,7 @@ def _remove_stale(path: Path) -> None:
 def open_own(path: Path) -> TextIO:
     """Open a file to read and to append to, created where it is missing.
 
-    Raises OSError where it is a link, which may lead anywhere, or no regular file.
+    Raise OSError where it is a link, which may lead anywhere, or no regular file.
     """
     if path.is_symlink():
         raise OSError(errno.ELOOP, "is a link, and is not followed; remove it", str(path))
@@ -67,17 +67,17 @@ def write_text(path: Path, text: str) -> None:
 
 
 def copy(source: Path, path: Path) -> None:
-    """Creates or replaces a file with another's bytes."""
+    """Create or replaces a file with another's bytes."""
     write_bytes(path, lambda file: file.write(regular.read_bytes(source, MAX_COPIED)))
 
 
 def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Creates or replaces an .npz; equal arrays give equal bytes."""
+    """Create or replaces an .npz; equal arrays give equal bytes."""
     write_bytes(path, lambda file: np.savez(file, allow_pickle=False, **arrays))
 
 
 def sha256(path: Path) -> str:
-    """Returns the SHA-256 of a regular file's bytes, in hexadecimal; raises OSError."""
+    """Return the SHA-256 of a regular file's bytes, in hexadecimal; raises OSError."""
     with regular.open_binary(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -131,7 +131,7 @@ def find_runs(
 ) -> list[Path]:
     """Return the run folders at or below the paths: those that hold any of these names.
 
-    Folders whose name begins with a dot (runs moved aside) are not entered. Raises ValueError
+    Folders whose name begins with a dot (runs moved aside) are not entered. Raise ValueError
     as `as_paths` does.
     """
     runs = set()

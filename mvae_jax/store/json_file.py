@@ -25,13 +25,13 @@ def read_lines(
     last_bytes: int | None = None,
     torn: bool = True,
 ) -> Iterator[dict[str, Any]]:
-    """Yields the objects of a .jsonl log.
+    """Yield the objects of a .jsonl log.
 
     types:      of the fields that are there
     last_bytes: reads only so much of the end
     torn:       skips lines that are no objects, such as one that a kill tore; else they raise
 
-    Raises RunFolderError where the log is no regular file, is too large, or a field is of another
+    Raise RunFolderError where the log is no regular file, is too large, or a field is of another
     type.
     """
     try:
@@ -90,7 +90,7 @@ def read_value(path: Path, sealed: bool = False) -> Any:
 
 
 def check_types(path: Path, found: Mapping[str, Any], types: Mapping[str, type]) -> None:
-    """Raises RunFolderError at the first field that is there, not null and of another type."""
+    """Raise RunFolderError at the first field that is there, not null and of another type."""
     for field, kind in types.items():
         value = found.get(field)
         if value is not None and not has_type(value, kind):
@@ -104,7 +104,7 @@ def typed(path: Path, found: Mapping[str, Any], types: Mapping[str, type]) -> di
 
 
 def has_type(value: Any, kind: type) -> bool:
-    """Returns whether a JSON value is of a type; a whole number is a float too, true is neither."""
+    """Return whether a JSON value is of a type; a whole number is a float too, true is neither."""
     if isinstance(value, bool):
         return kind is bool
     return isinstance(value, (int, float) if kind is float else kind)

@@ -134,7 +134,7 @@ def carry(older: dict[str, Any], newer: dict[str, Any]) -> None:
 
 
 def check(content: Any) -> None:
-    """Raises MetricsError, which names the first field that is not of the format."""
+    """Raise MetricsError, which names the first field that is not of the format."""
     version = content.get("version") if isinstance(content, dict) else None
     if version != VERSION:
         raise MetricsError(f"version is {shown(version)}, not {VERSION}")
@@ -222,7 +222,7 @@ def _check_fields(found: Any, fields: dict[str, type], where: str) -> None:
 
 
 def _check_name(entry: dict[str, Any], where: str) -> None:
-    """Raises MetricsError where a replicate's name, a part of paths, is not that of its seed."""
+    """Raise MetricsError where a replicate's name, a part of paths, is not that of its seed."""
     try:
         seed = seed_of(entry["replicate"])
     except ValueError as error:
@@ -238,7 +238,7 @@ def _check_unique(found: list[str], where: str) -> None:
 
 
 def _dumps(value: Any, indent: str = "\n") -> str:
-    """Returns JSON with one line for every object that holds no other object."""
+    """Return JSON with one line for every object that holds no other object."""
 
     def holds_objects(value: Any) -> bool:
         children = value.values() if isinstance(value, dict) else value

@@ -38,7 +38,7 @@ def read(
 
     sha256: of the file's bytes, where it is known; those of another file are refused
 
-    Raises ValueError, which names the file, where it is damaged or holds more than plain arrays.
+    Raise ValueError, which names the file, where it is damaged or holds more than plain arrays.
     """
     try:
         with regular.open_binary(path) as file, zipfile.ZipFile(file) as archive:

@@ -44,7 +44,7 @@ def identify(origin: Origin) -> str:
 def read(folder: Path) -> dict[str, Origin]:
     """Return the origins of a run folder by identifier; none where it does not hold them.
 
-    Each process of a run has written its own. Raises ConfigError where a file of them is damaged.
+    Each process of a run has written its own. Raise ConfigError where a file of them is damaged.
     """
     found: dict[str, Origin] = {}
     for path in sorted(folder.glob("environment*.json")):

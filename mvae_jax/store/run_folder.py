@@ -69,7 +69,7 @@ T = TypeVar("T")
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """Reads config.json; raises RunFolderError where REQUIRED is not there or a type is wrong."""
+    """Read config.json; raises RunFolderError where REQUIRED is not there or a type is wrong."""
     path = folder / "config.json"
     return check_config(path, read_json(path, sealed=is_own(folder)))
 
@@ -107,19 +107,19 @@ def check_config(path: Path, config: dict[str, Any]) -> dict[str, Any]:
 
 
 def planned_seeds(config: dict[str, Any]) -> range:
-    """Returns the seeds that a configuration asks for; none of a foreign run, which names none."""
+    """Return the seeds that a configuration asks for; none of a foreign run, which names none."""
     if "first_seed" not in config or "num_seeds" not in config:
         return range(0)
     return range(config["first_seed"], config["first_seed"] + config["num_seeds"])
 
 
 def planned_replicates(config: dict[str, Any]) -> list[Replicate]:
-    """Returns the replicates that a configuration asks for; none of a foreign run."""
+    """Return the replicates that a configuration asks for; none of a foreign run."""
     return config_lib.replicates(planned_seeds(config), config.get("sweep", {}))
 
 
 def read_environment(folder: Path) -> dict[str, Any]:
-    """Returns what environment.json says of a run; nothing where there is none."""
+    """Return what environment.json says of a run; nothing where there is none."""
     path = folder / "environment.json"
     return check_environment(
         path, read_json(path, sealed=is_own(folder)) if os.path.lexists(path) else {}
@@ -208,7 +208,7 @@ def read_epochs(
 
     extent: how many bytes of it training has recorded, and their SHA-256
 
-    Raises RunFolderError where the log does not begin with what was recorded.
+    Raise RunFolderError where the log does not begin with what was recorded.
     """
     seed = _checked(path, names.seed_of, path.stem)
     if extent and not _begins_as(path, extent):
@@ -233,14 +233,14 @@ def _begins_as(path: Path, extent: Mapping[str, Any]) -> bool:
 
 
 def read_times(folder: Path, last_bytes: int | None = None) -> Iterator[dict[str, Any]]:
-    """Yields the lines of timing.jsonl that hold an `event` and its finite `seconds`."""
+    """Yield the lines of timing.jsonl that hold an `event` and its finite `seconds`."""
     for line in read_lines(folder / "timing.jsonl", TIME, last_bytes):
         if line.get("event") is not None and is_finite(line.get("seconds")):
             yield line
 
 
 def read_sweep(root: Path) -> dict[Path, dict[str, Any]]:
-    """Returns what a root's sweep.jsonl lists: run folder -> its entry; nothing without one."""
+    """Return what a root's sweep.jsonl lists: run folder -> its entry; nothing without one."""
     entries = read_entries(root / "sweep.jsonl")
     return {root / entry["workdir"]: entry for entry in entries if "workdir" in entry}
 
@@ -258,12 +258,12 @@ def read_entries(path: Path, torn: bool = True) -> Iterator[dict[str, Any]]:
 
 
 def failure_mark(log: Path) -> Path:
-    """Returns the file that stands beside a run's log where a sweep saw the run fail."""
+    """Return the file that stands beside a run's log where a sweep saw the run fail."""
     return log.with_name(f"{log.name}.failed")
 
 
 def unscored(folder: Path, config: dict[str, Any], trained: dict[str, Any]) -> list[str]:
-    """Returns the replicates that were asked for, have not failed and have no scores.
+    """Return the replicates that were asked for, have not failed and have no scores.
 
     trained: the manifest's replicates
     """
@@ -278,7 +278,7 @@ def unscored(folder: Path, config: dict[str, Any], trained: dict[str, Any]) -> l
 
 
 def _checked(path: Path, check: Callable[[str], T], name: str) -> T:
-    """Returns what a check of a name returns; its ValueError becomes one of this file."""
+    """Return what a check of a name returns; its ValueError becomes one of this file."""
     try:
         return check(name)
     except ValueError as error:

@@ -89,7 +89,7 @@ def spread(items: Sequence[Item], most: int) -> list[Item]:
 
 
 def colour(model: str, models: Iterable[str]) -> str:
-    """Returns a model's colour: fixed for VAE and MVAE, then in order of name."""
+    """Return a model's colour: fixed for VAE and MVAE, then in order of name."""
     others = sorted(set(models) - MODEL_COLOURS.keys())
     if model in MODEL_COLOURS:
         return MODEL_COLOURS[model]
@@ -97,7 +97,7 @@ def colour(model: str, models: Iterable[str]) -> str:
 
 
 def panels(number: int, columns: int, height: float, **options: Any) -> tuple[Figure, list[Axes]]:
-    """Returns a figure of two columns' width with `number` axes, each `height` inches high."""
+    """Return a figure of two columns' width with `number` axes, each `height` inches high."""
     columns = min(number, columns)
     rows = -(-number // columns)
     figure = Figure(figsize=(WIDTH, rows * height), layout="constrained")
@@ -108,13 +108,13 @@ def panels(number: int, columns: int, height: float, **options: Any) -> tuple[Fi
 
 
 def latent_axis(axes: Axes, sizes: Sequence[int]) -> None:
-    """Makes x the index of a latent size: evenly spaced, so that every size can be named."""
+    """Make x the index of a latent size: evenly spaced, so that every size can be named."""
     axes.set_xticks(range(len(sizes)), [str(z) for z in sizes])
     axes.set_xlabel("latent size z")
 
 
 def legend(figure: Figure, axes: Axes) -> None:
-    """Puts one legend above all panels."""
+    """Put one legend above all panels."""
     handles, labels = axes.get_legend_handles_labels()
     columns = min(max(1, len(labels)), MOST_COLUMNS)
     figure.legend(handles, labels, loc="outside upper center", ncols=columns)
