@@ -35,7 +35,7 @@ class Argument(NamedTuple):
 
 
 def parse_argument(argument: str) -> Argument:
-    """Parse `model,latent[,protocol]`, strictly; raises ConfigError."""
+    """Parse `model,latent[,protocol]`, strictly; raise ConfigError."""
     usage = "write model,latent[,protocol] behind the colon, e.g. --config=FILE.py:mvae,16"
     parts = argument.split(",") if argument else []
     if len(parts) not in (2, 3):
@@ -119,7 +119,7 @@ class Replicate(NamedTuple):
 
 
 def validate(config: ConfigDict) -> FrozenConfigDict:
-    """Return the configuration, frozen; raises ConfigError at the first impossible value."""
+    """Return the configuration, frozen; raise ConfigError at the first impossible value."""
     if not isinstance(config, ConfigDict):
         raise ConfigError(f"get_config: returned {type(config).__name__}; allowed: a ConfigDict")
     missing = set(defaults().keys()) - set(config.keys())

@@ -50,7 +50,7 @@ def load(
     data_dir: Path | None = None,
     photographs: Path | None = None,
 ) -> Dataset:
-    """Load a data set and splits it.
+    """Load a data set and split it.
 
     Args:
       name: one of the catalogue's, or the path of an .npz file (see `own`).
@@ -94,7 +94,7 @@ def load(
 
 
 def find_source(config: ConfigDict) -> str:
-    """Return the source that a configuration means; raises DataError where there is none such."""
+    """Return the source that a configuration means; raise DataError where there is none such."""
     if config.dataset.endswith(".npz"):
         return config.source
     return catalogue.find(config.dataset, config.source)[1]
@@ -110,7 +110,7 @@ def digest(dataset: Dataset) -> str:
 
 
 def find_inputs(data_dir: Path | None, photographs: Path | None) -> Inputs:
-    """Return the user's folders; raises DataError where the data folder is none."""
+    """Return the user's folders; raise DataError where the data folder is none."""
     field = "--data_dir" if data_dir else "MVAE_JAX_DATA_DIR"
     if data_dir is None:
         data_dir = cache.from_environment(field)

@@ -17,7 +17,7 @@ from mvae_jax.datasets.files import Inputs
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command; returns the exit status."""
+    """Run the command; return the exit status."""
     flags = _flags().parse_args(argv)
     inputs = {"data_dir": flags.data_dir, "photographs": flags.photographs}
     failed = False

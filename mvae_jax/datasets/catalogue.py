@@ -111,7 +111,7 @@ CATALOGUE = {
 
 
 def find(name: str, source: str) -> tuple[Entry, str]:
-    """Return the entry and the source's name ('' asks for the default); raises DataError."""
+    """Return the entry and the source's name ('' asks for the default); raise DataError."""
     if name not in CATALOGUE:
         raise DataError(
             f"dataset: got '{name}'; allowed: {', '.join(CATALOGUE)}, or the path of an .npz file"

@@ -52,7 +52,7 @@ def make(dataset: str, inputs: Inputs, scratch: Path) -> Parsed:
 
 
 def read_records(data: bytes, label_bytes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return uint8 images [N, 32, 32, 3] and int32 labels [N]; raises DataError."""
+    """Return uint8 images [N, 32, 32, 3] and int32 labels [N]; raise DataError."""
     size = label_bytes + PIXELS
     if not data or len(data) % size:
         raise DataError(f"CIFAR: {len(data):,} bytes; allowed: records of {size:,} bytes")

@@ -78,7 +78,7 @@ def verify(path: Path, expected: str, algorithm: str = "sha256") -> None:
 
 
 def digest(path: Path, algorithm: str = "sha256") -> str:
-    """Return the hexadecimal digest of a file's bytes; raises DataError where unreadable."""
+    """Return the hexadecimal digest of a file's bytes; raise DataError where unreadable."""
     try:
         with regular.open_binary(path) as stream:
             return hashlib.file_digest(stream, algorithm).hexdigest()
@@ -93,7 +93,7 @@ def digest_all(paths: list[Path]) -> str:
 
 
 def _download(file: File, folder: str, scratch: Path) -> Path:
-    """Download into `scratch`; raises DataError with the address, both digests and a way out."""
+    """Download into `scratch`; raise DataError with the address, both digests and a way out."""
     import tensorflow_datasets as tfds
     from tensorflow_datasets.core.download import downloader
 

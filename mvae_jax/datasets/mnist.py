@@ -20,7 +20,7 @@ BASIC_SIZE = 62_000
 
 
 def read_idx(path: Path) -> np.ndarray:
-    """Read a gzipped idx file of unsigned bytes, of any rank; raises DataError."""
+    """Read a gzipped idx file of unsigned bytes, of any rank; raise DataError."""
     try:
         with regular.open_binary(path) as file, gzip.GzipFile(fileobj=file) as unpacked:
             data = unpacked.read(MAX_BYTES + 1)

@@ -66,7 +66,7 @@ class Grid(NamedTuple):
 
 
 def write(out: Path, name: str, grids: Iterable[Grid]) -> str:
-    """Write <name>.txt, .md and .tex to `out`; returns the text."""
+    """Write <name>.txt, .md and .tex to `out`; return the text."""
     grids = list(grids)
     text = "\n".join(map(to_text, grids))
     write_or_remove(out / f"{name}.txt", text)

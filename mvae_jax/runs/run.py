@@ -41,7 +41,7 @@ def run(
     accept_changes: bool = False,
     trackers: Mapping[str, Start] | None = None,
 ) -> None:
-    """Train what the run folder lacks and writes its files; does nothing where all is there.
+    """Train what the run folder lacks and write its files; do nothing if it lacks nothing.
 
     accept_changes: goes on with a run that other code or settings trained, and marks it
     profile: a folder for a jax.profiler trace of a few steps, taken before the training starts

@@ -77,7 +77,7 @@ def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 
 
 def sha256(path: Path) -> str:
-    """Return the SHA-256 of a regular file's bytes, in hexadecimal; raises OSError."""
+    """Return the SHA-256 of a regular file's bytes, in hexadecimal; raise OSError."""
     with regular.open_binary(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -69,7 +69,7 @@ T = TypeVar("T")
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """Read config.json; raises RunFolderError where REQUIRED is not there or a type is wrong."""
+    """Read config.json; raise RunFolderError where REQUIRED is not there or a type is wrong."""
     path = folder / "config.json"
     return check_config(path, read_json(path, sealed=is_own(folder)))
 
