@@ -8,17 +8,37 @@ from urllib.parse import quote
 from markupsafe import Markup
 
 from mvae_jax import escape
-from mvae_jax.paper import audit, constants, couplings, errata, reproduction, study, summary
+from mvae_jax.paper import audit, constants, reference, reproduction, summary
 from mvae_jax.paper.audit import Finding
-from mvae_jax.paper.judge import NO_RUNS, NOT_PUBLISHED
-from mvae_jax.paper.reproduction import ORIGINAL, UNCONVERGED_PROBE, Figure
-from mvae_jax.report import differences, provenance, tables, templates
+from mvae_jax.paper.cells import BASELINE, MODEL
+from mvae_jax.paper.judge import NOT_TESTED
+from mvae_jax.paper.reference import Key
+from mvae_jax.paper.reproduction import (
+    EPOCHS,
+    MADE_ANEW,
+    ORIGINAL,
+    OUTSIDE,
+    UNCONVERGED,
+    UNCONVERGED_PROBE,
+    Figure,
+)
+from mvae_jax.paper.rules import NOT_SUPPORTED, SUPPORTED, UNDECIDED
+from mvae_jax.report import templates
+from mvae_jax.report.cells import Setting
 from mvae_jax.report.figures import Drawn
-from mvae_jax.report.formats import Bold, Grid, markdown, to_markdown
-from mvae_jax.report.metrics import HEADLINES, describe
+from mvae_jax.report.formats import Grid, markdown
+from mvae_jax.report.metrics import describe
 from mvae_jax.report.statistics import ALPHA
 from mvae_jax.report.study import Report
 from mvae_jax.store import files
+
+COLUMNS = ("ours", "release", "paper")
+WORDS = {SUPPORTED: "yes", NOT_SUPPORTED: "no", UNDECIDED: "open", NOT_TESTED: "-"}
+PAPER_FIGURES = {  # its number -> the title of ours
+    1: "Data sets",
+    3: "frey_face, release protocol: reconstructions",
+    4: "frey_face, release protocol: sweeps",
+}
 
 
 def write(path: Path, report: Report, drawn: Sequence[Drawn], findings: Sequence[Finding]) -> None:
@@ -27,21 +47,19 @@ def write(path: Path, report: Report, drawn: Sequence[Drawn], findings: Sequence
     drawn: the figures to show, by links relative to the page; findings: the audit's
     """
     found, compared = report
-    reproduced = reproduction.tables(report)
-    headlines = compared.select(compared.frame.metric.isin(HEADLINES))
+    figures = [f for f in reproduction.figures(found) if f.epochs is None or f.epochs >= EPOCHS]
+    missing = summary.not_run(found)
     environment = templates.environment(markdown, "mvae_jax.paper", keep_trailing_newline=True)
-    notes = provenance.notes(found.cells, compared.baseline)
-
-    def grid(grid: Grid) -> Markup:
-        grid = grid._replace(notes=[*grid.notes, *filter(None, [study.note(report, grid)])])
-        return Markup(to_markdown(provenance.noted(notes, grid)))
-
-    environment.filters |= {"grid": grid, "html": escape.html}
+    environment.filters |= {"grid": compact, "html": escape.html}
     text = environment.get_template("reproduction.md").render(
         summary=summary.sentences(found, compared, findings),
-        what_was_run=summary.what_was_run(found),
-        not_run=summary.not_run(found) if reproduced else {},
-        num_cells=summary.NUM_CELLS,
+        claims=claims(findings),
+        outside=OUTSIDE,
+        unconverged=UNCONVERGED,
+        reproduced=beside(figures),
+        misses=misses([f for f in figures if reproduction.group(f) != MADE_ANEW]),
+        frey_face=reproduction.frey_face(found),
+        of_paper=of_paper(drawn),
         figures=by_setting(drawn),
         short={
             str(cell.setting): run.config["num_epochs"]
@@ -49,22 +67,70 @@ def write(path: Path, report: Report, drawn: Sequence[Drawn], findings: Sequence
             if reproduction.is_short(run.config)
         },
         link=lambda figure: _relative(figure.path, path.parent),
-        tables=list(tables.tables(found, compared)),
-        reproduced=reproduced,
-        frey_face=reproduction.frey_face(found),
-        misses=misses(reproduction.figures(found)),
-        compared=[*differences.overview(headlines), *differences.details(headlines)],
-        couplings=couplings.table(found),
-        verdicts=audit.screen(findings)._replace(settings=audit.settings(found)),
-        findings=findings,
-        figures_behind=figures_behind,
-        finding_notes=audit.NOTES,
-        tested_by=audit.tested_by,
-        power=constants.load().power,
-        errata=errata.with_ours(constants.load().errata, found),
+        errata=constants.load().errata[:2],
         statements=constants.load().statements,
+        what_was_run=summary.what_was_run(found),
+        not_run=missing,
+        not_run_together=summary.not_run_together(missing),
+        num_cells=summary.NUM_CELLS,
     )
     files.write_text(path, text)
+
+
+def compact(grid: Grid) -> Markup:
+    """Return a table in Markdown without the spaces that would align it."""
+    headers = [f"{title} {header}".strip() for title, header in grid.spread]
+    lines = ["|".join(map(markdown, row)) for row in (headers, *grid.rows)]
+    lines.insert(1, "|".join(["---"] * len(headers)))
+    notes = [f"- {markdown(note)}" for note in grid.notes]
+    lines = [f"|{line}|" for line in lines]
+    notes += [""] if notes else []
+    return Markup("\n".join([f"### {markdown(grid.title)}", "", *lines, "", *notes]))
+
+
+def claims(findings: Sequence[Finding]) -> Grid:
+    """Return the verdicts on every claim in one word each."""
+    grid = audit.screen(findings)
+    rows = [[*row[:3], *(WORDS[verdict] for verdict in row[3:])] for row in grid.rows]
+    return grid._replace(title="Verdicts", rows=rows)
+
+
+def beside(figures: Sequence[Figure]) -> list[Grid]:
+    """Return one table per data set: our means, the release and the paper."""
+    return [
+        _beside(setting, [figure for figure in figures if figure.setting == setting])
+        for setting in dict.fromkeys(figure.setting for figure in figures)
+    ]
+
+
+def _beside(setting: Setting, figures: Sequence[Figure]) -> Grid:
+    by_key = {figure.key: figure for figure in figures}
+    rows = []
+    above = ""
+    for metric, z in dict.fromkeys((f.key.metric, f.key.latent_size) for f in figures):
+        found = [by_key.get(Key(metric, setting.dataset, z, model)) for model in (BASELINE, MODEL)]
+        columns = [column for figure in found for column in _columns(figure)]
+        rows.append(("" if metric == above else describe(metric).heading, str(z), *columns))
+        above = metric
+    source = f" ({setting.source})" if setting.source else ""
+    seeds = " or ".join(map(str, sorted({figure.seeds for figure in figures})))
+    numeral = reference.table_numbers()[setting.dataset]
+    return Grid(
+        f"Table {numeral}, {setting.dataset}{source}, {seeds} seeds",
+        ("metric", "z", *COLUMNS * 2),
+        rows,
+        [("", 2), (BASELINE, len(COLUMNS)), (MODEL, len(COLUMNS))],
+    )
+
+
+def _columns(figure: Figure | None) -> list[str]:
+    if figure is None:
+        return ["-"] * len(COLUMNS)
+    decimals = describe(figure.key.metric).decimals
+    ours = f"{figure.mean:.{decimals}f}"
+    if figure.sd is not None:
+        ours += f" ± {figure.sd:.{decimals}f}"
+    return [ours, reproduction.released(figure), figure.paper]
 
 
 def by_setting(drawn: Sequence[Drawn]) -> dict[str, list[tuple[str, Drawn]]]:
@@ -74,6 +140,12 @@ def by_setting(drawn: Sequence[Drawn]) -> dict[str, list[tuple[str, Drawn]]]:
         setting, _, name = figure.title.rpartition(": ")
         grouped.setdefault(setting or name, []).append((name, figure))
     return grouped
+
+
+def of_paper(drawn: Sequence[Drawn]) -> dict[int, Drawn]:
+    """Return those that are the paper's, by its numbers, as drawn under the release protocol."""
+    by_title = {figure.title: figure for figure in drawn}
+    return {n: by_title[title] for n, title in PAPER_FIGURES.items() if title in by_title}
 
 
 def misses(figures: Sequence[Figure]) -> Grid:
@@ -113,18 +185,6 @@ def misses(figures: Sequence[Figure]) -> Grid:
         ],
         settings={figure.setting for figure in figures},
     )
-
-
-def figures_behind(finding: Finding) -> dict[str, Bold]:
-    """Return a claim's verdicts with their figures, by the bodies of evidence that share them.
-
-    Those that have nothing to say are left out.
-    """
-    bodies: dict[Bold, list[str]] = {}
-    for body, verdict in finding.verdicts.items():
-        if verdict.lacking not in (NO_RUNS, NOT_PUBLISHED):
-            bodies.setdefault(verdict.text, []).append(body)
-    return {" and ".join(titles): text for text, titles in bodies.items()}
 
 
 def _relative(path: Path, folder: Path) -> Markup:

@@ -24,6 +24,7 @@ EPOCHS = 200  # of the release
 SCORED_SEEDS = 10  # with fewer, the intervals are too wide for their share to mean much
 ORIGINAL = "the release's images"  # and probe, and number of epochs
 UNCONVERGED_PROBE = "released probe unconverged"
+MADE_ANEW = "images made anew"
 OUTSIDE, UNCONVERGED = "‡", "†"
 
 
@@ -222,10 +223,14 @@ def _columns(figure: Figure | None) -> list[str]:
     interval = "-"
     if figure.interval:
         interval = " to ".join(f"{end:.{decimals}f}" for end in figure.interval)
-    release = f"{float(figure.release):.{decimals}f}"
+    return [f"{figure.mean:.{decimals}f}", interval, released(figure), figure.paper]
+
+
+def released(figure: Figure) -> str:
+    """Return the released value as it is shown, with its marks."""
+    release = f"{float(figure.release):.{describe(figure.key.metric).decimals}f}"
     release += UNCONVERGED if figure.unconverged else ""
-    release += OUTSIDE if figure.inside is False else ""
-    return [f"{figure.mean:.{decimals}f}", interval, release, figure.paper]
+    return release + (OUTSIDE if figure.inside is False else "")
 
 
 def _share(found: list[Figure]) -> Grid:
@@ -264,7 +269,7 @@ def group(figure: Figure) -> str:
     """Return the cells that a figure is counted with, or why it is set apart."""
     original = figure.key.dataset in reference.ORIGINAL_PIXELS
     if not original and figure.setting.source != reference.ORIGINAL_SOURCE:
-        return "images made anew"
+        return MADE_ANEW
     if figure.epochs != EPOCHS:
         return f"not {EPOCHS} epochs"
     return UNCONVERGED_PROBE if figure.unconverged else ORIGINAL

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from mvae_jax.paper import audit, reference, reproduction
+from mvae_jax.paper import audit, constants, couplings, errata, reference, reproduction
 from mvae_jax.paper.cells import CELLS, DATA_SETS
 from mvae_jax.paper.reference import Key
 from mvae_jax.report.cells import Cell, Run
@@ -44,8 +44,27 @@ def point(metric: str, cell: Cell) -> float | None:
 _RELEASE = reference.release()
 
 
+def _is_ours(report: Report) -> bool:
+    """Whether any run is of the paper's data sets."""
+    return any(cell.setting.dataset in DATA_SETS for cell in report.scores.cells)
+
+
+def _couplings(report: Report) -> Iterable[Grid]:
+    return filter(None, [couplings.table(report.scores)])
+
+
+def _power(report: Report) -> Iterable[Grid]:
+    return [constants.load().power] if _is_ours(report) else []
+
+
+def _errata(report: Report) -> Iterable[Grid]:
+    if not _is_ours(report):
+        return []
+    return errata.with_ours(constants.load().errata, report.scores)
+
+
 def _claims(report: Report) -> Iterable[Grid]:
-    if not any(cell.setting.dataset in DATA_SETS for cell in report.scores.cells):
+    if not _is_ours(report):
         return []
     found = audit.findings(report.scores)
     return [audit.table(found)._replace(settings=audit.settings(report.scores))]
@@ -57,6 +76,9 @@ STUDY = Study(
     (
         Section("Reproduction", "reproduction", reproduction.tables, reproduction.records),
         Section("Claims", "claims", _claims),
+        Section("The mean, coupled or not", "couplings", _couplings),
+        Section("What a sweep can show", "power", _power, folded=True),
+        Section("Errata of the paper", "errata", _errata, folded=True),
     ),
     point,
 )

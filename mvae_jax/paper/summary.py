@@ -1,7 +1,8 @@
 """A report in a few sentences, and the runs behind it."""
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -9,8 +10,9 @@ import pandas as pd
 from mvae_jax.paper import reproduction
 from mvae_jax.paper.audit import Finding
 from mvae_jax.paper.cells import BASELINE, CELLS, MODEL
+from mvae_jax.paper.judge import NOT_TESTED
 from mvae_jax.paper.reproduction import EPOCHS, SCORED_SEEDS, Figure, is_short
-from mvae_jax.paper.rules import UNDECIDED
+from mvae_jax.paper.rules import NOT_SUPPORTED, SUPPORTED, UNDECIDED
 from mvae_jax.report.cells import likelihood
 from mvae_jax.report.comparisons import Comparisons
 from mvae_jax.report.formats import Grid
@@ -30,13 +32,13 @@ def sentences(found: Scores, compared: Comparisons, claims: Sequence[Finding]) -
     """Return what a reader takes away: coverage, agreement, differences, claims."""
     figures = reproduction.figures(found)
     parts = (_coverage(found, figures), _agreement(figures))
-    return [*filter(None, parts), *_differences(*_by_length(found, compared)), *_verdicts(claims)]
+    return [*filter(None, parts), *_differences(*_by_length(found, compared)), _verdicts(claims)]
 
 
 def _coverage(found: Scores, figures: list[Figure]) -> str:
     missing = sum(map(len, not_run(found).values()))
-    seeds = _joined(sorted({f.seeds for f in figures}))
-    epochs = _joined(sorted({f.epochs for f in figures if f.epochs is not None}))
+    seeds = " or ".join(map(str, sorted({f.seeds for f in figures})))
+    epochs = " or ".join(map(str, sorted({f.epochs for f in figures if f.epochs is not None})))
     with_what = f", with {seeds} seeds and {epochs} epochs" if figures else ""
     return (
         f"{NUM_CELLS - missing} of the paper's {NUM_CELLS} cells (a model on a data set at one z) "
@@ -52,8 +54,8 @@ def _agreement(figures: list[Figure]) -> str:
     if fewest.seeds < SCORED_SEEDS and fewest.interval and fewest.sd:
         reach = (fewest.interval[1] - fewest.mean) / fewest.sd
         weak = (
-            f" At {fewest.seeds} seeds it reaches {reach:.1f} standard deviations to either side: "
-            f"a weak test, and no score below {SCORED_SEEDS} seeds."
+            f" With {fewest.seeds} seeds it reaches {reach:.1f} standard deviations to either "
+            f"side, so this is a weak test. The share is a score from {SCORED_SEEDS} seeds on."
         )
     groups: dict[str, list[Figure]] = {}
     for figure in figures:
@@ -63,7 +65,7 @@ def _agreement(figures: list[Figure]) -> str:
     return (
         f"{_inside(judged, ' released figures')} lie inside our 95% prediction interval for one "
         f"new seed, where images, probe and epochs are the release's.{weak}"
-        + (f" Set apart: {apart}." if apart else "")
+        + (f" Counted apart: {apart}." if apart else "")
     )
 
 
@@ -95,9 +97,10 @@ def _differences(compared: Comparisons, short: Comparisons) -> Iterator[str]:
             f"MVAE and VAE were compared in {len(headlines)} figures (ELBO and the paper's seven "
             f"metrics, on {_joined(sorted(data_sets))}), paired by seed. After Holm's correction "
             f"within each metric and protocol, {len(better[MODEL])} differences favour MVAE and "
-            f"{len(better[BASELINE])} VAE. These are {number} corrections, {families[1]} of them "
-            f"over one cell alone, which is no correction; after one over all {len(p)} figures, "
-            f"{together} remain. The others are not shown to differ."
+            f"{len(better[BASELINE])} VAE{_where(compared)}. {families[1]} of the {number} "
+            f"corrections are over one cell alone, which is an uncorrected test. After one "
+            f"correction over all {len(p)} figures, {together} remain. The others are not "
+            "shown to differ."
         )
     unprinted = METRICS.keys() - {*HEADLINES, *RESTATED}
     others = _significant(compared, unprinted)
@@ -107,7 +110,7 @@ def _differences(compared: Comparisons, short: Comparisons) -> Iterator[str]:
             + (f" ({_joined(dict.fromkeys(titles))})" if titles else "")
             for model, titles in others.items()
         )
-        yield f"Of the differences in measures that the paper does not print, {said}."
+        yield f"In measures that the paper does not print, {said}."
     if left_out := int(short.frame.metric.isin(HEADLINES).sum()):
         yield f"Not counted as differences: {left_out} figures after fewer than {EPOCHS} epochs."
 
@@ -118,47 +121,63 @@ def _significant(compared: Comparisons, metrics: Collection[str]) -> dict[str, l
     for metric, _, c in compared:
         gain = c.comparison.difference.mean * describe(metric).better
         if c.significant and gain and metric in metrics:
-            shown = describe(metric)
-            title = f"{shown.title} ({shown.unit})" if shown.unit else shown.title
-            better[MODEL if gain > 0 else BASELINE].append(title)
+            better[MODEL if gain > 0 else BASELINE].append(describe(metric).title)
     return better
 
 
-def _verdicts(claims: Sequence[Finding]) -> Iterator[str]:
+def _where(compared: Comparisons) -> str:
+    """Return in which cells and metrics of the page there is a significant difference."""
+    found: dict[str, list[str]] = {}
+    for metric, cell, c in compared:
+        gain = c.comparison.difference.mean * describe(metric).better
+        if c.significant and gain and metric in HEADLINES:
+            title = describe(metric).title + ("" if gain > 0 else " for VAE")
+            found.setdefault(f"{cell.setting.dataset} z={cell.latent_size}", []).append(title)
+    said = "; ".join(f"{where}: {_joined(titles)}" for where, titles in found.items())
+    return f" ({said})" if said else ""
+
+
+def _verdicts(claims: Sequence[Finding]) -> str:
+    """Return how many claims each body of evidence supports."""
+    said = []
     for body in claims[0].verdicts:
         verdicts = [finding.verdicts[body] for finding in claims]
         counts = Counter(verdict.verdict for verdict in verdicts)
         lacking = sum(v.verdict == UNDECIDED and bool(v.lacking) for v in verdicts)
-        said = ", ".join(f"{number} {verdict}" for verdict, number in sorted(counts.items()))
-        why = f" ({lacking} of them because figures are lacking)" if lacking else ""
-        yield f"The paper's {len(claims)} claims, on the evidence of {body}: {said}{why}."
+        why = f" ({lacking} for lack of figures)" if lacking else ""
+        said.append(
+            f"on the evidence of {body}, {counts[SUPPORTED]} are supported, "
+            f"{counts[NOT_SUPPORTED]} are not, and {counts[UNDECIDED]} are open{why}"
+        )
+    return (
+        f"Of the paper's {len(claims)} claims, {counts[NOT_TESTED]} are not tested. Of the others, "
+        f"{'; '.join(said)}."
+    )
 
 
 def what_was_run(found: Scores) -> Grid:
-    """Return the runs; those that differ in their latent size alone share a row."""
-    rows: dict[tuple[str, ...], list[int]] = {}
-    versions: set[str] = set()
+    """Return the runs; those that differ in their latent size alone share a row.
+
+    The code and the versions that trained each are in its environment.
+    """
+    sizes: dict[tuple[str, ...], list[int]] = {}
     for (setting, z, model), run in found.cells.items():
-        if run.missing:
-            continue
-        config, environment = run.config, run.environment
-        mean = "C m(x)" if config.get("couple_mean") else "m(x)"
-        row = (
-            *(str(setting), model, str(len(run.seeds))),
-            *(str(config.get("num_epochs", "-")), likelihood(config)),
-            mean if "couple_mean" in config and model == MODEL else "-",
-            *(", ".join(sorted(set(environment.get("devices", ["-"])))),),
-            *(environment.get("processor", "-"), (environment.get("git_revision") or "-")[:10]),
-        )
-        rows.setdefault(row, []).append(z)
-        versions.add(_joined(f"{k} {v}" for k, v in environment.get("versions", {}).items()))
-    headers = ("data set", "model", "z", "seeds", "epochs", "likelihood", "mean")
-    return Grid(
-        "Runs",
-        (*headers, "devices", "processor", "revision"),
-        [(*row[:2], _joined(sorted(sizes)), *row[2:]) for row, sizes in rows.items()],
-        notes=sorted(filter(None, versions)),
-    )
+        if not run.missing:
+            config, devices = run.config, run.environment.get("devices", ["-"])
+            row = (
+                *(str(setting), model, str(len(run.seeds)), str(config.get("num_epochs", "-"))),
+                *(likelihood(config), _mean(model, config), _joined(sorted({*devices}))),
+            )
+            sizes.setdefault(row, []).append(z)
+    headers = ("data set", "model", "z", "seeds", "epochs", "likelihood", "mean", "devices")
+    rows = [(*row[:2], _joined(sorted(of)), *row[2:]) for row, of in sizes.items()]
+    return Grid("Runs", headers, rows)
+
+
+def _mean(model: str, config: Mapping[str, Any]) -> str:
+    if "couple_mean" not in config or model != MODEL:
+        return "-"
+    return "C m(x)" if config["couple_mean"] else "m(x)"
 
 
 def not_run(found: Scores) -> dict[str, list[str]]:
@@ -177,6 +196,18 @@ def not_run(found: Scores) -> dict[str, list[str]]:
             if (dataset, z, model) not in done:
                 missing.setdefault(f"{model} on {dataset}", []).append(str(z))
     return missing
+
+
+def not_run_together(missing: Mapping[str, list[str]]) -> dict[str, str]:
+    """Return the same with the data sets, or the models, that lack the same sizes together."""
+    models: dict[tuple[str, str], list[str]] = {}
+    for where, sizes in missing.items():
+        model, _, dataset = where.partition(" on ")
+        models.setdefault((dataset, _joined(sizes)), []).append(model)
+    datasets: dict[tuple[str, str], list[str]] = {}
+    for (dataset, sizes_of), of in models.items():
+        datasets.setdefault((" and ".join(of), sizes_of), []).append(dataset)
+    return {f"{of} on {_joined(names)}": at for (of, at), names in datasets.items()}
 
 
 def _joined(values: Iterable[object]) -> str:
