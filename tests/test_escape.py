@@ -211,10 +211,14 @@ def test_what_a_run_folder_says_is_text_wherever_it_is_shown(tmp_path, monkeypat
     for path in (*out.glob("*.md"), page):
         tokens = PARSER.parse(path.read_text())
         blocks = [token.content.strip() for token in tokens if token.type == "html_block"]
-        assert all(re.fullmatch(r"</details>|<details><summary>[^<]*</summary>", b) for b in blocks)
+        assert all(re.fullmatch(r"<!-- generated: [^<>]* -->", block) for block in blocks)
+        assert len(blocks) == (path == page)
         inside = [child for token in tokens for child in token.children or ()]
         kinds = {token.type for token in [*tokens, *inside]}
-        assert not kinds & {"html_inline", "link_open", "s_open", "code_block", "fence", "hr"}
+        assert not kinds & {"html_inline", "s_open", "code_block", "fence", "hr"}
+        links = [child.attrs["href"] for child in inside if child.type == "link_open"]
+        assert all(re.fullmatch(r"out/figures/[\w.%-]+\.png", link) for link in links)
+        assert bool(links) == (path == page)
         assert shown(text) in shown("".join(child.content for child in inside))
     for path in out.glob("*.html"):
         of_page = Page(path.read_text())

@@ -109,7 +109,7 @@ def test_an_export_leaves_out_the_damaged_run_alone(tmp_path, monkeypatch):
     for name in ("sweeps", "metrics"):  # of arrays, of scores
         monkeypatch.setitem(figures.FIGURES, name, (fail, ""))
     written, problems = export.export(tmp_path / "runs", tmp_path / "out")
-    assert [folder.name for folder in written] == ["mvae-z2", "vae-z2"]
+    assert [str(cell) for cell in written] == ["mvae z=2", "vae z=2"]
     said = [": ".join(problem) for problem in problems]
     for part in ("config.json", "metrics.json"):
         assert sum(part in line for line in said) == 1
