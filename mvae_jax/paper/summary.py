@@ -132,7 +132,9 @@ def _where(compared: Comparisons) -> str:
         gain = c.comparison.difference.mean * describe(metric).better
         if c.significant and gain and metric in HEADLINES:
             title = describe(metric).title + ("" if gain > 0 else " for VAE")
-            found.setdefault(f"{cell.setting.dataset} z={cell.latent_size}", []).append(title)
+            of = cell.setting
+            protocol = "" if of.protocol == "release" else f", {of.protocol} protocol"
+            found.setdefault(f"{of.dataset} z={cell.latent_size}{protocol}", []).append(title)
     said = "; ".join(f"{where}: {_joined(titles)}" for where, titles in found.items())
     return f" ({said})" if said else ""
 
@@ -181,7 +183,7 @@ def _mean(model: str, config: Mapping[str, Any]) -> str:
 
 
 def not_run(found: Scores) -> dict[str, list[str]]:
-    """Returns, per model and data set, the paper's latent sizes that no run of ours fills.
+    """Return, per model and data set, the paper's latent sizes that no run of ours fills.
 
     Of the release protocol.
     """
