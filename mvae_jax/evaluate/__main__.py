@@ -19,11 +19,8 @@ def main() -> int:
         "--metric", action="append", default=[], help="dotted paths of metrics of your own"
     )
     args = parser.parse_args()
-    for path in args.path:
-        if not path.is_dir():
-            terminal.exit_with(f"path: got '{path}', which is no folder")
     try:
-        files.as_paths(args.path)
+        files.check_folders(args.path)
         metrics = own.load(args.metric)
     except ValueError as error:
         terminal.exit_with(error)

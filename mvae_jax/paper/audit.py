@@ -11,7 +11,6 @@ from mvae_jax.paper import constants, reference
 from mvae_jax.paper.cells import TABLED, PaperCell
 from mvae_jax.paper.claims import CLAIMS
 from mvae_jax.paper.evidence import ours
-from mvae_jax.paper.evidence import settings as settings
 from mvae_jax.paper.judge import Verdict, audit
 from mvae_jax.paper.reproduction import EPOCHS
 from mvae_jax.paper.rules import Claim

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from mvae_jax.paper.cells import MODEL
-from mvae_jax.report.cells import Cell, Run, Setting, likelihood
+from mvae_jax.report.cells import Cell, Run, likelihood, swept_in
 from mvae_jax.report.formats import Grid
 from mvae_jax.report.frame import Scores
 from mvae_jax.report.metrics import HEADLINES, describe
@@ -65,5 +65,4 @@ def _pairs(found: Scores) -> Iterator[tuple[str, Cell, Cell]]:
 
 def _untagged(cell: Cell, run: Run) -> Cell:
     """Return the cell under a variant of swept scalars alone."""
-    swept = cell.setting.variant.removeprefix(run.config.get("tag", "")).removeprefix(", ")
-    return cell._replace(setting=Setting(*cell.setting[:3], swept))
+    return cell._replace(setting=cell.setting._replace(variant=swept_in(cell, run)))

@@ -44,7 +44,7 @@ def matches(printed: str, released: str) -> bool:
 
 
 def misprints() -> dict[Key, tuple[str, str]]:
-    """Returns the cells that differ from the release under the right label too: printed, released.
+    """Return the cells that differ from the release under the right label too: printed, released.
 
     NLL of CIFAR-10 at z=2 is a copy of another cell; the others differ in the last digit.
     """
@@ -57,7 +57,7 @@ def misprints() -> dict[Key, tuple[str, str]]:
 
 
 def _labels() -> Grid:
-    """Returns, per table, which latent size each printed label stands for, and the matches."""
+    """Return, per table, which latent size each printed label stands for, and the matches."""
     released = reference.release()
     rows = []
     for dataset, numeral in reference.table_numbers().items():
@@ -158,7 +158,7 @@ def _our_mse(found: Scores) -> dict[str, list[tuple[str, ...]]]:
 
 
 def _falls(errors: Mapping[int, float | str]) -> str:
-    """Says whether the errors, by latent size, fall along FALLING."""
+    """Say whether the errors, by latent size, fall along FALLING."""
     values = [float(errors[z]) for z in FALLING]
     return "yes" if all(a > b for a, b in itertools.pairwise(values)) else "no"
 

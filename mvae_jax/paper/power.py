@@ -32,7 +32,7 @@ class Rates(NamedTuple):
 
 
 def simulate(num_seeds: int, effect: int, num_different: int, sweeps: int = SWEEPS) -> Rates:
-    """Simulates sweeps of the paper's cells, `num_different` of them with a true difference.
+    """Simulate sweeps of the paper's cells, `num_different` of them with a true difference.
 
     The paired differences of a cell are normal with sd 1 and mean 0, or `effect`.
     """
@@ -51,7 +51,7 @@ def simulate(num_seeds: int, effect: int, num_different: int, sweeps: int = SWEE
 
 
 def table() -> Grid:
-    """Returns the false-bold rates without any difference, and the power with some."""
+    """Return the false-bold rates without any difference, and the power with some."""
     rows = []
     for seeds in SEEDS:
         null = simulate(seeds, 0, 0)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from mvae_jax.paper import audit, constants, couplings, errata, reference, reproduction
+from mvae_jax.paper import audit, constants, couplings, errata, evidence, reference, reproduction
 from mvae_jax.paper.cells import CELLS, DATA_SETS
 from mvae_jax.paper.reference import Key
 from mvae_jax.report.cells import Cell, Run
@@ -67,7 +67,7 @@ def _claims(report: Report) -> Iterable[Grid]:
     if not _is_ours(report):
         return []
     found = audit.findings(report.scores)
-    return [audit.table(found)._replace(settings=audit.settings(report.scores))]
+    return [audit.table(found)._replace(settings=evidence.settings(report.scores))]
 
 
 STUDY = Study(

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 from ml_collections import ConfigDict
 
+from mvae_jax import gaussian
 from mvae_jax.posteriors import Draw, Family, Heads, Parameters
 
 
@@ -26,7 +27,7 @@ def posterior(
 def sample(q: Diagonal, noise: Float[Array, " d"]) -> Draw:
     """Draw z = loc + sigma * noise, with noise from N(0, I)."""
     z = q.loc + jnp.exp(0.5 * q.log_variance) * noise
-    return Draw(z, 0.5 * (jnp.sum(z**2) - jnp.sum(noise**2) - log_det(q)))
+    return Draw(z, gaussian.log_ratio(z, noise, log_det(q)))
 
 
 def covariance(q: Diagonal) -> Float[Array, "d d"]:
@@ -45,15 +46,13 @@ def log_det(q: Diagonal) -> Float[Array, ""]:
 
 
 def kl(q: Diagonal, _draw: Draw | None = None) -> Float[Array, ""]:
-    """Return KL(q(z|x) || N(0, I)) in nats: (tr Sigma + ||mu||^2 - d - log|Sigma|) / 2."""
-    dim = q.loc.shape[-1]
-    return 0.5 * (trace(q) + jnp.sum(q.loc**2) - dim - log_det(q))
+    """Return KL(q(z|x) || N(0, I)) in nats."""
+    return gaussian.kl(q.loc, trace(q), log_det(q))
 
 
 def log_prob(q: Diagonal, z: Float[Array, " d"]) -> Float[Array, ""]:
     """Return log q(z|x) in nats, with the whitened residual (z - mu) / sigma."""
-    white = (z - q.loc) * jnp.exp(-0.5 * q.log_variance)
-    return -0.5 * (jnp.sum(white**2) + len(z) * jnp.log(2 * jnp.pi) + log_det(q))
+    return gaussian.log_prob((z - q.loc) * jnp.exp(-0.5 * q.log_variance), log_det(q))
 
 
 vae = Family(posterior, sample, log_prob, kl=kl)

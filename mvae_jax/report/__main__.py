@@ -70,11 +70,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def check(args: argparse.Namespace) -> None:
     """Exit with 2 where a path holds no runs to look for."""
-    for path in args.path:
-        if not path.is_dir():
-            exit_with(f"path: got '{path}', which is no folder")
     try:
-        files.as_paths(args.path)
+        files.check_folders(args.path)
     except ValueError as error:
         exit_with(error)
     if args.figure and not args.export:

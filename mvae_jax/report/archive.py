@@ -25,7 +25,8 @@ import pandas as pd
 
 from mvae_jax import escape
 from mvae_jax.evaluate.metrics import described
-from mvae_jax.report.cells import NO_SEED, SPLITS, Cell, Run, cell_of
+from mvae_jax.report.cells import NO_SEED, SPLITS, Cell, Run, cell_of, swept_in
+from mvae_jax.report.formats import to_csv
 from mvae_jax.report.problems import Problem, isolated
 from mvae_jax.store import (
     files,
@@ -100,9 +101,7 @@ def write(folder: Path, cells: Mapping[Cell, Run], values: pd.DataFrame) -> None
     cells:  in order, their paths below `folder`
     values: of all cells in their order: run, the key, then the columns of `mvae_jax.scores`
     """
-    texts = values.select_dtypes(exclude="number").columns
-    escaped = values.assign(**{name: values[name].map(escape.csv) for name in texts})
-    data = escaped.to_csv(index=False, lineterminator="\n").encode()
+    data = to_csv(values).encode()
     metrics = sorted(set(values.metric))
     digest = hashlib.sha256(data).hexdigest()
     header = {"format": FORMAT, "version": VERSION, "sha256": digest, "metrics": metrics}
@@ -116,14 +115,6 @@ def key_of(folder: Path, cell: Cell, run: Run) -> str:
     """Return the key of a cell whose run's path lies below the folder."""
     path = os.fspath(run.path.relative_to(folder))
     return ", ".join(filter(None, [path, swept_in(cell, run)]))
-
-
-def swept_in(cell: Cell, run: Run) -> str:
-    """Return the swept scalars of a cell, in words."""
-    tag = run.config.get("tag", "")
-    return (
-        cell.setting.variant.removeprefix(tag).removeprefix(", ") if tag else cell.setting.variant
-    )
 
 
 def _line(folder: Path, cell: Cell, run: Run) -> dict[str, Any]:

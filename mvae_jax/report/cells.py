@@ -89,8 +89,8 @@ class Run(NamedTuple):
         return next(iter(self.seeds), None)
 
     @property
-    def is_seedless(self) -> bool:
-        """Whether this may be a method without seeds: one result, for which no seed was planned."""
+    def has_one_result(self) -> bool:
+        """Whether this may be a method without seeds: one replicate, and no seed was planned."""
         return len(self.replicates) == 1 and not run_folder.planned_seeds(self.config)
 
 
@@ -244,6 +244,11 @@ def cell_of(config: Mapping[str, Any], swept: str) -> Cell:
     variant = ", ".join(filter(None, [config.get("tag", ""), swept]))
     setting = Setting(dataset, config.get("source", ""), config["protocol"], variant)
     return Cell(setting, config["latent_size"], config["model"])
+
+
+def swept_in(cell: Cell, run: Run) -> str:
+    """Return the swept scalars of a cell, in words: its variant without the run's tag."""
+    return cell.setting.variant.removeprefix(run.config.get("tag", "")).removeprefix(", ")
 
 
 def likelihood(config: Mapping[str, Any]) -> str:

@@ -143,16 +143,17 @@ def compare_all(
             if cell.model == baseline:
                 continue
             base, other = found.cells[row[baseline]], found.cells[cell]
-            if reason := _why_not(base, other):
-                if reason != "missing":
-                    missing[setting].append(f"{where}: {reason}")
+            if differ := pairs.unlike(base, other):
+                missing[setting].append(f"{where}: not compared, trained differently: {differ}")
+                continue
+            if base.missing or other.missing:
                 continue
             paired.append((row[baseline], cell))
-            if differ := bounds_apart(found, row[baseline], cell):
+            if differ := _bounds_apart(found, row[baseline], cell):
                 unlike_bounds.add(cell)
                 missing[setting].append(f"{where}: iwae not compared, {differ}")
             if pairs.is_seedless(base, other):
-                one = baseline if base.is_seedless else cell.model
+                one = baseline if base.has_one_result else cell.model
                 notes[setting].append(
                     f"{where}: the one result of {one} is compared with each seed."
                 )
@@ -170,14 +171,7 @@ def _lacking(row: pairs.Row, baseline: str, models: set[str]) -> list[str]:
     return [model for model in known if model not in row] if is_compared else []
 
 
-def _why_not(base: Run, other: Run) -> str:
-    """Return why two runs are not compared; empty where they are."""
-    if differ := pairs.unlike(base, other):
-        return f"not compared, trained differently: {differ}"
-    return "missing" if base.missing or other.missing else ""
-
-
-def bounds_apart(found: Scores, base: Cell, other: Cell) -> str:
+def _bounds_apart(found: Scores, base: Cell, other: Cell) -> str:
     """Return the K of each model's importance-weighted bound where they differ."""
     ks = [sorted({int(k) for k in found.of(cell, "iwae_k").values()}) for cell in (base, other)]
     return f"K is {ks[0]} and {ks[1]}" if all(ks) and ks[0] != ks[1] else ""
@@ -259,8 +253,7 @@ def _described(found: Scores, frame: pd.DataFrame, baseline: str) -> pd.DataFram
         columns=[*Setting._fields, "latent_size", "model", "baseline"],
     )
     order = {name: i for i, name in enumerate(found.metrics)}
-    frame = pd.concat([named, frame.drop(columns=["cell", "pair"]).reset_index(drop=True)], axis=1)
-    position = frame.metric.map(order)
-    frame = frame.assign(position=position)
+    frame = pd.concat([named, frame.drop(columns=["cell", "pair"])], axis=1)
+    frame = frame.assign(position=frame.metric.map(order))
     keys = [*Setting._fields, "latent_size", "model", "position"]
     return frame.sort_values(keys, ignore_index=True).drop(columns="position")

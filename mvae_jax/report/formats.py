@@ -190,8 +190,6 @@ def _tabular(grid: Grid) -> list[str]:
 
 def to_csv(frame: pd.DataFrame) -> str:
     """Return a frame as CSV in full precision; what is missing is an empty field."""
-    if frame.empty:
-        return ""
     texts = [name for name, column in frame.items() if not pd.api.types.is_numeric_dtype(column)]
     escaped = {}
     for name in texts:

@@ -17,7 +17,7 @@ BASELINE = "vae"  # where nobody names another
 FIRST = (BASELINE, "mvae")  # of the models that are shown
 # Fields in which a pair may differ besides the harmless ones: what makes the model, what the table
 # and its row say already, what pairs the seeds, how they share a program, which changes rounding
-# alone, and what `unlike_bounds` compares.
+# alone, and what `comparisons` tells of unlike bounds.
 FREE = frozenset(
     {
         *config_lib.HARMLESS,
@@ -109,7 +109,7 @@ def is_seedless(ours: Run, theirs: Run) -> bool:
     That is a run of another tool with one replicate, whose seed the other does not have.
     """
     disjoint = ours.replicates.keys().isdisjoint(theirs.replicates)
-    return disjoint and (ours.is_seedless or theirs.is_seedless)
+    return disjoint and (ours.has_one_result or theirs.has_one_result)
 
 
 def _leave_out_failed(cells: dict[Cell, Run], row: Row) -> None:

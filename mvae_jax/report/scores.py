@@ -7,8 +7,9 @@ a cell without values and a problem with its reason.
 import math
 from collections.abc import Iterable, Iterator
 from itertools import chain
+from operator import itemgetter
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import joblib
 import numpy as np
@@ -133,11 +134,8 @@ def _read_chunks(
         yield from (_read_folders(*call)[1:] for call in calls)
         return
     # Sorted, because which of two runs of one cell is the first must not depend on the processes.
-    yield from (found[1:] for found in sorted(workers.run(_read_folders, calls, jobs), key=_first))
-
-
-def _first(found: tuple[Any, ...]) -> Any:
-    return found[0]
+    read = sorted(workers.run(_read_folders, calls, jobs), key=itemgetter(0))
+    yield from (found[1:] for found in read)
 
 
 def _read_folders(

@@ -125,7 +125,8 @@ def write(
                 grids.append(provenance.noted(notes, grid))
         text = formats.write(out, section.file, grids)
         with isolated(problems, f"{section.file}.csv"):
-            csv = formats.to_csv(section.records(report))
+            records = section.records(report)
+            csv = "" if records.empty else formats.to_csv(records)
             formats.write_or_remove(out / f"{section.file}.csv", csv)
         if section.printed and text:
             print(text, flush=True)

@@ -121,6 +121,13 @@ def as_paths(paths: PathLike | Iterable[PathLike]) -> list[Path]:
     return found
 
 
+def check_folders(paths: Iterable[Path]) -> None:
+    """Raise ValueError where a path is no folder, or as `as_paths` does."""
+    for path in as_paths(paths):
+        if not path.is_dir():
+            raise ValueError(f"path: got '{path}', which is no folder")
+
+
 # A run whose seeds all failed has no embeddings, and an exported one has a manifest alone.
 RUN_MARKS = frozenset({"embeddings", "done", "manifest.json"})
 ARCHIVE = "runs.jsonl"  # of a folder that holds the scores of many runs, see report/archive.py

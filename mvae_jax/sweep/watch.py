@@ -55,11 +55,8 @@ def main() -> None:
     parser.add_argument("path", nargs="+", type=paths.from_user, help="a run folder, or a root")
     parser.add_argument("--tensorboard", type=paths.from_user, metavar="DIR", help="event files")
     args = parser.parse_args()
-    for path in args.path:
-        if not path.is_dir():
-            parser.error(f"path: got '{path}', which is no folder")
     try:
-        files.as_paths(args.path)
+        files.check_folders(args.path)
     except ValueError as error:
         terminal.exit_with(error)
     if not args.tensorboard:

@@ -41,23 +41,23 @@ HIDDEN = 500
 
 
 def printed(*, corrected: bool) -> Figures:
-    """Returns Tables I to VII, the rows under their printed or their corrected latent size."""
+    """Return Tables I to VII, the rows under their printed or their corrected latent size."""
     column = "latent_matched" if corrected else "latent_printed"
     return _figures("paper_tables.csv", column) | FREY_FACE
 
 
 def release() -> Figures:
-    """Returns the author's released figures."""
+    """Return the author's released figures."""
     return _figures("author_release.csv", "latent")
 
 
 def pixels(dataset: str) -> int:
-    """Returns the numbers in one image of a data set of the tables."""
+    """Return the numbers in one image of a data set of the tables."""
     return PIXELS.get(dataset, USUAL_PIXELS)
 
 
 def network_sizes(dataset: str, latent_size: int, model: str) -> dict[str, float]:
-    """Returns num_parameters and multiply_adds of a network as described, counted as for a run."""
+    """Return num_parameters and multiply_adds of a network as described, counted as for a run."""
     n, z = pixels(dataset), latent_size
     weights = 2 * n * HIDDEN + 3 * z * HIDDEN  # mean, variance and decoder meet z
     biases = 2 * HIDDEN + 2 * z + n
@@ -69,7 +69,7 @@ def network_sizes(dataset: str, latent_size: int, model: str) -> dict[str, float
 
 
 def unconverged() -> set[tuple[str, int, str]]:
-    """Returns the data set, latent size and model of the released probes that did not converge."""
+    """Return the data set, latent size and model of the released probes that did not converge."""
     return {
         (row["dataset"], int(row["latent"]), row["model"])
         for row in _rows("author_release.csv")
@@ -78,12 +78,12 @@ def unconverged() -> set[tuple[str, int, str]]:
 
 
 def table_numbers() -> dict[str, str]:
-    """Returns the paper's table number of each data set, as a Roman numeral."""
+    """Return the paper's table number of each data set, as a Roman numeral."""
     return {row["dataset"]: row["table"] for row in _rows("paper_tables.csv")}
 
 
 def row_labels(dataset: str) -> dict[int, int]:
-    """Returns the latent size printed in each row -> the one whose figures the row holds."""
+    """Return the latent size printed in each row -> the one whose figures the row holds."""
     rows = [row for row in _rows("paper_tables.csv") if row["dataset"] == dataset]
     return {int(row["latent_printed"]): int(row["latent_matched"]) for row in rows}
 
