@@ -91,7 +91,7 @@ def missing(entry: Entry, sha256: Mapping[str, str]) -> list[str]:
         for row in entry["absent"]
         if row["reason"].startswith(metrics_file.OUT_OF_MEMORY)
     }
-    new_folders = {inputs.FOLDERS[key] for key in sha256.keys() - entry.keys()}
+    new_folders = {metrics_file.SCORED_FILES[key] for key in sha256.keys() - entry.keys()}
     return [
         metric.name
         for metric in METRICS.values()

@@ -6,10 +6,7 @@ from typing import Any
 
 from mvae_jax.evaluate import embeddings
 from mvae_jax.evaluate.embeddings import FormatError
-from mvae_jax.store import files, run_folder
-
-# By the field of metrics.json that holds a file's SHA-256, the folder that the file lies in.
-FOLDERS = {"sha256": "embeddings", "sha256_model": "model", "sha256_pictures": "pictures"}
+from mvae_jax.store import files, metrics_file, run_folder
 
 
 def embedding_files(folder: Path) -> list[Path]:
@@ -49,7 +46,7 @@ def inspect(
 def _digests(folder: Path, name: str, manifest: dict[str, Any]) -> dict[str, str]:
     """Return the SHA-256 of a replicate's files; raise FormatError if training left others."""
     digests = {}
-    for key, room in FOLDERS.items():
+    for key, room in metrics_file.SCORED_FILES.items():
         path = folder / room / f"{name}.npz"
         if key == "sha256" or os.path.lexists(path):
             digests[key] = files.sha256(path)

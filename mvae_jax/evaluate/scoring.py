@@ -48,13 +48,12 @@ def score(
     for metric in own:
         check(metric)
     paths = files.as_paths(paths)
-    for archive in files.find_runs(paths, holding={files.ARCHIVE}):
+    archives, folders = files.find_runs(paths, holding={files.ARCHIVE}), files.find_runs(paths)
+    for archive in archives:
         terminal.say(f"{archive}: an archive of scores, which are kept as they are")
-    marks = files.RUN_MARKS | {files.ARCHIVE}
-    empty = [path for path in paths if not files.find_runs([path], holding=marks)]
+    empty = files.without_any(paths, [*archives, *folders])
     for path in empty:
         terminal.say(f"error: path: no folder with embeddings/ at or below {path}")
-    folders = files.find_runs(paths)
     runs = []
     for folder in folders:
         try:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from mvae_jax.paper import reference
 
 BASELINE, MODEL = "vae", "mvae"  # the two models that the paper compares
+MODELS = (MODEL, BASELINE)
 PaperCell = tuple[str, int]  # data set, latent size
 
 

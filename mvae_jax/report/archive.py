@@ -50,7 +50,7 @@ CELL: dict[str, type] = {
     **{"replicates": dict, "epochs": dict, "failed": dict, "absent": dict, "tested_on": list},
     **{"sha256": dict, "origins": list, "described": dict},
 }
-DIGESTS = ("embeddings/", "model/", "pictures/")  # of the files that were scored
+DIGESTS = tuple(f"{folder}/" for folder in metrics_file.SCORED_FILES.values())
 READ = {"run": "category", "metric": "category", "split": "category"}
 READ |= {"seed": "Int64", "value": "str"}  # pandas may parse a float to its neighbour
 

@@ -21,7 +21,6 @@ from mvae_jax.store.origins import Origin
 SCORE_AGAIN = metrics_file.WAY_OUT
 # What is reported: the test split, what C itself gives, what is measured of the run's files.
 SPLITS = ("test", "model", "run", "pictures")
-SCORED_FILES = {"sha256": "embeddings", "sha256_model": "model", "sha256_pictures": "pictures"}
 NO_SEED = -1  # of a value that is the same for every seed
 
 
@@ -229,7 +228,7 @@ def _why_unscored(
     epochs = trained.get(name, {}).get("epoch", planned)
     if epochs < planned:
         reasons.append(f"seed {seed} is trained for {epochs} of {planned} epochs; train on")
-    for key, folder in SCORED_FILES.items():
+    for key, folder in metrics_file.SCORED_FILES.items():
         digest = sha256.get(f"{folder}/{name}.npz")
         if key in entry and digest not in (None, entry[key]):
             return [*reasons, f"seed {seed} was trained anew since it was scored; {SCORE_AGAIN}"]

@@ -152,5 +152,5 @@ def _with_defaults(run: Run) -> dict[str, Any]:
 
 @functools.cache
 def _defaults() -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(config_lib.base_config("", "vae,1").to_json())
+    found: dict[str, Any] = json.loads(config_lib.defaults().to_json())
     return found

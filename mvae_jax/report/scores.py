@@ -90,8 +90,9 @@ def read(paths: PathLike | Iterable[PathLike], jobs: int | None = None) -> Score
     problems: list[Problem] = []
     roots = files.as_paths(paths)
     folders = files.find_runs(roots, holding=MARKS)
+    empty = files.without_any(roots, folders)
     for root in roots:
-        if not any(root == folder or root in folder.parents for folder in folders):
+        if root in empty:
             reason = (
                 "no folder with embeddings/, metrics.json, done/, manifest.json or runs.jsonl "
                 "at or below it"

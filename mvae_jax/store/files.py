@@ -128,6 +128,15 @@ def check_folders(paths: Iterable[Path]) -> None:
             raise ValueError(f"path: got '{path}', which is no folder")
 
 
+def without_any(roots: Iterable[Path], folders: Collection[Path]) -> list[Path]:
+    """Return the roots that hold none of the folders, at or below themselves."""
+    return [
+        root
+        for root in roots
+        if not any(root == folder or root in folder.parents for folder in folders)
+    ]
+
+
 # A run whose seeds all failed has no embeddings, and an exported one has a manifest alone.
 RUN_MARKS = frozenset({"embeddings", "done", "manifest.json"})
 ARCHIVE = "runs.jsonl"  # of a folder that holds the scores of many runs, see report/archive.py

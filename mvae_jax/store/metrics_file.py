@@ -36,6 +36,8 @@ from mvae_jax.store import files, json_file, run_folder, seal
 from mvae_jax.store.names import seed_of
 
 VERSION = 1
+# By the field that holds a file's SHA-256, the folder of the run that the file lies in.
+SCORED_FILES = {"sha256": "embeddings", "sha256_model": "model", "sha256_pictures": "pictures"}
 OUT_OF_MEMORY = "out of memory"  # begins the reason of what the next scoring is to try again
 WAY_OUT = "run python -m mvae_jax.evaluate on the folder"
 # What each object must hold, and of which type.

@@ -16,9 +16,9 @@ import argparse
 import itertools
 import sys
 
-from mvae_jax import config as config_lib
 from mvae_jax import datasets, terminal
 from mvae_jax.config import ConfigError
+from mvae_jax.paper.cells import MODELS
 from mvae_jax.sweep import arguments, grid, local
 
 
@@ -57,7 +57,7 @@ def parse() -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument(
         "--latent", type=arguments.words, required=True, help="latent sizes: 2,16,32"
     )
-    both = ",".join(config_lib.MODELS)
+    both = ",".join(MODELS)
     parser.add_argument("--model", type=arguments.words, default=both, help=f"by default {both}")
     parser.add_argument(
         "--protocol", type=arguments.words, default="release", help="release (default), paper"

@@ -7,9 +7,8 @@ from typing import Any, NamedTuple
 
 import joblib
 
-from mvae_jax import config as config_lib
 from mvae_jax.paper import reference
-from mvae_jax.paper.cells import LATENT_SIZES
+from mvae_jax.paper.cells import LATENT_SIZES, MODELS
 from mvae_jax.runs import environment
 from mvae_jax.store import files, json_text
 from mvae_jax.sweep import local, predict
@@ -46,7 +45,7 @@ def measured(root: Path, data_sets: list[str], num_seeds: int) -> Costs:
     stored = _read(path)
     mine = [row for row in stored if row["machine"] == machine and row["num_seeds"] == seeds]
     needed = {reference.pixels(dataset) for dataset in data_sets}
-    shapes = {(p, z, m) for p in needed for z in LATENT_SIZES for m in config_lib.MODELS}
+    shapes = {(p, z, m) for p in needed for z in LATENT_SIZES for m in MODELS}
     missing = sorted({pixels for pixels, *_ in shapes - {_shape(row) for row in mine}})
     if missing:
         others = [row for row in stored if row not in mine]  # of other machines or seeds
@@ -65,7 +64,7 @@ def minutes(costs: Costs, dataset: str, z: int, num_seeds: int, num_epochs: int)
     """
     gpus = len(local.find_gpus())
     total = 0.0
-    for model in config_lib.MODELS:
+    for model in MODELS:
         cost, timed_seeds = costs[reference.pixels(dataset), z, model]
         times = max(num_seeds / timed_seeds, 1.0 if gpus else 0.0)
         cost = cost._replace(step=cost.step * times)
@@ -75,7 +74,7 @@ def minutes(costs: Costs, dataset: str, z: int, num_seeds: int, num_epochs: int)
 
 def _measure(root: Path, pixels: list[int], seeds: int) -> list[dict[str, Any]]:
     """Return the rows that `predict` writes for images of these sizes; exit where it fails."""
-    number = len(pixels) * len(LATENT_SIZES) * len(config_lib.MODELS)
+    number = len(pixels) * len(LATENT_SIZES) * len(MODELS)
     print(f"timing a few steps of {number} shapes...", flush=True)
     new = root / "costs.new.json"
     flags = {

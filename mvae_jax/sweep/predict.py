@@ -16,10 +16,9 @@ from typing import Any, NamedTuple
 
 from tabulate import tabulate
 
-from mvae_jax import config as config_lib
 from mvae_jax import paths, replicas, terminal
 from mvae_jax.paper import reference
-from mvae_jax.paper.cells import LATENT_SIZES
+from mvae_jax.paper.cells import LATENT_SIZES, MODELS
 from mvae_jax.store import files
 from mvae_jax.sweep import arguments, grid, timing
 
@@ -38,7 +37,7 @@ def main() -> None:
     replicas.split_cores(args.num_seeds)  # as a run does
     print(timing.machine())
     rows, costs, total = [], [], 0.0
-    shapes = [(p, z, m) for p in args.pixels for z in args.latent for m in config_lib.MODELS]
+    shapes = [(p, z, m) for p in args.pixels for z in args.latent for m in MODELS]
     for pixels, latent_size, model in shapes:
         cost = measure(model, latent_size, pixels, args)
         named = [name for name in reference.table_numbers() if reference.pixels(name) == pixels]

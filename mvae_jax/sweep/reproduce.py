@@ -29,7 +29,7 @@ from mvae_jax import config as config_lib
 from mvae_jax import datasets, terminal
 from mvae_jax.datasets.catalogue import CATALOGUE
 from mvae_jax.paper import reference, reproduction
-from mvae_jax.paper.cells import LATENT_SIZES
+from mvae_jax.paper.cells import LATENT_SIZES, MODELS
 from mvae_jax.store import run_folder, status
 from mvae_jax.sweep import arguments, costs, grid
 from mvae_jax.sweep.child import call
@@ -117,7 +117,7 @@ def parse() -> argparse.Namespace:
     args.passed = {dataset: _of_data_set(dataset, passed) for dataset in everything}
     for dataset, flags in args.passed.items():
         try:
-            grid.resolve([f"--config=configs/{dataset}.py:{config_lib.MODELS[0]},2", *flags])
+            grid.resolve([f"--config=configs/{dataset}.py:{MODELS[0]},2", *flags])
         except (config_lib.ConfigError, datasets.DataError) as error:
             parser.error(str(error))
     return args
@@ -219,7 +219,7 @@ def share_done(root: Path, dataset: str, z: int, num_seeds: int, num_epochs: int
     names = [path.name for path in root.iterdir()]
     names = [name for name in names if name == dataset or name.startswith(f"{dataset}-")]
     shares = []
-    for model in config_lib.MODELS:
+    for model in MODELS:
         folders = [root / name / "release" / f"{model}-z{z}" for name in names]  # by source
         trained = max(map(_seed_epochs, folders), default=0)
         shares.append(min(1.0, trained / (num_seeds * num_epochs)))
