@@ -93,6 +93,6 @@ def test_every_data_set_is_in_the_manual_with_its_size_and_split():
 def test_the_manual_shows_the_power_of_a_sweep_as_it_was_computed():
     section = (DOCS / "reports.md").read_text(encoding="utf-8").partition("## Holm families")[2]
     rows = [row.split(" | ") for row in re.findall(r"(?m)^\| (\d.*) \|$", section)]
-    power = constants.load().power
+    power = constants.power_table()
     assert power.headers[2:6] == ["a cell", "2 sd", "4 sd", "8 sd"]
     assert rows == [[row[0], row[1], " / ".join(row[3:6])] for row in power.rows]

@@ -53,7 +53,7 @@ class Finding(NamedTuple):
 
 def findings(found: Scores) -> list[Finding]:
     """Return every claim with its verdicts: as printed, with labels corrected, on our runs."""
-    verdicts = constants.load().verdicts | {body.title: audit(body) for body in ours(found)}
+    verdicts = constants.verdicts() | {body.title: audit(body) for body in ours(found)}
     return [
         Finding(claim, {title: of_claims[i] for title, of_claims in verdicts.items()})
         for i, claim in enumerate(CLAIMS)

@@ -1,8 +1,7 @@
 """The paper's cells: its data sets and latent sizes, and the regions that its text speaks of."""
 
 import itertools
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from mvae_jax.paper import reference
@@ -31,28 +30,17 @@ CELLS = tuple((dataset, z) for dataset in TABLED for z in LATENT_SIZES)
 MID_RANGE = {**dict.fromkeys(MNIST, (4, 32)), **dict.fromkeys(CIFAR, (16, 256))}
 
 
-def is_mid(cell: PaperCell) -> bool:
-    """Whether a cell lies in the paper's mid range."""
-    dataset, z = cell
-    low, high = MID_RANGE.get(dataset, (math.inf, -math.inf))
-    return low <= z <= high
-
-
-def is_low(cell: PaperCell) -> bool:
-    """Whether a cell lies below the paper's mid range."""
-    dataset, z = cell
-    return dataset in MID_RANGE and z < MID_RANGE[dataset][0]
-
-
-def is_high(cell: PaperCell) -> bool:
-    """Whether a cell lies above the paper's mid range."""
-    dataset, z = cell
-    return dataset in MID_RANGE and z > MID_RANGE[dataset][1]
-
-
-def cells(*datasets: str, sizes: Iterable[int] = LATENT_SIZES) -> list[PaperCell]:
+def cells(*datasets: str, sizes: Iterable[int] = LATENT_SIZES) -> tuple[PaperCell, ...]:
     """Return the cells of these data sets at these latent sizes."""
-    return [(dataset, z) for dataset in datasets for z in sizes]
+    return tuple(itertools.product(datasets, sizes))
+
+
+def beside_mid(chosen: Callable[[int, int, int], bool]) -> dict[str, tuple[PaperCell, ...]]:
+    """Return data set -> its cells that are chosen by z and the ends of the paper's mid range."""
+    return {
+        dataset: cells(dataset, sizes=[z for z in LATENT_SIZES if chosen(z, low, high)])
+        for dataset, (low, high) in MID_RANGE.items()
+    }
 
 
 def units(of: Iterable[PaperCell]) -> tuple[Unit, ...]:
@@ -60,35 +48,58 @@ def units(of: Iterable[PaperCell]) -> tuple[Unit, ...]:
     return tuple(Unit(f"{dataset} z={z}", ((dataset, z),)) for dataset, z in of)
 
 
-def together(name: str, of: Iterable[PaperCell], less: Iterable[PaperCell] = ()) -> Unit:
-    """Return the mean over cells, less that over others, as one unit."""
-    return Unit(name, tuple(of), tuple(less))
-
-
-def steps(datasets: Iterable[str], sizes: Sequence[int] = LATENT_SIZES) -> tuple[Unit, ...]:
-    """Return the steps from one latent size to the next."""
+def steps(by_dataset: Iterable[Iterable[PaperCell]]) -> tuple[Unit, ...]:
+    """Return the steps from one latent size of a data set to the next."""
     return tuple(
         Unit(f"{dataset} z={z} to {larger}", ((dataset, larger),), ((dataset, z),))
-        for dataset in datasets
-        for z, larger in itertools.pairwise(sizes)
+        for of in by_dataset
+        for (dataset, z), (_, larger) in itertools.pairwise(of)
     )
 
 
-ALL = units(CELLS)
-MID_LESS_REST = tuple(
-    together(
-        dataset,
-        filter(is_mid, cells(dataset)),
-        [cell for cell in cells(dataset) if not is_mid(cell)],
-    )
-    for dataset in MID_RANGE
-)
-MID_LESS_LOW = tuple(
-    together(dataset, filter(is_mid, cells(dataset)), filter(is_low, cells(dataset)))
-    for dataset in MID_RANGE
-)
-VARIANTS_LESS_BASIC = tuple(
-    together(f"z={z}", cells(*MNIST_VARIANTS, sizes=[z]), [("mnist_basic", z)])
-    for z in LATENT_SIZES
-)
-FREY_FACE = units([("frey_face", 32)])
+BELOW_MID = beside_mid(lambda z, low, _: z < low)
+IN_MID = beside_mid(lambda z, low, high: low <= z <= high)
+ABOVE_MID = beside_mid(lambda z, _, high: z > high)
+REGIMES = {"digits": MNIST, "fashion": ("fashion_mnist",), "CIFAR": CIFAR}
+REGIONS = {
+    "below mid": units(cell for cell in CELLS if cell in BELOW_MID.get(cell[0], ())),
+    "above mid": units(cell for cell in CELLS if cell in ABOVE_MID.get(cell[0], ())),
+    "mid less rest": tuple(
+        Unit(of, mid, BELOW_MID[of] + ABOVE_MID[of]) for of, mid in IN_MID.items()
+    ),
+    "mid less below": tuple(Unit(of, mid, BELOW_MID[of]) for of, mid in IN_MID.items()),
+    "data sets": tuple(Unit(of, cells(of)) for of in TABLED),
+    "regimes": tuple(Unit(name, cells(*of)) for name, of in REGIMES.items()),
+    "variants less basic": tuple(
+        Unit(f"z={z}", cells(*MNIST_VARIANTS, sizes=[z]), (("mnist_basic", z),))
+        for z in LATENT_SIZES
+    ),
+    **{
+        f"{of} less basic": tuple(
+            Unit(f"{of} z={z}", ((of, z),), (("mnist_basic", z),)) for z in LATENT_SIZES
+        )
+        for of in MNIST_VARIANTS
+    },
+    "steps": steps(map(cells, TABLED)),
+    "steps to 256": steps(cells(of, sizes=LATENT_SIZES[:-1]) for of in TABLED),
+    "steps to 512": steps(cells(of, sizes=LATENT_SIZES[-2:]) for of in TABLED),
+    "steps from mid": steps(IN_MID[of] + ABOVE_MID[of] for of in MID_RANGE),
+    # The rows that the paper calls atypical, each against every other row of the table.
+    "atypical": tuple(
+        Unit(
+            f"z={z} and {other}",
+            (("mnist_background_images", z),),
+            (("mnist_background_images", other),),
+        )
+        for z in (16, 256)
+        for other in (2, 4, 32, 512)
+    ),
+}
+GROUPS = {"tables": TABLED, "digit variants": MNIST_VARIANTS}
+
+
+def find(name: str) -> tuple[Unit, ...]:
+    """Return the units of a region, or the cells of data sets: `tables`, `cifar10 at 256, 512`."""
+    of, _, sizes = name.partition(" at ")
+    chosen = map(int, sizes.split(",")) if sizes else LATENT_SIZES
+    return REGIONS.get(name) or units(cells(*GROUPS.get(of, (of,)), sizes=chosen))

@@ -8,7 +8,7 @@ from urllib.parse import quote
 from markupsafe import Markup
 
 from mvae_jax import escape
-from mvae_jax.paper import audit, constants, reference, reproduction, summary
+from mvae_jax.paper import audit, errata, reference, reproduction, summary
 from mvae_jax.paper.audit import Finding
 from mvae_jax.paper.cells import BASELINE, MODEL
 from mvae_jax.paper.judge import NOT_TESTED
@@ -67,8 +67,8 @@ def write(path: Path, report: Report, drawn: Sequence[Drawn], findings: Sequence
             if reproduction.is_short(run.config)
         },
         link=lambda figure: _relative(figure.path, path.parent),
-        errata=constants.load().errata[:2],
-        statements=constants.load().statements,
+        errata=[errata.labels(), errata.cells()],
+        num_unconverged=len(reference.unconverged()),
         what_was_run=summary.what_was_run(found),
         not_run=missing,
         not_run_together=summary.not_run_together(missing),

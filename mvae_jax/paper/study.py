@@ -54,13 +54,14 @@ def _couplings(report: Report) -> Iterable[Grid]:
 
 
 def _power(report: Report) -> Iterable[Grid]:
-    return [constants.load().power] if _is_ours(report) else []
+    return [constants.power_table()] if _is_ours(report) else []
 
 
 def _errata(report: Report) -> Iterable[Grid]:
     if not _is_ours(report):
         return []
-    return errata.with_ours(constants.load().errata, report.scores)
+    mse, text = errata.mse(report.scores), errata.text(constants.verdicts())
+    return [errata.labels(), errata.cells(), mse, text]
 
 
 def _claims(report: Report) -> Iterable[Grid]:
