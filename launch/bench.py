@@ -23,12 +23,14 @@ import argparse
 import contextlib
 import json
 import multiprocessing
+import random
 import statistics
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import floor
 import jax
@@ -40,20 +42,44 @@ from tabulate import tabulate
 from mvae_jax import inference, paths, posteriors, replicas, train
 from mvae_jax.store import files
 from mvae_jax.sweep.arguments import number, numbers
-from mvae_jax.sweep.timing import (
+from mvae_jax.sweep.predict import (
     BATCH,
     SHAPES,
     WARM_STEPS,
-    Contestant,
-    Timed,
     configuration,
     machine,
     made_up_images,
-    take_turns,
     training,
 )
 
 PEERS = ("ours", "loop", "floor", "torch", "encode")
+SETTLE_SECONDS = 0.2  # for which another library's idle threads may still spin
+
+
+class Contestant(NamedTuple):
+    """Something to time: one call of `go` takes `steps` steps of `seeds` seeds and waits.
+
+    settles: whether its first steps cost more than the rest; others need only be compiled
+    """
+
+    name: str
+    model: str
+    seeds: int
+    steps: int
+    go: Callable[[], None]
+    settles: bool = False
+
+
+class Timed(NamedTuple):
+    """Milliseconds per step and seed, one per turn."""
+
+    contestant: Contestant
+    laps: list[float]
+
+    @property
+    def ms(self) -> float:
+        """The median."""
+        return statistics.median(self.laps)
 
 
 def main() -> None:
@@ -107,7 +133,7 @@ def enter(
         if "ours" in peers:
             for num_seeds in seeds:
                 apart = num_seeds > 1 and jax.default_backend() == "cpu"
-                yield (training_apart if apart else training)(config, images, num_seeds)
+                yield (training_apart if apart else training_here)(config, images, num_seeds)
         if "loop" in peers:
             yield loop(config, images, "a jitted step per batch")
             if model == "mvae":
@@ -126,6 +152,30 @@ def enter(
             few = images[: max(1, steps // 10) * BATCH]
             for name, model, go in torch_peer.peers(latent_size, few, BATCH):
                 yield Contestant(name, model, 1, len(few) // BATCH, go)
+
+
+def take_turns(contestants: list[Contestant], repeats: int, warm_steps: int) -> list[Timed]:
+    """Warm every contestant up, then time them in turn."""
+    for contestant in contestants:
+        for _ in range(-(-warm_steps // contestant.steps) if contestant.settles else 1):
+            contestant.go()
+    laps: list[list[float]] = [[] for _ in contestants]
+    pairs, rng = list(zip(contestants, laps, strict=True)), random.Random(0)
+    for _ in range(repeats):
+        for contestant, of in rng.sample(pairs, len(pairs)):
+            time.sleep(SETTLE_SECONDS)
+            start = time.perf_counter()
+            contestant.go()
+            seconds = time.perf_counter() - start
+            of.append(1e3 * seconds / contestant.steps / contestant.seeds)
+    return [Timed(*pair) for pair in zip(contestants, laps, strict=True)]
+
+
+def training_here(config: FrozenConfigDict, images: np.ndarray, seeds: int) -> Contestant:
+    """Return our training: one dispatch per epoch."""
+    name = f"ours ({replicas.choose_mode()})"
+    go = training(config, images, seeds)
+    return Contestant(name, config.model, seeds, len(images) // BATCH, go, True)
 
 
 def training_apart(config: FrozenConfigDict, images: np.ndarray, seeds: int) -> Contestant:
@@ -149,10 +199,10 @@ def training_apart(config: FrozenConfigDict, images: np.ndarray, seeds: int) -> 
 def _serve(connection: Connection, config: dict[str, Any], seeds: int) -> None:
     replicas.split_cores(seeds)
     with contextlib.suppress(EOFError, ConnectionError):  # until the other process ends
-        contestant = training(FrozenConfigDict(config), connection.recv(), seeds)
+        go = training(FrozenConfigDict(config), connection.recv(), seeds)
         while True:
             connection.recv()
-            contestant.go()
+            go()
             connection.send("done")
 
 

@@ -12,13 +12,13 @@ import pytest
 
 from mvae_jax.paper.cells import LATENT_SIZES
 from mvae_jax.runs import environment
-from mvae_jax.sweep import costs, predict, reproduce
+from mvae_jax.sweep import predict, reproduce
 from tests.conftest import ROOT
 
 SEEDS = joblib.cpu_count()  # that are timed at once
 # Of one of them: 1 s to compile, and a step of z / 60 ms.
 COSTS = {
-    (pixels, z, model): costs.Measured(predict.Cost(1.0, 0.0, SEEDS * z / 60_000), SEEDS)
+    (pixels, z, model): predict.Measured(predict.Cost(1.0, 0.0, SEEDS * z / 60_000), SEEDS)
     for pixels in (784, 3072)
     for z in LATENT_SIZES
     for model in ("vae", "mvae")
@@ -67,7 +67,7 @@ def call(root, monkeypatch, capsys):
 def test_minutes_are_those_of_both_models():
     steps = 496  # of 49,599 images
     seconds = 2 * (1 + 200 * steps * 5 * 32 / 60_000)
-    found = costs.minutes(COSTS, "mnist_basic", 32, num_seeds=5, num_epochs=200)
+    found = predict.minutes(COSTS, "mnist_basic", 32, num_seeds=5, num_epochs=200)
     assert found == pytest.approx(seconds / 60)
 
 
@@ -88,7 +88,7 @@ def test_the_plan_is_printed_before_the_sweep_and_the_report(call, root):
     assert (done.returncode, done.stdout) == (1, "")  # 2 would be of a flag that it does not know
     assert "no folder with embeddings/" in done.stderr
     total = sum(
-        costs.minutes(COSTS, dataset, z, 5, 200)
+        predict.minutes(COSTS, dataset, z, 5, 200)
         for dataset in ("cifar10", "mnist_basic")
         for z in LATENT_SIZES
     )
@@ -111,7 +111,7 @@ def test_a_source_is_that_of_the_data_sets_that_have_it(call):
 
 def test_a_budget_takes_fewer_seeds_then_fewer_latent_sizes(call):
     def whole(seeds, sizes=LATENT_SIZES):
-        return sum(costs.minutes(COSTS, "mnist_basic", z, seeds, 200) for z in sizes)
+        return sum(predict.minutes(COSTS, "mnist_basic", z, seeds, 200) for z in sizes)
 
     flags = ("--tables=IV", "--num_seeds=10")
     _, out, (_, sweep, _) = call(*flags, f"--budget_minutes={whole(7) + 0.01}")
@@ -141,7 +141,7 @@ def test_what_is_done_is_not_to_go(call, root):
     (run / "config.json").write_text(json.dumps(config | seeds))
     manifest = {"version": 1, "replicates": replicates, "sha256": {}}
     (run / "manifest.json").write_text(json.dumps(manifest))
-    whole = costs.minutes(COSTS, "mnist_basic", 2, 3, 200)
+    whole = predict.minutes(COSTS, "mnist_basic", 2, 3, 200)
     _, out, _ = call("--tables=IV", "--num_seeds=3", f"--budget_minutes={whole + 0.01}")
     assert f"about {whole:.0f} minutes on this machine, {whole / 2:.0f} of them to go" in out
     # Of six seeds for 400 epochs it is a quarter of one model's.
@@ -160,10 +160,10 @@ def test_the_seven_tables_bring_the_figures(call):
 
 
 def test_seeds_that_share_a_gpu_are_not_cheaper(monkeypatch):
-    few, many = (costs.minutes(COSTS, "cifar10", 16, n, 200) for n in (1, 2 * SEEDS))
+    few, many = (predict.minutes(COSTS, "cifar10", 16, n, 200) for n in (1, 2 * SEEDS))
     assert many > (2 * SEEDS - 1) * few
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
-    of_gpu = [costs.minutes(COSTS, "cifar10", 16, n, 200) for n in (1, SEEDS, 2 * SEEDS)]
+    of_gpu = [predict.minutes(COSTS, "cifar10", 16, n, 200) for n in (1, SEEDS, 2 * SEEDS)]
     assert of_gpu[0] == of_gpu[1]
     assert of_gpu[2] == pytest.approx(many)
 
@@ -174,14 +174,14 @@ def test_costs_are_those_of_this_machine(root, monkeypatch):
     other = [{"machine": "other"}, {"num_seeds": 99}]
     rows = [row | other[i % 2] for i, row in enumerate(rows)]
     (root / "costs.json").write_text(json.dumps(rows))
-    monkeypatch.setattr(costs, "LATENT_SIZES", (2,))
-    monkeypatch.setattr(costs, "STEPS", 4)
+    monkeypatch.setattr(predict, "LATENT_SIZES", (2,))
+    monkeypatch.setattr(predict, "STEPS", 4)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     monkeypatch.setattr(
         sys, "argv", ["reproduce", f"--root={root}", "--tables=IV", "--num_seeds=1"]
     )
     args = reproduce.parse()
-    found = costs.measured(args.root, args.data_sets, args.num_seeds)
+    found = predict.measured(args.root, args.data_sets, args.num_seeds)
     assert found.keys() == {(784, 2, "vae"), (784, 2, "mvae")}
     assert all(measured.cost.compile > 0 for measured in found.values())
     stored = json.loads((root / "costs.json").read_text())

@@ -10,17 +10,37 @@ a measurement.
 """
 
 import argparse
+import itertools
 import json
+import sys
 import time
+from collections.abc import Callable
+from importlib.metadata import distributions
+from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
+import joblib
+import numpy as np
+from ml_collections import FrozenConfigDict
 from tabulate import tabulate
 
+from mvae_jax import config as config_lib
 from mvae_jax import paths, replicas, terminal
 from mvae_jax.paper import reference
 from mvae_jax.paper.cells import LATENT_SIZES, MODELS
-from mvae_jax.store import files
-from mvae_jax.sweep import arguments, grid, timing
+from mvae_jax.runs import environment
+from mvae_jax.store import files, json_text
+from mvae_jax.sweep import arguments, grid, local
+from mvae_jax.sweep.child import call
+
+BATCH = 100
+SHAPES = {784: (28, 28, 1), 3072: (32, 32, 3)}  # of the paper's images, by their pixels
+STEPS = 20  # timed per shape for `measured`
+WARM_STEPS = 300  # the first steps of a random, ill-conditioned C cost more than the rest
+LAPS = 3
+
+Shape = tuple[int, int, str]  # pixels, latent size, model
 
 
 class Cost(NamedTuple):
@@ -31,14 +51,23 @@ class Cost(NamedTuple):
     step: float
 
 
+class Measured(NamedTuple):
+    """What a shape costs, with so many seeds at once."""
+
+    cost: Cost
+    num_seeds: int
+
+
+Costs = dict[Shape, Measured]
+
+
 def main() -> None:
     """Time every shape and print what the paper would take."""
     args = parse()
     replicas.split_cores(args.num_seeds)  # as a run does
-    print(timing.machine())
+    print(machine())
     rows, costs, total = [], [], 0.0
-    shapes = [(p, z, m) for p in args.pixels for z in args.latent for m in MODELS]
-    for pixels, latent_size, model in shapes:
+    for pixels, latent_size, model in itertools.product(args.pixels, args.latent, MODELS):
         cost = measure(model, latent_size, pixels, args)
         named = [name for name in reference.table_numbers() if reference.pixels(name) == pixels]
         minutes = sum(seconds(cost, name, args.num_epochs) for name in named) / 60
@@ -50,9 +79,8 @@ def main() -> None:
         costs.append(shape | {"num_seeds": args.num_seeds, "cost": cost._asdict()})
         where = f"{pixels} pixels, z={latent_size}, {model}"
         print(f"{where}: {step} ms/step, {args.num_seeds} seeds", flush=True)
-        if args.out:
-            files.write_text(args.out, json.dumps(costs, indent=1) + "\n")
     if args.out:
+        files.write_text(args.out, json.dumps(costs, indent=1) + "\n")
         return
     headers = ("pixels", "z", "model", "data sets", "compile s", "ms/step, all seeds", "minutes")
     print(tabulate(rows, headers, disable_numparse=True, stralign="right"))
@@ -68,50 +96,169 @@ def parse() -> argparse.Namespace:
     parser = arguments.parser("mvae_jax.sweep.predict", __doc__)
     numbers: dict[str, Any] = {"type": arguments.numbers, "metavar": "N,N"}
     number: dict[str, Any] = {"type": arguments.number, "metavar": "N"}
-    sizes, pixels = list(LATENT_SIZES), list(timing.SHAPES)
+    sizes, pixels = list(LATENT_SIZES), list(SHAPES)
     parser.add_argument("--num_seeds", **number, default=5, help="5 by default")
     parser.add_argument("--num_epochs", **number, default=200, help="200 by default")
     parser.add_argument("--latent", **numbers, default=sizes, help="by default the paper's six")
     parser.add_argument("--pixels", **numbers, default=pixels, help="by default 784,3072")
     parser.add_argument("--steps", **number, default=200, help="timed per shape; 200 by default")
-    parser.add_argument(
-        "--warm_steps", **number, default=timing.WARM_STEPS, help="before the first is timed"
-    )
+    parser.add_argument("--warm_steps", **number, default=WARM_STEPS, help="that are not timed")
     parser.add_argument(
         "--out", type=paths.from_user, help="write the costs there as JSON, predict nothing"
     )
     args = parser.parse_args()
     if args.steps < 4:
         parser.error(f"--steps: got {args.steps}; allowed: an integer of at least 4")
-    if unknown := set(args.pixels) - timing.SHAPES.keys():
-        allowed = ", ".join(map(str, timing.SHAPES))
-        parser.error(f"--pixels: got {min(unknown)}; allowed: {allowed}")
+    if unknown := set(args.pixels) - SHAPES.keys():
+        parser.error(f"--pixels: got {min(unknown)}; allowed: {', '.join(map(str, SHAPES))}")
     return args
 
 
 def seconds(cost: Cost, dataset: str, num_epochs: int) -> float:
     """Return what training takes on a data set, in the release protocol."""
     num_images, _ = grid.training_size(dataset)
-    steps = -(-num_images // timing.BATCH)
+    steps = -(-num_images // BATCH)
     return cost.compile + num_epochs * (cost.epoch + steps * cost.step)
+
+
+# --- timing: also for launch/bench.py -----------------------------------------------------------
+
+
+def machine() -> dict[str, Any]:
+    """Return what the figures depend on; exit with one line where JAX has no device."""
+    try:
+        environment.check_platform()
+    except config_lib.ConfigError as error:
+        terminal.exit_with(error)
+    devices = [device.device_kind for device in jax.local_devices()]
+    packages = ("jax", "jaxlib", "numpy", "torch")
+    versions = {p.metadata["Name"]: p.version for p in distributions() if p.name in packages}
+    return {"processor": environment.processor(), "devices": devices, "versions": versions}
+
+
+def made_up_images(pixels: int, steps: int) -> np.ndarray:
+    """Return noise, one batch per step, four fifths of it black: as dark as digits are."""
+    images = np.random.default_rng(0).integers(0, 256, (steps * BATCH, *SHAPES[pixels]), np.uint8)
+    return images * (np.random.default_rng(1).random(images.shape) < 0.2)
+
+
+def configuration(model: str, latent_size: int, pixels: int) -> FrozenConfigDict:
+    """Return the release protocol's configuration for images of that size."""
+    config = config_lib.base_config("digits", f"{model},{latent_size}")
+    config.update({"image_shape": SHAPES[pixels], "pixel_scale": 1 / 255, "batch_size": BATCH})
+    return FrozenConfigDict(config)
+
+
+def training(config: FrozenConfigDict, images: np.ndarray, seeds: int) -> Callable[[], None]:
+    """Return a function that trains all seeds for one epoch of the images, in one dispatch."""
+    config = config_lib.replace(config, num_seeds=seeds)
+    on_device = replicas.share_images(images, seeds)
+    mode = replicas.choose_mode()
+    state = replicas.init(config, config_lib.seeds(config))
+
+    def go() -> None:
+        nonlocal state
+        state, metrics = replicas.train_epoch(config, mode, state, on_device)
+        jax.block_until_ready(metrics)
+
+    return go
 
 
 def measure(model: str, latent_size: int, pixels: int, args: argparse.Namespace) -> Cost:
     """Time epochs of two lengths, past the first steps."""
-    seeds, steps = args.num_seeds, args.steps
     start = time.perf_counter()
-    config = timing.configuration(model, latent_size, pixels)
-    images = timing.made_up_images(pixels, steps)
-    lengths = (max(1, steps // 4), steps)
-    short, long = (timing.training(config, images[: n * timing.BATCH], seeds) for n in lengths)
-    short.go()
+    config = configuration(model, latent_size, pixels)
+    images = made_up_images(pixels, args.steps)
+    lengths = np.array([max(1, args.steps // 4), args.steps])
+    epochs = [training(config, images[: n * BATCH], args.num_seeds) for n in lengths]
+    epochs[0]()
     first = time.perf_counter() - start
-    laps = [
-        t.ms * seeds * t.contestant.steps / 1e3
-        for t in timing.take_turns([short, long], 3, args.warm_steps)
-    ]
-    per_step = (laps[1] - laps[0]) / (lengths[1] - lengths[0])
-    return Cost(first - laps[0], max(0.0, laps[0] - lengths[0] * per_step), per_step)
+    for epoch, length in zip(epochs, lengths, strict=True):
+        for _ in range(-(-args.warm_steps // length)):
+            epoch()
+    laps = np.empty((LAPS, 2))
+    for turn, i in np.ndindex(laps.shape):
+        begin = time.perf_counter()
+        epochs[i]()
+        laps[turn, i] = time.perf_counter() - begin
+    short, long = np.median(laps, axis=0).tolist()
+    step = (long - short) / int(lengths[1] - lengths[0])
+    return Cost(first - short, max(0.0, short - int(lengths[0]) * step), step)
+
+
+# --- what was measured, kept in ROOT/costs.json -------------------------------------------------
+
+
+def measured(root: Path, data_sets: list[str], num_seeds: int) -> Costs:
+    """Return the costs of the data sets' shapes, of which only new ones are measured.
+
+    The measurement has a process of its own, since on an accelerator it would keep the memory.
+
+    Raises:
+      ValueError: costs.json is damaged.
+    """
+    path = root / "costs.json"
+    gpus = local.find_gpus()
+    here = f"{environment.processor()}, {len(gpus)} GPUs"
+    # A CPU is timed with a seed per core, as busy as the sweep keeps it; on a GPU all seeds share
+    # a step.
+    seeds = num_seeds if gpus else joblib.cpu_count()
+    try:
+        rows: list[dict[str, Any]] = json_text.read(path) if path.exists() else []
+        found = _of_machine(rows, here, seeds)
+    except (KeyError, TypeError, ValueError, ArithmeticError, OSError) as error:
+        raise ValueError(f"{path}: damaged ({error}); remove it") from error
+    needed = {reference.pixels(dataset) for dataset in data_sets}
+    shapes = set(itertools.product(needed, LATENT_SIZES, MODELS))
+    if missing := sorted({pixels for pixels, *_ in shapes - found.keys()}):
+        rows += [row | {"machine": here} for row in _measure(root, missing, seeds)]
+        files.write_text(path, json.dumps(rows, indent=1) + "\n")
+    return _of_machine(rows, here, seeds)
+
+
+def _of_machine(rows: list[dict[str, Any]], machine: str, num_seeds: int) -> Costs:
+    """Return the costs of a machine and number of seeds; of a shape timed twice, the last."""
+    by_place = {
+        (row["machine"], row["num_seeds"], row["pixels"], row["latent_size"], row["model"]): (
+            Measured(Cost(**row["cost"]), int(row["num_seeds"]))
+        )
+        for row in rows
+    }
+    return {of[2:]: cost for of, cost in by_place.items() if of[:2] == (machine, num_seeds)}
+
+
+def _measure(root: Path, pixels: list[int], seeds: int) -> list[dict[str, Any]]:
+    """Return the rows that `main` writes for images of these sizes; exit where it fails."""
+    number = len(pixels) * len(LATENT_SIZES) * len(MODELS)
+    print(f"timing a few steps of {number} shapes...", flush=True)
+    new = root / "costs.new.json"
+    flags = {
+        "pixels": ",".join(map(str, pixels)),
+        "latent": ",".join(map(str, LATENT_SIZES)),
+        **{"num_seeds": seeds, "steps": STEPS, "warm_steps": STEPS, "out": new},
+    }
+    given = [f"--{name}={value}" for name, value in flags.items()]
+    if returned := call("-m", "mvae_jax.sweep.predict", *given):
+        sys.exit(returned)
+    rows: list[dict[str, Any]] = json_text.read(new)
+    new.unlink()
+    return rows
+
+
+def minutes(costs: Costs, dataset: str, z: int, num_seeds: int, num_epochs: int) -> float:
+    """Return the minutes in which both models of one row train.
+
+    Cores have runs of their own, so the time is in proportion to the seeds. On a GPU the seeds
+    share a step, and fewer than were timed are not taken to be faster. FreyFace is taken to cost
+    what images of 784 pixels do, a little more than it does.
+    """
+    gpus = len(local.find_gpus())
+    total = 0.0
+    for model in MODELS:
+        cost, timed_seeds = costs[reference.pixels(dataset), z, model]
+        times = max(num_seeds / timed_seeds, 1.0 if gpus else 0.0)
+        total += seconds(cost._replace(step=cost.step * times), dataset, num_epochs) / 60
+    return total / max(1, gpus)
 
 
 if __name__ == "__main__":

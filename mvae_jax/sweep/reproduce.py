@@ -31,7 +31,7 @@ from mvae_jax.datasets.catalogue import CATALOGUE
 from mvae_jax.paper import reference, reproduction
 from mvae_jax.paper.cells import LATENT_SIZES, MODELS
 from mvae_jax.store import run_folder, status
-from mvae_jax.sweep import arguments, costs, grid
+from mvae_jax.sweep import arguments, grid, predict
 from mvae_jax.sweep.child import call
 
 MIN_SEEDS = 3  # two give no more than a hint of the spread
@@ -62,7 +62,7 @@ def main() -> None:
     """Print the plan, run it and write the report."""
     args = parse()
     try:
-        plan = choose(args, costs.measured(args.root, args.data_sets, args.num_seeds))
+        plan = choose(args, predict.measured(args.root, args.data_sets, args.num_seeds))
     except ValueError as error:
         terminal.exit_with(error)
     print(describe(plan, args), flush=True)
@@ -140,7 +140,7 @@ def _of_data_set(dataset: str, flags: list[str]) -> tuple[str, ...]:
     return tuple(flag for flag in flags if not flag.startswith(tuple(unused)))
 
 
-def choose(args: argparse.Namespace, measured: costs.Costs) -> Plan:
+def choose(args: argparse.Namespace, measured: predict.Costs) -> Plan:
     """Return the largest plan within the budget; raise ValueError where nothing fits.
 
     Runs that are complete count too, so that the same command has the same plan.
@@ -152,7 +152,7 @@ def choose(args: argparse.Namespace, measured: costs.Costs) -> Plan:
             rows = [(dataset, z) for dataset in args.data_sets for z in sizes[:number]]
             rows += [FREY_FACE] if args.figures else []
             asked = (num_seeds, args.num_epochs)
-            planned = {row: costs.minutes(measured, *row, *asked) for row in rows}
+            planned = {row: predict.minutes(measured, *row, *asked) for row in rows}
             predicted = sum(planned.values())
             if predicted <= args.budget_minutes:
                 return Plan(sizes[:number], num_seeds, planned)
