@@ -201,7 +201,7 @@ def test_a_signal_is_handed_on_and_waited_for(tmp_path, signum):
         "signal.signal(signal.SIGINT, stop); signal.signal(signal.SIGTERM, stop)\n"
         "pathlib.Path('ready').touch(); time.sleep(60)"
     )
-    source = f"import sys; from mvae_jax.sweep.child import call; sys.exit(call('-c', {child!r}))"
+    source = f"import sys; from mvae_jax.sweep.local import call; sys.exit(call('-c', {child!r}))"
     with subprocess.Popen(
         [sys.executable, "-c", source], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}
     ) as process:

@@ -1,23 +1,24 @@
-"""Run a grid's commands on this machine, each with a GPU or some cores to itself."""
+"""Run commands on this machine as child processes: a grid's, each with a GPU or cores to itself."""
 
 import collections
 import contextlib
+import dataclasses
 import os
 import signal
 import subprocess
+import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import joblib
 from rich.console import Console, Group
 from rich.live import Live
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from mvae_jax import terminal
 from mvae_jax.store import run_folder, status
 from mvae_jax.sweep import watch
-from mvae_jax.sweep.child import handling_signals
 from mvae_jax.sweep.grid import PlannedRun
 
 LOCKED = 3  # main's exit status where another process is training
@@ -41,17 +42,49 @@ class Started(NamedTuple):
     process: "subprocess.Popen[bytes]"
 
 
+@contextlib.contextmanager
+def handling_signals(handler: Callable[[int, Any], None]) -> Iterator[None]:
+    """Let a function handle the signals that would stop this process."""
+    before = {signum: signal.signal(signum, handler) for signum in terminal.SIGNALS}
+    try:
+        yield
+    finally:
+        for signum, previous in before.items():
+            signal.signal(signum, previous)
+
+
+def call(*arguments: str) -> int:
+    """Run Python with the arguments to its end; return its exit status.
+
+    A signal that would stop this process is handed on, and the child is waited for.
+    """
+    received: list[int] = []
+    children: list[subprocess.Popen[bytes]] = []
+
+    def hand_on(signum: int, _frame: Any) -> None:
+        received.append(signum)
+        for child in children:
+            child.send_signal(signum)
+
+    # In a process group of its own, so that a Ctrl-C reaches it through `hand_on` alone.
+    command = [sys.executable, *arguments]
+    with handling_signals(hand_on), subprocess.Popen(command, process_group=0) as child:
+        children.append(child)
+        if received:  # before there was a child to hand it to
+            child.send_signal(received[0])
+        returned = child.wait()
+    return terminal.INTERRUPTED if received or -returned in terminal.SIGNALS else returned
+
+
 def slots(jobs: int | None) -> list[Slot]:
     """Return as many shares of the machine as there are jobs: GPUs, else cores, dealt in turn."""
     cores = sorted(os.sched_getaffinity(0))
     gpus = find_gpus()
     number = jobs or len(gpus) or joblib.cpu_count()
-    shares = []
-    for job in range(number):
-        environment = {"CUDA_VISIBLE_DEVICES": gpus[job % len(gpus)]} if gpus else {}
-        mine = set(cores) if gpus else set(cores[job % len(cores) :: number])
-        shares.append(Slot(environment, mine))
-    return shares
+    if gpus:
+        devices = [{"CUDA_VISIBLE_DEVICES": gpus[job % len(gpus)]} for job in range(number)]
+        return [Slot(device, set(cores)) for device in devices]
+    return [Slot({}, set(cores[job % len(cores) :: number])) for job in range(number)]
 
 
 def find_gpus() -> list[str]:
@@ -59,12 +92,8 @@ def find_gpus() -> list[str]:
     if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
         return [name for name in visible.split(",") if name]
     try:
-        listed = subprocess.run(
-            ["nvidia-smi", "--list-gpus"], capture_output=True, encoding="utf-8", errors="replace"
-        )
-    except OSError:
-        return []
-    if listed.returncode:
+        listed = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
         return []
     return [str(number) for number, _ in enumerate(listed.stdout.splitlines())]
 
@@ -76,31 +105,30 @@ def execute(
 
     total: runs of the grid, those among them that are complete or were refused
     """
-    runner = Runner(missing, total, num_refused, root, shares)
+    done = total - len(missing) - num_refused
+    runner = Runner(root, total, num_refused, done, collections.deque(missing), list(shares))
     with handling_signals(runner.interrupt), runner.display():
         while runner.advance():
             time.sleep(POLL_SECONDS)
     return runner.conclude()
 
 
+@dataclasses.dataclass
 class Runner:
     """The runs that wait, those that run, and how many have ended in which way."""
 
-    def __init__(
-        self,
-        missing: list[PlannedRun],
-        total: int,
-        num_refused: int,
-        root: Path,
-        shares: list[Slot],
-    ) -> None:
-        self.root, self.total = root, total
-        self.waiting, self.free = collections.deque(missing), list(shares)
-        self.started: list[Started] = []
-        self.done = total - len(missing) - num_refused
-        self.failed, self.held, self.left_alone = 0, 0, num_refused
-        self.interrupts = self.handed_on = 0
-        self.console = Console(stderr=True)
+    root: Path
+    total: int
+    left_alone: int
+    done: int
+    waiting: collections.deque[PlannedRun]
+    free: list[Slot]
+    started: list[Started] = dataclasses.field(default_factory=list)
+    failed: int = 0
+    held: int = 0
+    interrupts: int = 0
+    handed_on: int = 0
+    console: Console = dataclasses.field(default_factory=lambda: Console(stderr=True))
 
     def interrupt(self, *_: Any) -> None:
         """Handle a signal: `advance` starts no more, and lets the running ones save and end."""
@@ -185,23 +213,14 @@ class Runner:
         """Return the context in which a terminal shows the running runs and how many are done."""
         if not self.console.is_terminal:
             return contextlib.nullcontext()
-        columns = (TextColumn("all runs"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        bar = Progress(*columns)
-        task = bar.add_task("", total=self.total)
-
-        def picture() -> Group:
-            bar.update(task, completed=self.done)
-            return Group(watch.lines(self.running()), bar)
-
         return Live(
-            get_renderable=picture, console=self.console, refresh_per_second=SHOWN_PER_SECOND
+            get_renderable=self.picture, console=self.console, refresh_per_second=SHOWN_PER_SECOND
         )
 
-    def running(self) -> list[watch.Seen]:
-        """Return how far the running runs are."""
+    def picture(self) -> Group:
+        """Return how far the running runs are, and how many are done."""
         found = []
-        for started in list(self.started):
+        for run in [started.run for started in self.started]:
             with contextlib.suppress(run_folder.RunFolderError):
-                workdir = started.run.workdir
-                found.append(watch.Seen(workdir, status.of(self.root / workdir), 0.0))
-        return found
+                found.append(watch.Seen(run.workdir, status.of(self.root / run.workdir), 0.0))
+        return Group(watch.lines(found), f"{self.done} of {self.total} runs are complete")

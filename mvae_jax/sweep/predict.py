@@ -32,7 +32,7 @@ from mvae_jax.paper.cells import LATENT_SIZES, MODELS
 from mvae_jax.runs import environment
 from mvae_jax.store import files, json_text
 from mvae_jax.sweep import arguments, grid, local
-from mvae_jax.sweep.child import call
+from mvae_jax.sweep.local import call
 
 BATCH = 100
 SHAPES = {784: (28, 28, 1), 3072: (32, 32, 3)}  # of the paper's images, by their pixels

@@ -32,7 +32,7 @@ from mvae_jax.paper import reference, reproduction
 from mvae_jax.paper.cells import LATENT_SIZES, MODELS
 from mvae_jax.store import run_folder, status
 from mvae_jax.sweep import arguments, grid, predict
-from mvae_jax.sweep.child import call
+from mvae_jax.sweep.local import call
 
 MIN_SEEDS = 3  # two give no more than a hint of the spread
 FREY_FACE = ("frey_face", 32)  # of Figures 3 and 4

@@ -15,13 +15,13 @@ import argparse
 import collections
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
 import time
-from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from mvae_jax import paths, terminal
 from mvae_jax.store import files, json_file
@@ -122,10 +122,10 @@ def submit(args: argparse.Namespace, planned: list[grid.PlannedRun], chunk: int)
     distributed = ["--distributed"] if args.tasks_per_run > 1 else []
     container = f"{args.container} " if args.container else ""
     commands = [container + shlex.join([*run.command, *distributed]) for run in planned]
-    written = {"txt": "".join(f"{command}\n" for command in commands)}
-    written["sh"] = script(args, len(planned), folder / f"{name}.txt")
-    for ending, text in written.items():  # in the bytes that the paths were given in
-        files.write_bytes(folder / f"{name}.{ending}", partial(_write, text))
+    text = script(args, len(planned), folder / f"{name}.txt")
+    # In the bytes that the paths were given in.
+    (folder / f"{name}.txt").write_bytes(os.fsencode("\n".join([*commands, ""])))
+    (folder / f"{name}.sh").write_bytes(os.fsencode(text))
     if args.dry_run:
         print(folder / f"{name}.sh")
         return
@@ -133,10 +133,6 @@ def submit(args: argparse.Namespace, planned: list[grid.PlannedRun], chunk: int)
     line = {"job": job, "workdirs": [run.workdir for run in planned]}
     with files.open_own(folder / "jobs.jsonl") as file:
         file.write(json.dumps(line) + "\n")
-
-
-def _write(text: str, file: BinaryIO) -> None:
-    file.write(os.fsencode(text))
 
 
 def script(args: argparse.Namespace, number: int, commands: Path) -> str:
@@ -165,11 +161,8 @@ def max_array_size() -> int:
         said = slurm("scontrol", "show", "config")
     except SlurmError:
         return DEFAULT_MAX_ARRAY_SIZE
-    for line in said.splitlines():
-        name, _, value = line.partition("=")
-        if name.strip() == "MaxArraySize" and value.strip().isdigit():
-            return max(1, int(value))
-    return DEFAULT_MAX_ARRAY_SIZE
+    found = re.search(r"(?m)^\s*MaxArraySize\s*=\s*([1-9]\d*)\s*$", said)
+    return int(found[1]) if found else DEFAULT_MAX_ARRAY_SIZE
 
 
 def follow(root: Path, planned: list[grid.PlannedRun]) -> int:
