@@ -11,12 +11,13 @@ from mvae_jax.paper import constants, reference
 from mvae_jax.paper.cells import TABLED, PaperCell
 from mvae_jax.paper.claims import CLAIMS
 from mvae_jax.paper.evidence import ours
-from mvae_jax.paper.judge import Verdict, audit
+from mvae_jax.paper.judge import NOT_TESTED, Verdict, audit
 from mvae_jax.paper.reproduction import EPOCHS
-from mvae_jax.paper.rules import Claim
+from mvae_jax.paper.rules import NOT_SUPPORTED, SUPPORTED, UNDECIDED, Claim
 from mvae_jax.report.formats import Grid
 from mvae_jax.report.frame import Scores
 
+WORDS = {SUPPORTED: "yes", NOT_SUPPORTED: "no", UNDECIDED: "open", NOT_TESTED: "-"}
 MISLABELLED = "*"
 MISLABELLED_NOTE = (
     f"{MISLABELLED}: the claim names latent sizes, and the rows printed under them hold others; "
@@ -98,19 +99,16 @@ def table(found: Sequence[Finding]) -> Grid:
 
 
 def screen(found: Sequence[Finding]) -> Grid:
-    """Return one line per claim, in the paper's order: the verdicts alone, as printed first."""
+    """Return one line per claim, in the paper's order: the verdicts alone, in a word each."""
     _, _, *of_ours = found[0].verdicts
     rows, above = [], ""
     for claim, verdicts in found:
         section = claim.where if claim.where != above else ""
         above = claim.where
-        rows.append((_number(claim), section, claim.says, *(v.verdict for v in verdicts.values())))
-    return Grid(
-        "The paper's claims: verdicts",
-        ("", "section", "claim", "printed", "corrected", *of_ours),
-        rows,
-        notes=[MISLABELLED_NOTE],
-    )
+        words = (WORDS[verdict.verdict] for verdict in verdicts.values())
+        rows.append((_number(claim), section, claim.says, *words))
+    headers = ("", "section", "claim", "printed", "corrected", *of_ours)
+    return Grid("Verdicts", headers, rows, notes=[MISLABELLED_NOTE])
 
 
 def tested_by(claim: Claim) -> str:

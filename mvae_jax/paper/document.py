@@ -1,5 +1,6 @@
 """REPRODUCTION.md: what was run, how it compares with the paper, what the paper got wrong."""
 
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,12 +8,8 @@ from urllib.parse import quote
 
 from markupsafe import Markup
 
-from mvae_jax import escape
 from mvae_jax.paper import audit, errata, reference, reproduction, summary
 from mvae_jax.paper.audit import Finding
-from mvae_jax.paper.cells import BASELINE, MODEL
-from mvae_jax.paper.judge import NOT_TESTED
-from mvae_jax.paper.reference import Key
 from mvae_jax.paper.reproduction import (
     EPOCHS,
     MADE_ANEW,
@@ -21,10 +18,9 @@ from mvae_jax.paper.reproduction import (
     UNCONVERGED,
     UNCONVERGED_PROBE,
     Figure,
+    printed,
 )
-from mvae_jax.paper.rules import NOT_SUPPORTED, SUPPORTED, UNDECIDED
 from mvae_jax.report import templates
-from mvae_jax.report.cells import Setting
 from mvae_jax.report.figures import Drawn
 from mvae_jax.report.formats import Grid, markdown
 from mvae_jax.report.metrics import describe
@@ -32,8 +28,6 @@ from mvae_jax.report.statistics import ALPHA
 from mvae_jax.report.study import Report
 from mvae_jax.store import files
 
-COLUMNS = ("ours", "release", "paper")
-WORDS = {SUPPORTED: "yes", NOT_SUPPORTED: "no", UNDECIDED: "open", NOT_TESTED: "-"}
 PAPER_FIGURES = {  # its number -> the title of ours
     1: "Data sets",
     3: "frey_face, release protocol: reconstructions",
@@ -50,10 +44,10 @@ def write(path: Path, report: Report, drawn: Sequence[Drawn], findings: Sequence
     figures = [f for f in reproduction.figures(found) if f.epochs is None or f.epochs >= EPOCHS]
     missing = summary.not_run(found)
     environment = templates.environment(markdown, "mvae_jax.paper", keep_trailing_newline=True)
-    environment.filters |= {"grid": compact, "html": escape.html}
+    environment.filters["grid"] = compact
     text = environment.get_template("reproduction.md").render(
         summary=summary.sentences(found, compared, findings),
-        claims=claims(findings),
+        claims=audit.screen(findings),
         outside=OUTSIDE,
         unconverged=UNCONVERGED,
         reproduced=beside(figures),
@@ -70,7 +64,7 @@ def write(path: Path, report: Report, drawn: Sequence[Drawn], findings: Sequence
         errata=[errata.labels(), errata.cells()],
         num_unconverged=len(reference.unconverged()),
         what_was_run=summary.what_was_run(found),
-        not_run=missing,
+        num_not_run=len(missing),
         not_run_together=summary.not_run_together(missing),
         num_cells=summary.NUM_CELLS,
     )
@@ -88,49 +82,28 @@ def compact(grid: Grid) -> Markup:
     return Markup("\n".join([f"### {markdown(grid.title)}", "", *lines, "", *notes]))
 
 
-def claims(findings: Sequence[Finding]) -> Grid:
-    """Return the verdicts on every claim in one word each."""
-    grid = audit.screen(findings)
-    rows = [[*row[:3], *(WORDS[verdict] for verdict in row[3:])] for row in grid.rows]
-    return grid._replace(title="Verdicts", rows=rows)
-
-
 def beside(figures: Sequence[Figure]) -> list[Grid]:
     """Return one table per data set: our means, the release and the paper."""
-    return [
-        _beside(setting, [figure for figure in figures if figure.setting == setting])
-        for setting in dict.fromkeys(figure.setting for figure in figures)
-    ]
+    columns = {"ours": _ours, "release": reproduction.released, "paper": lambda f: f.paper}
+    grids = []
+    for setting in dict.fromkeys(figure.setting for figure in figures):
+        found = [figure for figure in figures if figure.setting == setting]
+        source = f" ({setting.source})" if setting.source else ""
+        seeds = " or ".join(map(str, sorted({figure.seeds for figure in found})))
+        numeral = reference.table_numbers()[setting.dataset]
+        title = f"Table {numeral}, {setting.dataset}{source}, {seeds} seeds"
+        grid = reproduction.beside(title, found, columns)
+        rows, above = [], ""
+        for heading, *row in grid.rows:  # a metric is named in its first row
+            rows.append(("" if heading == above else heading, *row))
+            above = heading
+        grids.append(grid._replace(rows=rows))
+    return grids
 
 
-def _beside(setting: Setting, figures: Sequence[Figure]) -> Grid:
-    by_key = {figure.key: figure for figure in figures}
-    rows = []
-    above = ""
-    for metric, z in dict.fromkeys((f.key.metric, f.key.latent_size) for f in figures):
-        found = [by_key.get(Key(metric, setting.dataset, z, model)) for model in (BASELINE, MODEL)]
-        columns = [column for figure in found for column in _columns(figure)]
-        rows.append(("" if metric == above else describe(metric).heading, str(z), *columns))
-        above = metric
-    source = f" ({setting.source})" if setting.source else ""
-    seeds = " or ".join(map(str, sorted({figure.seeds for figure in figures})))
-    numeral = reference.table_numbers()[setting.dataset]
-    return Grid(
-        f"Table {numeral}, {setting.dataset}{source}, {seeds} seeds",
-        ("metric", "z", *COLUMNS * 2),
-        rows,
-        [("", 2), (BASELINE, len(COLUMNS)), (MODEL, len(COLUMNS))],
-    )
-
-
-def _columns(figure: Figure | None) -> list[str]:
-    if figure is None:
-        return ["-"] * len(COLUMNS)
-    decimals = describe(figure.key.metric).decimals
-    ours = f"{figure.mean:.{decimals}f}"
-    if figure.sd is not None:
-        ours += f" ± {figure.sd:.{decimals}f}"
-    return [ours, reproduction.released(figure), figure.paper]
+def _ours(figure: Figure) -> str:
+    spread = "" if figure.sd is None else f" ± {printed(figure, figure.sd)}"
+    return printed(figure, figure.mean) + spread
 
 
 def by_setting(drawn: Sequence[Drawn]) -> dict[str, list[tuple[str, Drawn]]]:
@@ -150,37 +123,27 @@ def of_paper(drawn: Sequence[Drawn]) -> dict[int, Drawn]:
 
 def misses(figures: Sequence[Figure]) -> Grid:
     """Return the released figures outside our intervals, the farthest first."""
-    outside = [(abs(_distance(f)), f) for f in figures if f.inside is False]
-    comparable = reproduction.comparable(figures)
     rows = []
-    for _, figure in sorted(outside, key=lambda pair: -pair[0]):
-        _, dataset, z, model = figure.key
-        shown, group = describe(figure.key.metric), reproduction.group(figure)
-        release = f"{float(figure.release):.{shown.decimals}f}"
-        ours = f"{figure.mean:.{shown.decimals}f}"
-        reason = "open, or chance" if group == ORIGINAL else group
-        if figure.unconverged and group != UNCONVERGED_PROBE:
-            reason += f", {UNCONVERGED_PROBE}"
-        where = (dataset, str(z), model, shown.title)
-        rows.append((*where, release, ours, f"{_distance(figure):+.1f}", reason))
-    headers = (
-        "data set",
-        "z",
-        "model",
-        "metric",
-        "release",
-        "ours",
-        "half widths",
-        "possible reason",
-    )
+    for figure in sorted(figures, key=lambda f: -abs(_distance(f))):
+        if figure.inside is False:
+            metric, dataset, z, model = figure.key
+            group = reproduction.group(figure)
+            reason = "open, or chance" if group == ORIGINAL else group
+            if figure.unconverged and group != UNCONVERGED_PROBE:
+                reason += f", {UNCONVERGED_PROBE}"
+            both = (printed(figure, value) for value in (figure.release, figure.mean))
+            where = (dataset, str(z), model, describe(metric).title)
+            rows.append((*where, *both, f"{_distance(figure):+.1f}", reason))
+    headers = ("data set", "z", "model", "metric", "release", "ours", "half widths")
+    number = len(reproduction.comparable(figures))
     return Grid(
         "Released figures outside our intervals",
-        headers,
+        (*headers, "possible reason"),
         rows,
         notes=[
             "Half widths: how far the release is from our mean, in halves of the interval.",
-            f"Chance: of {len(comparable)} figures of the release's images and probes, "
-            f"{ALPHA:.0%} are to be expected outside, {ALPHA * len(comparable):.1f}, "
+            f"Chance: of {number} figures of the release's images and probes, "
+            f"{ALPHA:.0%} are to be expected outside, {ALPHA * number:.1f}, "
             "where the release is one more seed of ours.",
         ],
         settings={figure.setting for figure in figures},
@@ -193,7 +156,6 @@ def _relative(path: Path, folder: Path) -> Markup:
 
 
 def _distance(figure: Figure) -> float:
-    """Return the release less our mean, in half widths of the interval."""
-    assert figure.interval is not None
-    low, high = figure.interval
+    """Return the release less our mean, in half widths of the interval; 0 where there is none."""
+    low, high = figure.interval or (-math.inf, math.inf)
     return (float(figure.release) - figure.mean) / max((high - low) / 2, 1e-12)

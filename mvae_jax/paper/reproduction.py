@@ -5,7 +5,7 @@ one new seed; a cell where it does not is flagged.
 """
 
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -163,74 +163,74 @@ def _frey_face_row(
 
 def records(report: Report) -> pd.DataFrame:
     """Return the figures in full precision, one row each, for a CSV file."""
-    return pd.DataFrame([_record(figure) for figure in figures(report.scores)], dtype=object)
+    rows = [
+        {
+            "dataset": f.setting.dataset,
+            "source": f.setting.source,
+            "latent_size": f.key.latent_size,
+            "model": f.key.model,
+            "metric": f.key.metric,
+            "seeds": f.seeds,
+            "epochs": f.epochs,
+            "failed_seeds": " ".join(map(str, f.failed)),
+            "mean": f.mean,
+            "sd": f.sd,
+            "predicted_low95": f.interval[0] if f.interval else None,
+            "predicted_high95": f.interval[1] if f.interval else None,
+            "release": f.release,
+            "paper": f.paper,
+            "inside": f.inside,
+            "release_unconverged": f.unconverged,
+        }
+        for f in figures(report.scores)
+    ]
+    return pd.DataFrame(rows, dtype=object)
 
 
-def _record(f: Figure) -> dict[str, Any]:
-    low, high = f.interval or (None, None)
-    return {
-        "dataset": f.setting.dataset,
-        "source": f.setting.source,
-        "latent_size": f.key.latent_size,
-        "model": f.key.model,
-        "metric": f.key.metric,
-        "seeds": f.seeds,
-        "epochs": f.epochs,
-        "failed_seeds": " ".join(map(str, f.failed)),
-        "mean": f.mean,
-        "sd": f.sd,
-        "predicted_low95": low,
-        "predicted_high95": high,
-        "release": f.release,
-        "paper": f.paper,
-        "inside": f.inside,
-        "release_unconverged": f.unconverged,
-    }
+def beside(title: str, found: list[Figure], columns: dict[str, Callable[[Figure], str]]) -> Grid:
+    """Return a data set's figures: a row per metric and z, with these columns for each model."""
+    by_key = {figure.key: figure for figure in found}
+    rows = []
+    for metric, dataset, z in dict.fromkeys(figure.key[:3] for figure in found):
+        of_models = [by_key.get(Key(metric, dataset, z, model)) for model in (BASELINE, MODEL)]
+        shown = [text(f) if f else "-" for f in of_models for text in columns.values()]
+        rows.append((describe(metric).heading, str(z), *shown))
+    groups = [("", 2), (BASELINE, len(columns)), (MODEL, len(columns))]
+    return Grid(title, ("metric", "z", *[*columns] * 2), rows, groups)
 
 
 def _table(setting: Setting, found: list[Figure]) -> Grid:
-    by_key = {figure.key: figure for figure in found}
-    rows = []
-    for metric, z in dict.fromkeys((f.key.metric, f.key.latent_size) for f in found):
-        row = [describe(metric).heading, str(z)]
-        for model in (BASELINE, MODEL):
-            row += _columns(by_key.get(Key(metric, setting.dataset, z, model)))
-        rows.append(row)
-    columns = ("ours", "one new seed", "release", "paper")
     epochs = sorted({f.epochs for f in found if f.epochs is not None})
     seeds = sorted({f.seeds for f in found})
     numeral = reference.table_numbers()[setting.dataset]
-    return Grid(
-        f"{setting}: ours, the author's release, the paper's Table {numeral}",
-        ("metric", "z", *columns * 2),
-        rows,
-        [("", 2), (BASELINE, len(columns)), (MODEL, len(columns))],
-        [
-            f"Ours: mean of {' or '.join(map(str, seeds))} seeds after "
-            f"{' or '.join(map(str, epochs)) or 'unknown'} epochs (the release's: {EPOCHS}), and "
-            "the 95% prediction interval for one new seed.",
-            f"{OUTSIDE}: the released value lies outside that interval. {UNCONVERGED}: the "
-            "released probe stopped before it converged. Paper: its row labels corrected.",
-        ],
-        settings=(setting,),
+    columns = {
+        "ours": lambda f: printed(f, f.mean),
+        "one new seed": lambda f: " to ".join(printed(f, end) for end in f.interval or ()) or "-",
+        "release": released,
+        "paper": lambda f: f.paper,
+    }
+    grid = beside(
+        f"{setting}: ours, the author's release, the paper's Table {numeral}", found, columns
     )
+    notes = [
+        f"Ours: mean of {' or '.join(map(str, seeds))} seeds after "
+        f"{' or '.join(map(str, epochs)) or 'unknown'} epochs (the release's: {EPOCHS}), and "
+        "the 95% prediction interval for one new seed.",
+        f"{OUTSIDE}: the released value lies outside that interval. {UNCONVERGED}: the "
+        "released probe stopped before it converged. Paper: its row labels corrected.",
+    ]
+    return grid._replace(notes=notes, settings=(setting,))
 
 
-def _columns(figure: Figure | None) -> list[str]:
-    if figure is None:
-        return ["-"] * 4
-    decimals = describe(figure.key.metric).decimals
-    interval = "-"
-    if figure.interval:
-        interval = " to ".join(f"{end:.{decimals}f}" for end in figure.interval)
-    return [f"{figure.mean:.{decimals}f}", interval, released(figure), figure.paper]
+def printed(figure: Figure, value: float | str) -> str:
+    """Return a value with the decimals of the figure's metric."""
+    return f"{float(value):.{describe(figure.key.metric).decimals}f}"
 
 
 def released(figure: Figure) -> str:
     """Return the released value as it is shown, with its marks."""
-    release = f"{float(figure.release):.{describe(figure.key.metric).decimals}f}"
-    release += UNCONVERGED if figure.unconverged else ""
-    return release + (OUTSIDE if figure.inside is False else "")
+    marks = (UNCONVERGED * figure.unconverged, OUTSIDE * (figure.inside is False))
+    return printed(figure, figure.release) + "".join(marks)
 
 
 def _share(found: list[Figure]) -> Grid:
@@ -249,9 +249,9 @@ def _share(found: list[Figure]) -> Grid:
         for metric in PAPER:
             of_metric = [f for f in members if f.key.metric == metric]
             if of_metric:
-                rows.append((title, describe(metric).heading, *_counts(of_metric, metric)))
+                rows.append((title, describe(metric).heading, *_counts(of_metric)))
         if len(members) > 1:
-            rows.append((title, "all", *_counts(members, None)))
+            rows.append((title, "all", *_counts(members)[:2], "-"))
     return Grid(
         "Released cells inside our 95% prediction interval for one new seed",
         ("cells", "metric", "inside", "share", "median width"),
@@ -284,16 +284,14 @@ def _is_scored(figure: Figure) -> bool:
     return group(figure) == ORIGINAL and figure.seeds >= SCORED_SEEDS
 
 
-def _counts(members: list[Figure], metric: str | None) -> tuple[str, str, str]:
-    judged = [f for f in members if f.interval is not None]
-    if not judged:
+def _counts(members: list[Figure]) -> tuple[str, str, str]:
+    """Return how many figures of one group are inside, their share, and the median width."""
+    widths = [f.interval[1] - f.interval[0] for f in members if f.interval]
+    if not widths:
         return f"- of {len(members)}", "-", "-"
-    inside = sum(bool(f.inside) for f in judged)
-    share = f"{inside / len(judged):.0%}"
-    if not _is_scored(judged[0]):  # as all of one group are, or none
+    inside = sum(bool(f.inside) for f in members)
+    share = f"{inside / len(widths):.0%}"
+    if not _is_scored(members[0]):  # as all of one group are, or none
         share = f"({share})"
-    width = "-"
-    if metric:
-        widths = [f.interval[1] - f.interval[0] for f in judged if f.interval]
-        width = f"{statistics.median(widths):.{describe(metric).decimals}f}"
-    return f"{inside} of {len(judged)}", share, width
+    width = printed(members[0], statistics.median(widths))
+    return f"{inside} of {len(widths)}", share, width

@@ -13,7 +13,7 @@ from mvae_jax.paper.cells import BASELINE, CELLS, MODEL
 from mvae_jax.paper.judge import NOT_TESTED
 from mvae_jax.paper.reproduction import EPOCHS, SCORED_SEEDS, Figure, is_short
 from mvae_jax.paper.rules import NOT_SUPPORTED, SUPPORTED, UNDECIDED
-from mvae_jax.report.cells import likelihood
+from mvae_jax.report.cells import Cell, likelihood
 from mvae_jax.report.comparisons import Comparisons
 from mvae_jax.report.formats import Grid
 from mvae_jax.report.frame import Scores
@@ -36,13 +36,12 @@ def sentences(found: Scores, compared: Comparisons, claims: Sequence[Finding]) -
 
 
 def _coverage(found: Scores, figures: list[Figure]) -> str:
-    missing = sum(map(len, not_run(found).values()))
     seeds = " or ".join(map(str, sorted({f.seeds for f in figures})))
     epochs = " or ".join(map(str, sorted({f.epochs for f in figures if f.epochs is not None})))
     with_what = f", with {seeds} seeds and {epochs} epochs" if figures else ""
     return (
-        f"{NUM_CELLS - missing} of the paper's {NUM_CELLS} cells (a model on a data set at one z) "
-        f"were run under the release protocol{with_what}."
+        f"{NUM_CELLS - len(not_run(found))} of the paper's {NUM_CELLS} cells (a model on a data "
+        f"set at one z) were run under the release protocol{with_what}."
     )
 
 
@@ -85,7 +84,6 @@ def _by_length(found: Scores, compared: Comparisons) -> tuple[Comparisons, Compa
 def _differences(compared: Comparisons, short: Comparisons) -> Iterator[str]:
     """Yield which differences remain in the metrics of the page, then in the others."""
     headlines = [c for metric, _, c in compared if metric in HEADLINES]
-    better = _significant(compared, HEADLINES)
     if headlines:
         # One test of its family is found as often as the family is large.
         families = Counter(c.family for c in headlines if c.family)
@@ -93,17 +91,19 @@ def _differences(compared: Comparisons, short: Comparisons) -> Iterator[str]:
         p = np.array([c.comparison.p_t for c in headlines if c.comparison.p_t is not None], float)
         together = int((holm(p) < ALPHA).sum())
         data_sets = {cell.setting.dataset for metric, cell, _ in compared if metric in HEADLINES}
+        better = Counter(model for model, *_ in _significant(compared, HEADLINES))
         yield (
             f"MVAE and VAE were compared in {len(headlines)} figures (ELBO and the paper's seven "
             f"metrics, on {_joined(sorted(data_sets))}), paired by seed. After Holm's correction "
-            f"within each metric and protocol, {len(better[MODEL])} differences favour MVAE and "
-            f"{len(better[BASELINE])} VAE{_where(compared)}. {families[1]} of the {number} "
+            f"within each metric and protocol, {better[MODEL]} differences favour MVAE and "
+            f"{better[BASELINE]} VAE{_where(compared)}. {families[1]} of the {number} "
             f"corrections are over one cell alone, which is an uncorrected test. After one "
             f"correction over all {len(p)} figures, {together} remain. The others are not "
             "shown to differ."
         )
-    unprinted = METRICS.keys() - {*HEADLINES, *RESTATED}
-    others = _significant(compared, unprinted)
+    others: dict[str, list[str]] = {MODEL: [], BASELINE: []}
+    for model, title, _ in _significant(compared, METRICS.keys() - {*HEADLINES, *RESTATED}):
+        others[model].append(title)
     if any(others.values()):
         said = " and ".join(
             f"{len(titles)} favour {model.upper()}"
@@ -115,26 +115,23 @@ def _differences(compared: Comparisons, short: Comparisons) -> Iterator[str]:
         yield f"Not counted as differences: {left_out} figures after fewer than {EPOCHS} epochs."
 
 
-def _significant(compared: Comparisons, metrics: Collection[str]) -> dict[str, list[str]]:
-    """Return model -> the title of each metric that has a significant difference in its favour."""
-    better: dict[str, list[str]] = {MODEL: [], BASELINE: []}
-    for metric, _, c in compared:
+def _significant(
+    compared: Comparisons, metrics: Collection[str]
+) -> Iterator[tuple[str, str, Cell]]:
+    """Yield whom each significant difference favours, its metric's title, and its cell."""
+    for metric, cell, c in compared:
         gain = c.comparison.difference.mean * describe(metric).better
         if c.significant and gain and metric in metrics:
-            better[MODEL if gain > 0 else BASELINE].append(describe(metric).title)
-    return better
+            yield MODEL if gain > 0 else BASELINE, describe(metric).title, cell
 
 
 def _where(compared: Comparisons) -> str:
     """Return in which cells and metrics of the page there is a significant difference."""
     found: dict[str, list[str]] = {}
-    for metric, cell, c in compared:
-        gain = c.comparison.difference.mean * describe(metric).better
-        if c.significant and gain and metric in HEADLINES:
-            title = describe(metric).title + ("" if gain > 0 else " for VAE")
-            of = cell.setting
-            protocol = "" if of.protocol == "release" else f", {of.protocol} protocol"
-            found.setdefault(f"{of.dataset} z={cell.latent_size}{protocol}", []).append(title)
+    for model, title, (setting, z, _) in _significant(compared, HEADLINES):
+        protocol = "" if setting.protocol == "release" else f", {setting.protocol} protocol"
+        of_cell = found.setdefault(f"{setting.dataset} z={z}{protocol}", [])
+        of_cell.append(title if model == MODEL else f"{title} for VAE")
     said = "; ".join(f"{where}: {_joined(titles)}" for where, titles in found.items())
     return f" ({said})" if said else ""
 
@@ -182,34 +179,24 @@ def _mean(model: str, config: Mapping[str, Any]) -> str:
     return "C m(x)" if config["couple_mean"] else "m(x)"
 
 
-def not_run(found: Scores) -> dict[str, list[str]]:
-    """Return, per model and data set, the paper's latent sizes that no run of ours fills.
-
-    Of the release protocol.
-    """
+def not_run(found: Scores) -> pd.DataFrame:
+    """Return the dataset, z and model of the paper's cells without a run (release protocol)."""
     done = {
         (cell.setting.dataset, cell.latent_size, cell.model)
         for cell, run in found.cells.items()
         if cell.setting.protocol == "release" and not cell.setting.variant and not run.missing
     }
-    missing: dict[str, list[str]] = {}
-    for dataset, z in CELLS:
-        for model in (BASELINE, MODEL):
-            if (dataset, z, model) not in done:
-                missing.setdefault(f"{model} on {dataset}", []).append(str(z))
-    return missing
+    cells = [(*cell, model) for cell in CELLS for model in (BASELINE, MODEL)]
+    missing = [cell for cell in cells if cell not in done]
+    return pd.DataFrame(missing, columns=["dataset", "z", "model"])
 
 
-def not_run_together(missing: Mapping[str, list[str]]) -> dict[str, str]:
-    """Return the same with the data sets, or the models, that lack the same sizes together."""
-    models: dict[tuple[str, str], list[str]] = {}
-    for where, sizes in missing.items():
-        model, _, dataset = where.partition(" on ")
-        models.setdefault((dataset, _joined(sizes)), []).append(model)
-    datasets: dict[tuple[str, str], list[str]] = {}
-    for (dataset, sizes_of), of in models.items():
-        datasets.setdefault((" and ".join(of), sizes_of), []).append(dataset)
-    return {f"{of} on {_joined(names)}": at for (of, at), names in datasets.items()}
+def not_run_together(missing: pd.DataFrame) -> dict[str, str]:
+    """Return models and data sets -> the latent sizes that all of these lack."""
+    sizes = missing.groupby(["dataset", "model"], sort=False).z.agg(_joined).reset_index()
+    models = sizes.groupby(["dataset", "z"], sort=False).model.agg(" and ".join).reset_index()
+    datasets = models.groupby(["model", "z"], sort=False).dataset.agg(_joined)
+    return {f"{of} on {names}": z for (of, z), names in datasets.items()}
 
 
 def _joined(values: Iterable[object]) -> str:
