@@ -23,39 +23,15 @@ import time
 from pathlib import Path
 from typing import Any
 
+import jinja2
+
 from mvae_jax import paths, terminal
 from mvae_jax.store import files, json_file
 from mvae_jax.sweep import arguments, grid
 
 DEFAULT_MAX_ARRAY_SIZE = 1001  # SLURM's own
 FOLLOW_SECONDS = 2  # between two looks at the queue
-SCRIPT = """\
-#!/bin/bash
-#SBATCH --job-name=mvae_jax
-#SBATCH --array=0-{last}{at_once}
-#SBATCH --output={logs}/slurm-%A_%a.txt
-#SBATCH --open-mode=append
-#SBATCH --requeue
-#SBATCH --signal=B:USR1@{seconds}
-{options}
-{setup}
-command=$(sed -n "$((SLURM_ARRAY_TASK_ID + 1))p" {commands})
-srun {srun}bash -c "exec $command" &
-trap 'kill -USR1 $!' USR1 TERM
-while true; do  # a trap ends `wait` before the run has ended
-  wait $!
-  status=$?
-  kill -0 $! 2>/dev/null || break
-done
-# 130: the state is saved; 138 and 143: the signal came before or after the training, and killed it.
-# A job that somebody cancelled does not come back.
-job=${{SLURM_ARRAY_JOB_ID}}_$SLURM_ARRAY_TASK_ID
-if [[ $status =~ ^1(30|38|43)$ ]] && scontrol show job "$job" | grep -q JobState=RUNNING; then
-  scontrol requeue "$job"
-  sleep 60  # until SLURM has ended this one
-fi
-exit $status
-"""
+SCRIPT = Path(__file__).with_name("job.sh")  # a template of jinja2
 # Options of this command that sbatch knows by the same name.
 OPTIONS = ("partition", "qos", "account", "gpus", "cpus_per_task", "mem", "time", "nodes")
 
@@ -137,21 +113,15 @@ def submit(args: argparse.Namespace, planned: list[grid.PlannedRun], chunk: int)
 
 def script(args: argparse.Namespace, number: int, commands: Path) -> str:
     """Return the text of a job array's script."""
-    given = {name: getattr(args, name) for name in OPTIONS if getattr(args, name) is not None}
-    options = [f"#SBATCH --{name.replace('_', '-')}={value}" for name, value in given.items()]
-    if args.tasks_per_run > 1:
-        options.append(f"#SBATCH --ntasks={args.tasks_per_run}")
-    modules = [f"module load {module}" for module in args.modules.split(",") if module]
-    return SCRIPT.format(
-        last=number - 1,
-        at_once=f"%{args.at_once}" if args.at_once else "",
+    template = jinja2.Template(
+        SCRIPT.read_text(encoding="utf-8"), trim_blocks=True, keep_trailing_newline=True
+    )
+    return template.render(
+        args=args,
+        number=number,
+        options=[(o, getattr(args, o)) for o in OPTIONS if getattr(args, o) is not None],
         logs=shlex.quote(str(commands.parent.parent / "logs")).replace("%", "%%"),
-        seconds=args.save_seconds,
-        options="\n".join(options),
-        setup="\n".join([*modules, args.setup]),
         commands=shlex.quote(str(commands)),
-        srun=f"--ntasks={args.tasks_per_run} --kill-on-bad-exit=0 "
-        + (f"--cpus-per-task={args.cpus_per_task} " if args.cpus_per_task else ""),
     )
 
 
