@@ -42,11 +42,10 @@ def write(path: Path, report: Report, drawn: Sequence[Drawn], findings: Sequence
     """
     found, compared = report
     figures = [f for f in reproduction.figures(found) if f.epochs is None or f.epochs >= EPOCHS]
-    missing = summary.not_run(found)
     environment = templates.environment(markdown, "mvae_jax.paper", keep_trailing_newline=True)
     environment.filters["grid"] = compact
     text = environment.get_template("reproduction.md").render(
-        summary=summary.sentences(found, compared, findings),
+        **summary.facts(found, compared, findings),
         claims=audit.screen(findings),
         outside=OUTSIDE,
         unconverged=UNCONVERGED,
@@ -63,10 +62,6 @@ def write(path: Path, report: Report, drawn: Sequence[Drawn], findings: Sequence
         link=lambda figure: _relative(figure.path, path.parent),
         errata=[errata.labels(), errata.cells()],
         num_unconverged=len(reference.unconverged()),
-        what_was_run=summary.what_was_run(found),
-        num_not_run=len(missing),
-        not_run_together=summary.not_run_together(missing),
-        num_cells=summary.NUM_CELLS,
     )
     files.write_text(path, text)
 
