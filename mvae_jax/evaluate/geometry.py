@@ -1,7 +1,6 @@
 """The shape of the embeddings' cloud, and of the coupling matrix C.
 
-Covariances are over examples, with the divisor n - 1. Coordinates are scaled by powers of two
-before they are squared, which changes no digit, because their squares may overflow.
+Covariances are over examples, with the divisor n - 1, in double precision.
 """
 
 import numpy as np
@@ -17,14 +16,10 @@ def standardise(
 
     A coordinate that is constant in the reference is only centred.
     """
-    scale = power_of_two_over(np.abs(reference).max(axis=0))
-    scaled = reference * scale
-    constant = np.ptp(scaled, axis=0) == 0  # the standard deviation of equal floats may not be 0
-    centre, rest = scaled.mean(axis=0), 0.0
-    if reference.dtype == np.float64:  # a mean far from zero is rounded by more than the spread
-        rest = (scaled - centre).mean(axis=0)
-    deviation = np.sqrt(np.mean((scaled - centre - rest) ** 2, axis=0))
-    return (x * scale - centre - rest) / np.where(constant, scale, deviation)
+    reference = reference.astype(np.float64)
+    constant = np.ptp(reference, axis=0) == 0  # the deviation of equal floats may not be 0
+    centre = reference.mean(axis=0)
+    return (x - centre) / np.where(constant, 1, np.std(reference, axis=0))
 
 
 def active_units(mu: Float[np.ndarray, "n d"]) -> int:
@@ -32,10 +27,8 @@ def active_units(mu: Float[np.ndarray, "n d"]) -> int:
 
     C mixes the coordinates, so of an MVAE this counts coordinates of z, not of the encoder's head.
     """
-    scale = power_of_two_over(np.abs(mu).max(axis=0))
-    scaled = mu * scale
-    deviation = np.std(scaled - scaled.mean(axis=0), axis=0, ddof=1)
-    return int(np.sum(deviation > np.sqrt(ACTIVE_VARIANCE) * scale))
+    deviation = np.std(mu, axis=0, ddof=1, dtype=np.float64)
+    return int(np.sum(deviation > np.sqrt(ACTIVE_VARIANCE)))
 
 
 def active_directions(eigenvalues: Float[np.ndarray, " d"]) -> int:
@@ -54,18 +47,17 @@ def active_directions(eigenvalues: Float[np.ndarray, " d"]) -> int:
 
 def covariance_eigenvalues(mu: Float[np.ndarray, "n d"]) -> Float[np.ndarray, " d"]:
     """Return the eigenvalues of Cov(mu), the largest first; an orthogonal C does not move them."""
-    scale = power_of_two_over(np.abs(mu).max(axis=0)).min()
-    scaled = mu * scale
-    covariance = np.atleast_2d(np.cov(scaled - scaled.mean(axis=0), rowvar=False))
+    centred = mu - mu.mean(axis=0, dtype=np.float64)
+    covariance = np.atleast_2d(np.cov(centred, rowvar=False))
     # The exact ones are not negative; what is, is rounding.
-    return np.maximum(np.linalg.eigvalsh(covariance)[::-1], 0) / scale / scale
+    return np.maximum(np.linalg.eigvalsh(covariance)[::-1], 0)
 
 
 def correlation(mu: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "v v"]:
     """Return the correlation matrix of the coordinates that vary at all."""
     varying = mu[:, mu.max(axis=0) > mu.min(axis=0)]
-    scaled = varying * power_of_two_over(np.abs(varying).max(axis=0))
-    return np.atleast_2d(np.corrcoef(scaled - scaled.mean(axis=0), rowvar=False))
+    centred = varying - varying.mean(axis=0, dtype=np.float64)
+    return np.atleast_2d(np.corrcoef(centred, rowvar=False))
 
 
 def gaussian_total_correlation(correlation: Float[np.ndarray, "v v"]) -> float:
@@ -113,12 +105,6 @@ def redundancy_index(coupling: Float[np.ndarray, "d d"]) -> float:
     # Sorted, entry i (from 0) is the larger one of i pairs and the smaller one of n - 1 - i.
     among_entries = 2 * np.sum((2 * np.arange(n) - n + 1) * entries) / n**2
     return float(2 * to_normal - among_entries - 2 / np.sqrt(np.pi))
-
-
-def power_of_two_over(magnitudes: Float[np.ndarray, " d"]) -> Float[np.ndarray, " d"]:
-    """Return the power of two that brings each number into [0.5, 1)."""
-    exponents = np.frexp(magnitudes)[1]
-    return np.ldexp(1.0, -np.maximum(exponents, -1000))  # those of the tiniest ones would overflow
 
 
 def off_diagonal(matrix: Float[np.ndarray, "d d"]) -> Float[np.ndarray, " m"]:
