@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from mvae_jax import config as config_lib
-from mvae_jax.store import seal
+from mvae_jax.store import json_file
 from mvae_jax.sweep.grid import PlannedRun
 
 SCRATCH = Path(tempfile.mkdtemp())  # in which fuzz.py's TMPDIR is gone with the process
@@ -201,7 +201,7 @@ def write_run(name: str, content: bytes) -> None:
     good = {"config": CONFIG, "manifest": MANIFEST, "metrics": METRICS, "environment": ENVIRONMENT}
     for stem, value in good.items():
         if not (RUN / f"{stem}.json").is_file():
-            write(f"root/run/{stem}.json", seal.dumps(value).encode())
+            write(f"root/run/{stem}.json", json_file.dumps(value).encode())
     for stem, logged in (("logs/seed_777", EPOCHS), ("timing", TIMES)):
         if not (RUN / f"{stem}.jsonl").is_file():
             write(f"root/run/{stem}.jsonl", lines(EDITED, logged))

@@ -23,7 +23,15 @@ from mvae_jax.evaluate.embeddings import FormatError
 from mvae_jax.report import cells, html
 from mvae_jax.report.tensorboard import EventFiles
 from mvae_jax.runs import timing, workdir
-from mvae_jax.store import config_file, metrics_file, npz, pictures_file, run_folder, seal, status
+from mvae_jax.store import (
+    config_file,
+    json_file,
+    metrics_file,
+    npz,
+    pictures_file,
+    run_folder,
+    status,
+)
 from mvae_jax.store.run_folder import RunFolderError
 from mvae_jax.sweep import grid, watch
 
@@ -138,7 +146,7 @@ def parse_done(data: bytes) -> None:
     """Read a done/<replicate>.json; an edited one has the SHA-256 of its text."""
     content = inputs.edited_json(data, inputs.DONE)
     if data[:1] == EDITED and isinstance(json.loads(content), dict):
-        content = seal.dumps(json.loads(content)).encode()
+        content = json_file.dumps(json.loads(content)).encode()
     inputs.write_run("done/seed_777.json", content)
     try:
         run_folder.read_manifest(RUN)

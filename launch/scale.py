@@ -28,7 +28,7 @@ import numpy as np
 from tabulate import tabulate
 
 from mvae_jax import paths
-from mvae_jax.store import files, json_file, metrics_file, seal
+from mvae_jax.store import files, json_file, metrics_file
 from mvae_jax.sweep import grid
 
 SMALL = ("num_seeds=3", "num_epochs=200", "hidden_size=8", "batch_size=500", "iwae_samples=0")
@@ -103,7 +103,7 @@ def fill(root: Path, template: Path) -> None:
         for replicate in metrics["replicates"]:
             for value in replicate["values"]:
                 value["value"] *= generator.normal(1, 1e-3)
-        files.write_text(run / "config.json", seal.dumps({**resolved.to_dict(), **facts}))
+        files.write_text(run / "config.json", json_file.dumps({**resolved.to_dict(), **facts}))
         metrics_file.write(run / "metrics.json", {**metrics, **mine})
 
 

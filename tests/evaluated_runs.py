@@ -8,7 +8,7 @@ import pytest
 
 from mvae_jax.evaluate import embeddings, scoring
 from mvae_jax.evaluate.scoring import score
-from mvae_jax.store import files, metrics_file, seal
+from mvae_jax.store import files, json_file, metrics_file
 
 LATENT_SIZE = 4
 
@@ -80,7 +80,7 @@ def entries(folder):
 def unsealed(path):
     """Returns a file's content without its digest, to be changed."""
     content = json.loads(path.read_text())
-    del content[seal.FIELD]
+    del content[json_file.FIELD]
     return content
 
 

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict, FrozenConfigDict
 from mvae_jax import command_line
 from mvae_jax import config as config_lib
 from mvae_jax.config import ConfigError
-from mvae_jax.store import config_file, seal
+from mvae_jax.store import config_file, json_file
 from tests.conftest import ROOT
 
 CONFIGS = sorted(path.name for path in (ROOT / "configs").glob("*.py"))
@@ -208,7 +208,7 @@ def test_default_run_folder():
 def test_config_json_round_trip(tmp_path):
     config = config_lib.base_config("digits", "mvae,16")
     config.image_shape = (8, 8, 1)
-    (tmp_path / "config.json").write_text(seal.dumps(config.to_dict()))
+    (tmp_path / "config.json").write_text(json_file.dumps(config.to_dict()))
     assert config_file.read(tmp_path / "config.json") == FrozenConfigDict(config)
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(ConfigError, match=r"config\.json"):
@@ -289,7 +289,7 @@ def test_settle_names_the_swept_field_that_differs():
 )
 def test_a_stored_configuration_is_checked(tmp_path, fields, said):
     config = config_lib.base_config("digits", "mvae,16").to_dict() | fields
-    (tmp_path / "config.json").write_text(seal.dumps(config))
+    (tmp_path / "config.json").write_text(json_file.dumps(config))
     with pytest.raises(ConfigError, match=said):
         config_file.read(tmp_path / "config.json")
 

@@ -249,13 +249,13 @@ def test_a_zip_directory_that_claims_terabytes_is_refused(write_raw, tmp_path):
     ids=["empty", "cut", "version 9", "huge items"],
 )
 def test_broken_headers_are_refused(member, write_raw):
-    with pytest.raises(DataError, match=r"mine\.npz: images: "):
+    with pytest.raises(DataError, match=r"mine\.npz: .*images: "):
         load(write_raw(images=member))
 
 
 def test_an_impossible_shape_is_refused(write_raw):
     for shape in ((-1, 5, 7), (100, -5, -7), (True, 5, 7), (0, 2**70), ("x",)):
-        with pytest.raises(DataError, match=r"mine\.npz: images: "):
+        with pytest.raises(DataError, match=r"mine\.npz: .*images: "):
             load(write_raw(images=npy(images(1), shape=shape)))
 
 

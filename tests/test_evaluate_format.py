@@ -5,7 +5,7 @@ import json
 import pytest
 
 from mvae_jax.evaluate.scoring import score
-from mvae_jax.store import metrics_file, seal
+from mvae_jax.store import json_file, metrics_file
 from tests.evaluated_runs import entries
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -33,7 +33,7 @@ def test_an_edited_metrics_file_is_refused_until_its_digest_goes(run, capsys):
     path.write_text(json.dumps(content))
     assert not score(run, jobs=1)
     assert "remove its last field, file_sha256" in capsys.readouterr().err
-    del content[seal.FIELD]
+    del content[json_file.FIELD]
     path.write_text(json.dumps(content))
     assert score(run, jobs=1)
     assert entries(run)["seed_0"]["values"][0]["value"] == 7.0

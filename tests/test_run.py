@@ -25,7 +25,7 @@ from mvae_jax.runs import checkpoint, run, stop
 from mvae_jax.runs.checkpoint import CheckpointError
 from mvae_jax.runs.timing import log_time, time_summary
 from mvae_jax.runs.workdir import LockedError, RunError, Workdir, lock
-from mvae_jax.store import config_file, files, seal
+from mvae_jax.store import config_file, files, json_file
 from tests.conftest import ROOT
 
 SMALL = {
@@ -292,7 +292,7 @@ def test_python_functions_refuse_what_is_of_no_model_or_of_another(folder, argum
             with pytest.raises(ValueError, match=reason):
                 answer()
     foreign = {"dataset": "digits", "protocol": "release", "model": "pca", "latent_size": 3}
-    (folder / "config.json").write_text(seal.dumps(foreign))
+    (folder / "config.json").write_text(json_file.dumps(foreign))
     with pytest.raises(ConfigError, match="'pca' was not trained by mvae_jax"):
         mvae_jax.load(folder, 777)
 

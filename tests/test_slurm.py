@@ -10,7 +10,7 @@ from functools import partial
 
 import pytest
 
-from mvae_jax.store import json_file, seal, status
+from mvae_jax.store import json_file, status
 from mvae_jax.sweep import grid, slurm
 from tests import in_process, slurm_cluster
 from tests.conftest import ROOT
@@ -72,7 +72,7 @@ def copying(line, finished):
     size = re.search(r"z(\d+)$", line["workdir"])[1]
     config = json_file.read_json(finished / "config.json") | {"latent_size": int(size)}
     changed = finished.parent / f"config-{size}.json"
-    changed.write_text(seal.dumps(config))
+    changed.write_text(json_file.dumps(config))
     folder = shlex.quote(line["command"][-1].removeprefix("--workdir="))
     script = f"mkdir -p $(dirname {folder}) && cp -r {finished} {folder}.new && "
     script += f"cp {changed} {folder}.new/config.json && mv {folder}.new {folder}"

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 from mvae_jax.runs import timing, workdir
-from mvae_jax.store import files, json_text, names, npz, regular, run_folder
+from mvae_jax.store import files, json_file, names, npz, run_folder
 
 
-def zipped(path, method=zipfile.ZIP_DEFLATED, **members):
+def zipped(path, **members):
     """Writes members as they are to a zip file; returns its path."""
-    with zipfile.ZipFile(path, "w", method) as archive:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, data in members.items():
             archive.writestr(name, data)
     return path
@@ -41,12 +41,12 @@ def npy(path, array):
 )
 def test_json_is_bounded(data, said):
     with pytest.raises(ValueError, match=said):
-        json_text.loads(data)
+        json_file.loads(data)
 
 
 def test_json_may_be_as_deep_as_the_limit_and_every_text_can_be_written():
-    assert json_text.loads(b"[" * 32 + b"]" * 32)
-    found = json_text.loads(
+    assert json_file.loads(b"[" * 32 + b"]" * 32)
+    found = json_file.loads(
         rb'{"\ud800": "\udfff\u00e9\ud83d\ude00", "x": "\\ud800", "y": "/\udcff"}'
     )
     assert found == {"?": "?é😀", "x": "\\ud800", "y": "/\udcff"}
@@ -86,20 +86,6 @@ def test_an_array_of_a_run_folder_that_claims_too_much_is_refused_before_it_is_r
     data[entry + 24 : entry + 28] = struct.pack("<I", 2**32 - 2)
     path.write_bytes(data)
     with pytest.raises(ValueError, match=r"mu_test: got claims 4,294,967,294 bytes; allowed: what"):
-        npz.read(path)
-
-
-@pytest.mark.parametrize(
-    ("members", "method", "said"),
-    [
-        (("x", "x.npy"), zipfile.ZIP_STORED, "two arrays are named x"),
-        (("x.npy",), zipfile.ZIP_LZMA, "x: got compression 14; allowed: stored or deflated"),
-    ],
-)
-def test_odd_archives_are_refused(tmp_path, members, method, said):
-    member = npy(tmp_path / "x", np.zeros(3))
-    path = zipped(tmp_path / "x.npz", method, **dict.fromkeys(members, member))
-    with pytest.raises(ValueError, match=said):
         npz.read(path)
 
 
@@ -149,7 +135,7 @@ def test_only_regular_files_are_opened(tmp_path):
     os.mkfifo(tmp_path / "fifo")
     for path, kind in ((tmp_path / "fifo", "a FIFO"), (tmp_path, "a folder")):
         with pytest.raises(OSError, match=f"is {kind}, not a regular file"):
-            regular.open_binary(path)
+            files.open_binary(path)
     with pytest.raises(OSError, match="is a device"):
         files.sha256(tmp_path.joinpath("/dev/zero"))
 

@@ -12,7 +12,7 @@ from functools import partial
 import joblib
 import pytest
 
-from mvae_jax.store import json_file, seal, status
+from mvae_jax.store import json_file, status
 from mvae_jax.sweep import __main__ as command
 from mvae_jax.sweep import grid, local
 from tests import in_process
@@ -148,7 +148,7 @@ def test_a_run_of_other_code_is_not_gone_on_with(root, capsys):
     described = json_file.read_json(environment)
     (origin,) = described["origins"].values()
     origin["sources"]["mvae_jax/model.py"] = "0" * 16
-    environment.write_text(seal.dumps(described))
+    environment.write_text(json_file.dumps(described))
     planned = grid.read(root / "sweep.jsonl")
     assert grid.sort_out(root, planned, overwrite=False) == ([], [])
     said = "1 trained runs are of other code, tiny/release/vae-z2 the first of them"

@@ -18,7 +18,7 @@ import numpy as np
 from mvae_jax import paths
 from mvae_jax.datasets.errors import DataError
 from mvae_jax.datasets.parsed import Parsed
-from mvae_jax.store import json_text, npz
+from mvae_jax.store import json_file, npz
 
 # Part of the path: raise it when an entry's content or form changes.
 VERSION = 1
@@ -90,6 +90,6 @@ def _write(file: Path, parsed: Parsed) -> None:
 
 def _read(file: Path) -> Parsed:
     arrays = npz.read(file, most=None)
-    facts = json_text.loads(arrays["facts"].item().encode())
+    facts = json_file.loads(arrays["facts"].item().encode())
     labels = arrays.get("labels")
     return Parsed(arrays["images"], labels, facts["pixel_scale"], facts["provenance"])

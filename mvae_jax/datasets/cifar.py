@@ -14,7 +14,7 @@ from mvae_jax.datasets import files
 from mvae_jax.datasets.errors import DataError
 from mvae_jax.datasets.files import Inputs
 from mvae_jax.datasets.parsed import Parsed
-from mvae_jax.store import regular
+from mvae_jax.store.files import open_binary
 
 PIXELS = 3 * 32 * 32
 MAX_BYTES = 1 << 28  # of an unpacked file; the largest has 154 MB
@@ -73,7 +73,7 @@ def read_members(archive: Path, names: list[str]) -> bytes:
     found = {}
     try:
         with (
-            regular.open_binary(archive) as file,
+            open_binary(archive) as file,
             tarfile.open(fileobj=file, mode="r:gz") as tar,
         ):
             for member in tar:

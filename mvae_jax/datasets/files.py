@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mvae_jax.datasets.errors import DataError
-from mvae_jax.store import regular
+from mvae_jax.store.files import open_binary
 
 # TFDS tries 10 times, doubling its pause: without a network that is 200 s of silence.
 RETRIES = 3
@@ -80,7 +80,7 @@ def verify(path: Path, expected: str, algorithm: str = "sha256") -> None:
 def digest(path: Path, algorithm: str = "sha256") -> str:
     """Return the hexadecimal digest of a file's bytes; raise DataError where unreadable."""
     try:
-        with regular.open_binary(path) as stream:
+        with open_binary(path) as stream:
             return hashlib.file_digest(stream, algorithm).hexdigest()
     except OSError as error:
         raise DataError(f"{path}: not readable ({error.strerror})") from error

@@ -9,7 +9,7 @@ from mvae_jax.datasets import files
 from mvae_jax.datasets.errors import DataError
 from mvae_jax.datasets.files import File, Inputs
 from mvae_jax.datasets.parsed import Parsed
-from mvae_jax.store import regular
+from mvae_jax.store.files import read_bytes
 
 MAT = File(
     url="https://cs.nyu.edu/~roweis/data/frey_rawface.mat",
@@ -35,7 +35,7 @@ def read_mat(path: Path) -> np.ndarray:
     uncompressed matrix.
     """
     try:
-        data = regular.read_bytes(path, MAX_BYTES)
+        data = read_bytes(path, MAX_BYTES)
         found = HEADER.unpack_from(data)
     except (OSError, struct.error) as error:
         raise DataError(f"{path}: not a MATLAB 5 file ({error})") from error

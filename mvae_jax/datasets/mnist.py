@@ -12,7 +12,7 @@ from mvae_jax.datasets import cache, files
 from mvae_jax.datasets.errors import DataError
 from mvae_jax.datasets.files import Inputs
 from mvae_jax.datasets.parsed import Parsed
-from mvae_jax.store import regular
+from mvae_jax.store.files import open_binary
 
 MAX_BYTES = 1 << 28  # of an unpacked file; MNIST's largest has 47 MB
 # MNIST Basic and its variants: the number of images that the ICML 2007 files hold.
@@ -22,7 +22,7 @@ BASIC_SIZE = 62_000
 def read_idx(path: Path) -> np.ndarray:
     """Read a gzipped idx file of unsigned bytes, of any rank; raise DataError."""
     try:
-        with regular.open_binary(path) as file, gzip.GzipFile(fileobj=file) as unpacked:
+        with open_binary(path) as file, gzip.GzipFile(fileobj=file) as unpacked:
             data = unpacked.read(MAX_BYTES + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path}: not readable as a gzip file ({error})") from error

@@ -31,11 +31,9 @@ from mvae_jax.report.problems import Problem, isolated
 from mvae_jax.store import (
     files,
     json_file,
-    json_text,
     metrics_file,
     names,
     origins,
-    regular,
     run_folder,
 )
 from mvae_jax.store.json_file import RunFolderError
@@ -201,7 +199,7 @@ def _check(where: Path, found: Any, fields: Mapping[str, type]) -> None:
 
 def _read_bytes(path: Path) -> bytes:
     try:
-        return regular.read_bytes(path, MAX_BYTES)
+        return files.read_bytes(path, MAX_BYTES)
     except (OSError, ValueError) as error:
         raise json_file.unreadable(path, error) from error
 
@@ -210,7 +208,7 @@ def _read_lines(path: Path) -> list[dict[str, Any]]:
     lines: list[dict[str, Any]] = []
     for number, line in enumerate(_read_bytes(path).splitlines(), 1):
         try:
-            found = json_text.loads(line)
+            found = json_file.loads(line)
         except ValueError as error:
             raise json_file.unreadable(Path(f"{path}, line {number}"), error) from error
         if not isinstance(found, dict):

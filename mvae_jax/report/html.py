@@ -24,7 +24,7 @@ from mvae_jax.report.formats import Grid, escaped
 from mvae_jax.report.frame import Scores
 from mvae_jax.report.metrics import describe
 from mvae_jax.report.problems import Problem, isolated
-from mvae_jax.store import files, regular
+from mvae_jax.store import files
 
 MAX_INLINE = 200
 CHART = (600, 160)  # width and height of a run's training curves
@@ -172,5 +172,5 @@ def _value(value: Any) -> str:
 
 
 def _data_uri(path: Path) -> str:
-    content = regular.read_bytes(path, files.MAX_COPIED)
+    content = files.read_bytes(path, files.MAX_COPIED)
     return f"data:image/png;base64,{base64.b64encode(content).decode()}"

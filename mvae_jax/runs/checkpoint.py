@@ -23,7 +23,7 @@ import tensorstore
 from orbax import checkpoint as orbax
 
 from mvae_jax import paths
-from mvae_jax.store import files, json_file, seal
+from mvae_jax.store import files, json_file
 
 KEPT = 2  # checkpoints of a cohort while it trains
 MARGIN = 1 << 20  # bytes of a checkpoint beside its arrays
@@ -60,7 +60,7 @@ def save(folder: Path, epoch: int, state: Any, details: dict[str, Any]) -> None:
         with _manager(folder, create=True) as manager:
             manager.save(epoch, args=orbax.args.PyTreeSave(state), force=True)
         record = {"epoch": epoch, "details": details, "files": _digests(where)}
-        files.write_text(_record(where), seal.dumps(record))
+        files.write_text(_record(where), json_file.dumps(record))
     except BaseException as error:
         for left in (where, *folder.glob(f"{epoch}.orbax-checkpoint-tmp*")):
             shutil.rmtree(left, ignore_errors=True)

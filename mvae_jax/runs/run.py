@@ -26,7 +26,7 @@ from mvae_jax.runs.stop import Interrupted, Stop, on_signal
 from mvae_jax.runs.timing import log_time
 from mvae_jax.runs.trackers import Start, tracking
 from mvae_jax.runs.workdir import RunError, Workdir
-from mvae_jax.store import config_file, files, origins, seal
+from mvae_jax.store import config_file, files, json_file, origins
 
 sources.hashes()  # as they are loaded: an edit of a file from here on changes nothing that runs
 
@@ -191,21 +191,21 @@ def _record_harmless(config: ConfigDict, workdir: Workdir) -> None:
         if config[field] != stored.get(field, config[field])
     }
     if changed:
-        text = seal.dumps(config_lib.replace(stored, **changed).to_dict())
+        text = json_file.dumps(config_lib.replace(stored, **changed).to_dict())
         files.write_text(workdir.path / "config.json", text)
 
 
 def _describe(config: ConfigDict, workdir: Workdir, dataset: Dataset) -> None:
     """Write config.json and environment.json, which keeps the origins of earlier starts."""
-    files.write_text(workdir.path / "config.json", seal.dumps(config.to_dict()))
+    files.write_text(workdir.path / "config.json", json_file.dumps(config.to_dict()))
     described = environment.describe(config, dataset) | {"origins": _known_origins(config, workdir)}
-    files.write_text(workdir.path / "environment.json", seal.dumps(described))
+    files.write_text(workdir.path / "environment.json", json_file.dumps(described))
 
 
 def _describe_origin(config: ConfigDict, workdir: Workdir) -> None:
     """Write the origins of a process other than 0, whose device may be another one."""
     path = workdir.path / f"environment-{workdir.process}.json"
-    files.write_text(path, seal.dumps({"origins": _known_origins(config, workdir)}))
+    files.write_text(path, json_file.dumps({"origins": _known_origins(config, workdir)}))
 
 
 def _known_origins(config: ConfigDict, workdir: Workdir) -> dict[str, origins.Origin]:

@@ -22,7 +22,7 @@ from ml_collections import ConfigDict, FrozenConfigDict
 from mvae_jax import config as config_lib
 from mvae_jax import terminal
 from mvae_jax.config import ConfigError
-from mvae_jax.store import config_file, files, run_folder, seal
+from mvae_jax.store import config_file, files, json_file, run_folder
 
 # Three arrays-only files per replicate, written in this order.
 FOLDERS = ("model", "pictures", "embeddings")
@@ -211,7 +211,7 @@ def record_done(workdir: Workdir, name: str, record: dict[str, Any]) -> None:
         if path.is_file()
     }
     record |= {"sha256": sha256, "log": log_extent(workdir.log(name))}
-    files.write_text(workdir.path / "done" / f"{name}.json", seal.dumps(record))
+    files.write_text(workdir.path / "done" / f"{name}.json", json_file.dumps(record))
 
 
 # --- logs --------------------------------------------------------------------------------------

@@ -1,5 +1,5 @@
 """Reads the files of a run folder, which may come from anybody: bounded, and never a traceback.
 
-`regular` opens files, `json_text` and `npz` decode them, and `names` checks what a file names.
+`files` opens files, `json_file` and `npz` decode them, and `names` checks what a file names.
 `run_folder` and `metrics_file` hold the fields of each file.
 """

@@ -8,7 +8,7 @@ from ml_collections import ConfigDict, FrozenConfigDict
 from mvae_jax.config import validate_sweep
 from mvae_jax.escape import shown
 from mvae_jax.rules import STORED, ConfigError
-from mvae_jax.store import json_text, regular, seal
+from mvae_jax.store import json_file
 
 
 def read(path: Path, sealed: bool = False) -> FrozenConfigDict:
@@ -17,15 +17,7 @@ def read(path: Path, sealed: bool = False) -> FrozenConfigDict:
     sealed: refuse one without a SHA-256 of its own, which this version writes and others do not
     """
     try:
-        data = regular.read_bytes(path, json_text.MAX_BYTES)
-        if not seal.check(data) and sealed:
-            raise ConfigError(
-                f"{path}: has no SHA-256 of its own; it was changed, or another version wrote it, "
-                "whose runs cannot be continued; choose another folder, or pass --overwrite, which "
-                "moves this one aside"
-            )
-        fields = json_text.loads(data)
-        fields.pop(seal.FIELD, None)
+        fields = json_file.read_json(path, sealed)
         config = ConfigDict({key: _with_tuples(value) for key, value in fields.items()})
         for field in sorted(STORED.keys() & config.keys()):
             if not STORED[field].holds(config[field]):
@@ -34,8 +26,11 @@ def read(path: Path, sealed: bool = False) -> FrozenConfigDict:
         if "sweep" in config:
             validate_sweep(config)
         return FrozenConfigDict(config)
-    except (ValueError, AttributeError, KeyError, TypeError, OSError) as error:
-        raise ConfigError(f"{path}: not a config.json ({error})") from error
+    except (ValueError, AttributeError, KeyError, TypeError) as error:
+        raise ConfigError(
+            f"{path}: not a config.json of this version ({error}); choose another folder, or pass "
+            "--overwrite, which moves this one aside"
+        ) from error
 
 
 def _with_tuples(value: Any) -> Any:

@@ -1,12 +1,18 @@
-"""Files that are whole or absent: written beside their place, then renamed into it."""
+"""Files: only regular ones are opened, and they are written so that they are whole or absent.
+
+Opening a FIFO would wait for ever, and /dev/zero has no end. A file is written beside its place,
+then renamed into it.
+"""
 
 import contextlib
 import errno
 import fcntl
 import glob
 import hashlib
+import io
 import os
 import secrets
+import stat
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -14,14 +20,39 @@ from typing import BinaryIO, TextIO
 
 import numpy as np
 
-from mvae_jax.store import regular
-
 STALE_SECONDS = 3600  # a temporary file not written for so long is what a kill has left
 MAX_COPIED = 1 << 28  # bytes of a file that is copied
+KINDS = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket"}
+
+
+def open_binary(path: Path) -> io.BufferedReader:
+    """Open a regular file, or a link to one, for reading; raise OSError for anything else."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    _check_regular(descriptor, path)
+    return os.fdopen(descriptor, "rb")
+
+
+def _check_regular(descriptor: int, path: Path) -> None:
+    """Close a descriptor that is of no regular file, and raise OSError."""
+    kind = stat.S_IFMT(os.fstat(descriptor).st_mode)
+    if kind != stat.S_IFREG:
+        os.close(descriptor)
+        said = f"is {KINDS.get(kind, 'a device')}, not a regular file"
+        raise OSError(errno.EINVAL, said, str(path))
+
+
+def read_bytes(path: Path, most: int) -> bytes:
+    """Return the content of a regular file; raise OSError where it has more than `most` bytes."""
+    with open_binary(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > most:
+            said = f"has {size:,} bytes; allowed: at most {most:,}"
+            raise OSError(errno.EFBIG, said, str(path))
+        return file.read(size)
 
 
 def write_bytes(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Create or replaces `path` with what `write` writes, or leaves it as it was."""
+    """Create or replace `path` with what `write` writes, or leaves it as it was."""
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_stale(path)
     # A name of its own and O_EXCL: no other writer's file, and no link of a foreign folder.
@@ -57,7 +88,7 @@ def open_own(path: Path) -> TextIO:
         raise OSError(errno.ELOOP, "is a link, and is not followed; remove it", str(path))
     flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     descriptor = os.open(path, flags, 0o666)
-    regular.check(descriptor, path)
+    _check_regular(descriptor, path)
     return os.fdopen(descriptor, "a+", encoding="utf-8")
 
 
@@ -67,18 +98,18 @@ def write_text(path: Path, text: str) -> None:
 
 
 def copy(source: Path, path: Path) -> None:
-    """Create or replaces a file with another's bytes."""
-    write_bytes(path, lambda file: file.write(regular.read_bytes(source, MAX_COPIED)))
+    """Create or replace a file with another's bytes."""
+    write_bytes(path, lambda file: file.write(read_bytes(source, MAX_COPIED)))
 
 
 def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Create or replaces an .npz; equal arrays give equal bytes."""
+    """Create or replace an .npz; equal arrays give equal bytes."""
     write_bytes(path, lambda file: np.savez(file, allow_pickle=False, **arrays))
 
 
 def sha256(path: Path) -> str:
     """Return the SHA-256 of a regular file's bytes, in hexadecimal; raise OSError."""
-    with regular.open_binary(path) as file:
+    with open_binary(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -1,22 +1,132 @@
-"""Reads JSON files and JSON lines from anybody: regular files, bounded in size, types checked."""
+"""Reads JSON and JSON lines from anybody: regular files, bounded in size, depth and integers.
 
+Every text in them can be written as UTF-8. A file of this package carries the SHA-256 of its own
+text, so that a flipped bit is noticed: the last field of such a *sealed* object is `file_sha256`,
+the digest of the file's text with that field's value left out.
+"""
+
+import hashlib
+import itertools
 import json
 import math
 import os
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from mvae_jax.escape import shown
-from mvae_jax.store import json_text, regular, seal
+from mvae_jax.store import files
 
+MAX_BYTES = 128 << 20  # of a file
 MAX_LOG_BYTES = 1 << 30
-MAX_LINE_BYTES = 1 << 20
+MAX_DEPTH = 32  # objects and lists within each other; ours have 6
+MAX_INTEGER = 2**63  # what numpy and TensorBoard hold
+ESCAPED = re.compile(rb"\\u[dD][89a-fA-F]")  # a surrogate, of a pair or alone
+# Alone, U+DC80 to U+DCFF stand for bytes of a path that are not UTF-8; no other means anything.
+LONE = re.compile("[\ud800-\udc7f\udd00-\udfff]")
+FIELD = "file_sha256"
+OPENED = f'"{FIELD}": "'
 
 
 class RunFolderError(ValueError):
     """A file that is not what its format says; the message names file, field and way out."""
+
+
+class SealError(ValueError):
+    """A text that is not the one that was sealed."""
+
+
+# --- text --------------------------------------------------------------------------------------
+
+
+def loads(data: bytes) -> Any:
+    """Decode one JSON value from UTF-8.
+
+    A lone surrogate, which no text or path can hold, becomes `?`.
+
+    Raises:
+      json.JSONDecodeError or UnicodeDecodeError: the data are no JSON.
+      ValueError: they are, but nested deeper than MAX_DEPTH, or with an integer beyond MAX_INTEGER.
+    """
+    try:
+        found = json.loads(data.decode("utf-8-sig"), parse_int=_integer)
+        _check_depth(found)
+    except RecursionError as error:
+        said = f"objects and lists are nested too deeply; allowed: {MAX_DEPTH} levels"
+        raise ValueError(said) from error
+    if ESCAPED.search(data):
+        found = json.loads(LONE.sub("?", json.dumps(found, ensure_ascii=False)))
+    return found
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > 20 or not -MAX_INTEGER <= int(digits) < MAX_INTEGER:
+        said = digits if len(digits) <= 20 else f"{digits[:20]}... ({len(digits)} digits)"
+        raise ValueError(f"an integer is {said}; allowed: 64 bits")
+    return int(digits)
+
+
+def _check_depth(found: Any) -> None:
+    level = [found]
+    for _ in range(MAX_DEPTH + 1):
+        level = [value for value in level if isinstance(value, dict | list)]
+        inside = (value.values() if isinstance(value, dict) else value for value in level)
+        level = list(itertools.chain.from_iterable(inside))
+        if not level:
+            return
+    raise RecursionError
+
+
+def seal(text: str) -> str:
+    """Return the text of a JSON object with its digest as the last field."""
+    body = text.rstrip().removesuffix("}").rstrip()
+    opened = f"{body}{'' if body == '{' else ','}\n{OPENED}"
+    return f'{opened}{hashlib.sha256(opened.encode()).hexdigest()}"\n}}\n'
+
+
+def dumps(value: dict[str, Any]) -> str:
+    """Return a JSON object's sealed text."""
+    return seal(json.dumps(value, indent=1))
+
+
+def _is_sealed(data: bytes) -> bool:
+    """Return whether a file's bytes are sealed; raise SealError where they were changed since."""
+    body, opened, end = data.rpartition(OPENED.encode())
+    if not opened:
+        return False
+    if end != f'{hashlib.sha256(body + opened).hexdigest()}"\n}}\n'.encode():
+        raise SealError("its text does not match its SHA-256, so it was changed or is damaged")
+    return True
+
+
+# --- files -------------------------------------------------------------------------------------
+
+
+def read_json(path: Path, sealed: bool = False) -> dict[str, Any]:
+    """Read a file that holds one JSON object; raise RunFolderError.
+
+    sealed: refuse one without a SHA-256 of its own; one that has it must match it in any case
+    """
+    found = read_value(path, sealed)
+    if not isinstance(found, dict):
+        raise RunFolderError(f"{path}: holds no object but {type(found).__name__}")
+    found.pop(FIELD, None)
+    return found
+
+
+def read_value(path: Path, sealed: bool = False) -> Any:
+    """Read a file that holds one JSON value; raise RunFolderError as `read_json` does."""
+    try:
+        data = files.read_bytes(path, MAX_BYTES)
+        if not _is_sealed(data) and sealed:
+            raise ValueError("it has no SHA-256 of its own, so it was changed or is damaged")
+        return loads(data)
+    except FileNotFoundError as error:
+        raise RunFolderError(f"{path}: does not exist") from error
+    except (OSError, ValueError) as error:
+        raise unreadable(path, error) from error
 
 
 def read_lines(
@@ -25,7 +135,7 @@ def read_lines(
     last_bytes: int | None = None,
     torn: bool = True,
 ) -> Iterator[dict[str, Any]]:
-    """Yield the objects of a .jsonl log.
+    """Yield the objects of a .jsonl log; nothing where there is none.
 
     types:      of the fields that are there
     last_bytes: reads only so much of the end
@@ -34,12 +144,10 @@ def read_lines(
     Raise RunFolderError where the log is no regular file, is too large, or a field is of another
     type.
     """
-    try:
-        file = regular.open_binary(path)
-    except (FileNotFoundError, NotADirectoryError):
-        if os.path.lexists(path):
-            raise RunFolderError(f"{path}: is a link to what does not exist") from None
+    if not os.path.lexists(path):
         return
+    try:
+        file = files.open_binary(path)
     except (OSError, ValueError) as error:
         raise unreadable(path, error) from error
     with file:
@@ -48,11 +156,9 @@ def read_lines(
             file.seek(max(0, size - last_bytes))
         elif size > MAX_LOG_BYTES:
             raise RunFolderError(f"{path}: has {size:,} bytes; allowed: at most {MAX_LOG_BYTES:,}")
-        while line := file.readline(MAX_LINE_BYTES + 1):
-            if len(line) > MAX_LINE_BYTES:
-                raise RunFolderError(f"{path}: a line has more than {MAX_LINE_BYTES:,} bytes")
+        for line in file:
             try:
-                found = json_text.loads(line)
+                found = loads(line)
             except ValueError as error:
                 if torn and isinstance(error, json.JSONDecodeError | UnicodeDecodeError):
                     continue
@@ -64,29 +170,7 @@ def read_lines(
                 raise RunFolderError(f"{path}: holds {shown(found)}; write an object there")
 
 
-def read_json(path: Path, sealed: bool = False) -> dict[str, Any]:
-    """Read a file that holds one JSON object; raise RunFolderError.
-
-    sealed: refuse one without a SHA-256 of its own; one that has it must match it in any case
-    """
-    found = read_value(path, sealed)
-    if not isinstance(found, dict):
-        raise RunFolderError(f"{path}: holds no object but {type(found).__name__}")
-    found.pop(seal.FIELD, None)
-    return found
-
-
-def read_value(path: Path, sealed: bool = False) -> Any:
-    """Read a file that holds one JSON value; raise RunFolderError as `read_json` does."""
-    try:
-        data = regular.read_bytes(path, json_text.MAX_BYTES)
-        if not seal.check(data) and sealed:
-            raise ValueError("it has no SHA-256 of its own, so it was changed or is damaged")
-        return json_text.loads(data)
-    except FileNotFoundError as error:
-        raise RunFolderError(f"{path}: does not exist") from error
-    except (OSError, ValueError) as error:
-        raise unreadable(path, error) from error
+# --- types -------------------------------------------------------------------------------------
 
 
 def check_types(path: Path, found: Mapping[str, Any], types: Mapping[str, type]) -> None:
@@ -122,5 +206,4 @@ def wrong(path: Path, field: str, found: str, kind: type) -> RunFolderError:
 
 def unreadable(path: Path, error: Exception) -> RunFolderError:
     """Return the error of a file that cannot be read."""
-    reason = getattr(error, "strerror", None) or error
-    return RunFolderError(f"{path}: not readable ({reason})")
+    return RunFolderError(f"{path}: not readable ({getattr(error, 'strerror', None) or error})")

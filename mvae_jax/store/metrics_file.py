@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import Any
 
 from mvae_jax.escape import shown
-from mvae_jax.store import files, json_file, run_folder, seal
+from mvae_jax.store import files, json_file, run_folder
 from mvae_jax.store.names import seed_of
 
 VERSION = 1
@@ -83,8 +83,10 @@ def read(path: Path) -> dict[str, Any]:
     try:
         found = json_file.read_json(path)
     except run_folder.RunFolderError as error:
-        if isinstance(error.__cause__, seal.SealError):
-            way_out = f"remove its last field, {seal.FIELD}, to keep an edit, or move the file away"
+        if isinstance(error.__cause__, json_file.SealError):
+            way_out = (
+                f"remove its last field, {json_file.FIELD}, to keep an edit, or move the file away"
+            )
             raise EditedError(f"{error}; {way_out}") from error
         raise MetricsError(f"{error}; {WAY_OUT}") from error
     try:
@@ -99,7 +101,7 @@ def write(path: Path, content: dict[str, Any]) -> None:
     content = {"version": VERSION, **content}
     check(content)
     if not path.is_file() or not _holds(path, content):
-        files.write_text(path, seal.seal(_dumps(content)))
+        files.write_text(path, json_file.seal(_dumps(content)))
 
 
 def _holds(path: Path, content: dict[str, Any]) -> bool:

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from mvae_jax import config as config_lib
 from mvae_jax.config import Replicate
 from mvae_jax.escape import shown
-from mvae_jax.store import names, regular
+from mvae_jax.store import files, names
 from mvae_jax.store.json_file import (
     RunFolderError,
     check_types,
@@ -224,7 +224,7 @@ def read_epochs(
 def _begins_as(path: Path, extent: Mapping[str, Any]) -> bool:
     """Return whether a log begins with the bytes that were recorded of it."""
     try:
-        with regular.open_binary(path) as file:
+        with files.open_binary(path) as file:
             size = os.fstat(file.fileno()).st_size
             known = file.read(extent["bytes"]) if 0 <= extent["bytes"] <= size else b""
     except OSError as error:

@@ -30,7 +30,7 @@ from mvae_jax import paths, replicas, terminal
 from mvae_jax.paper import reference
 from mvae_jax.paper.cells import LATENT_SIZES, MODELS
 from mvae_jax.runs import environment
-from mvae_jax.store import files, json_text
+from mvae_jax.store import files, json_file
 from mvae_jax.sweep import arguments, grid, local
 from mvae_jax.sweep.local import call
 
@@ -204,7 +204,7 @@ def measured(root: Path, data_sets: list[str], num_seeds: int) -> Costs:
     # a step.
     seeds = num_seeds if gpus else joblib.cpu_count()
     try:
-        rows: list[dict[str, Any]] = json_text.read(path) if path.exists() else []
+        rows: list[dict[str, Any]] = json_file.read_value(path) if path.exists() else []
         found = _of_machine(rows, here, seeds)
     except (KeyError, TypeError, ValueError, ArithmeticError, OSError) as error:
         raise ValueError(f"{path}: damaged ({error}); remove it") from error
@@ -240,7 +240,7 @@ def _measure(root: Path, pixels: list[int], seeds: int) -> list[dict[str, Any]]:
     given = [f"--{name}={value}" for name, value in flags.items()]
     if returned := call("-m", "mvae_jax.sweep.predict", *given):
         sys.exit(returned)
-    rows: list[dict[str, Any]] = json_text.read(new)
+    rows: list[dict[str, Any]] = json_file.read_value(new)
     new.unlink()
     return rows
 
