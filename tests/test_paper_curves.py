@@ -4,9 +4,15 @@ import numpy as np
 import pytest
 
 from mvae_jax.paper.cells import Unit
-from mvae_jax.paper.curves import growth, spread, turns
 from mvae_jax.paper.judge import judge
-from mvae_jax.paper.rules import NOT_SUPPORTED, SUPPORTED, UNDECIDED
+from mvae_jax.paper.rules import (
+    NOT_SUPPORTED,
+    SUPPORTED,
+    UNDECIDED,
+    growth,
+    spread,
+    turns,
+)
 from tests.made_up_evidence import BETTER, OPEN, STEP, WORSE, evidence, of, values
 
 

@@ -18,6 +18,11 @@ class Unit(NamedTuple):
     cells: tuple[PaperCell, ...]
     less: tuple[PaperCell, ...] = ()
 
+    @property
+    def all(self) -> tuple[PaperCell, ...]:
+        """The cells of both."""
+        return self.cells + self.less
+
 
 MNIST_VARIANTS = ("mnist_rotated", "mnist_background_images", "mnist_background_random")
 MNIST = ("mnist_basic", *MNIST_VARIANTS)

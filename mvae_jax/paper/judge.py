@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from mvae_jax.paper.claims import CLAIMS
-from mvae_jax.paper.evidence import Evidence
+from mvae_jax.paper.evidence import Evidence, measure
 from mvae_jax.paper.rules import (
     GAIN,
     NOT_SUPPORTED,
@@ -16,7 +16,6 @@ from mvae_jax.paper.rules import (
     Quantity,
     Standard,
     average,
-    measure,
     mostly,
     within,
 )
@@ -57,85 +56,88 @@ def judge(claim: Claim, evidence: Evidence) -> Verdict:
     """
     if not claim.checks:
         return Verdict(NOT_TESTED, 0, "", claim.untested)
-    measured = [(check, measure(check, evidence)) for check in claim.checks]
-    number = sum(len(quantities) for _, quantities in measured)
-    if not number:
+    parts = [Part(check, measure(check, evidence), evidence) for check in claim.checks]
+    measured = [part for part in parts if part.quantities]
+    if not measured:
         return Verdict(UNDECIDED, 0, "", _nothing(claim, evidence))
-    outcomes = [
-        _judge_check(check, quantities, evidence, 1 - ALPHA / number)
-        for check, quantities in measured
-        if quantities
-    ]
-    verdicts = [outcome.verdict for outcome in outcomes]
+    confidence = 1 - ALPHA / sum(len(part.quantities) for part in parts)
+    outcomes = [part.judge(confidence) for part in measured]
+    verdicts = {outcome.verdict for outcome in outcomes}
     verdict = UNDECIDED
     if NOT_SUPPORTED in verdicts:
         verdict = NOT_SUPPORTED
-    elif set(verdicts) == {SUPPORTED} and len(outcomes) == len(claim.checks) and not claim.untested:
+    elif verdicts == {SUPPORTED} and len(measured) == len(parts) and not claim.untested:
         verdict = SUPPORTED
-    seeds = [_seeds(of) for _, of in measured if of and not _is_point(of, evidence)]
     details = [outcome.detail for outcome in outcomes if outcome.detail]
-    there = sum(_found(quantities) for _, quantities in measured)
-    undefined = sum(_undefined(check, evidence) for check in claim.checks)
-    named = sum(map(_named, claim.checks))
-    details += [f"{undefined} undefined"] * bool(undefined)
-    lacking = [f"{there} of {named} there"] * (there + undefined < named)
+    if undefined := sum(part.undefined for part in parts):
+        details.append(f"{undefined} undefined")
+    found, named = sum(part.found for part in parts), sum(part.named for part in parts)
+    lacking = [f"{found} of {named} there"] * (found + undefined < named)
     lacking += ["a part is not tested"] * bool(claim.untested)
-    return Verdict(verdict, min(seeds, default=0), "; ".join(details), "; ".join(lacking))
+    seeds = min((part.seeds for part in measured if not part.is_point), default=0)
+    return Verdict(verdict, seeds, "; ".join(details), "; ".join(lacking))
 
 
-def _judge_check(
-    check: Check, quantities: Sequence[Quantity], evidence: Evidence, confidence: float
-) -> Outcome:
-    """Judge one check; a part of its cells supports nothing, nor does it speak of an average."""
-    point = _is_point(quantities, evidence)
-    alone = not point and _seeds(quantities) < 2
-    standard = Standard(point or alone, _margin(check, quantities, evidence), confidence)
-    verdict, detail = check.rule(check, quantities, standard)
-    is_part = _found(quantities) + _undefined(check, evidence) < _named(check)
-    if alone or (is_part and (verdict == SUPPORTED or check.rule in (average, mostly))):
-        verdict = UNDECIDED
-    return Outcome(verdict, f"{check.what}: {detail}" if check.what else detail)
+class Part(NamedTuple):
+    """One check of a claim, and what of it the evidence has."""
 
+    check: Check
+    quantities: Sequence[Quantity]
+    evidence: Evidence
 
-def _margin(check: Check, quantities: Sequence[Quantity], evidence: Evidence) -> float:
-    """Return the check's margin; none for one cell's gain in print, where equal figures tie."""
-    in_print = evidence.published and not any(quantity.per_run for quantity in quantities)
-    of_cells = check.of == (GAIN,) and all(len(unit.cells) == 1 for unit in check.units)
-    return 0.0 if in_print and of_cells and check.rule is not within else check.margin
+    @property
+    def is_point(self) -> bool:
+        """Whether the numbers have no interval: published, or the same for all seeds."""
+        return self.evidence.published or all(quantity.per_run for quantity in self.quantities)
 
+    @property
+    def seeds(self) -> int:
+        """The number of seeds that every quantity has."""
+        return min(quantity.numbers.shape[1] for quantity in self.quantities)
 
-def _is_point(quantities: Sequence[Quantity], evidence: Evidence) -> bool:
-    """Whether numbers have no interval: published, or the same for all seeds."""
-    return evidence.published or all(quantity.per_run for quantity in quantities)
+    @property
+    def named(self) -> int:
+        """How many numbers the check is of."""
+        return len(self.check.metrics) * len(self.check.units) * len(self.check.of)
 
+    @property
+    def found(self) -> int:
+        """How many of them there are."""
+        return sum(len(quantity.numbers) for quantity in self.quantities)
 
-def _seeds(quantities: Sequence[Quantity]) -> int:
-    return min(quantity.numbers.shape[1] for quantity in quantities)
+    @property
+    def undefined(self) -> int:
+        """How many of them cannot be, because a figure behind them is undefined."""
+        return len(self.check.of) * sum(
+            not self.evidence.undefined.isdisjoint((metric, cell) for cell in unit.all)
+            for metric in self.check.metrics
+            for unit in self.check.units
+        )
 
+    @property
+    def margin(self) -> float:
+        """The check's margin; none for one cell's gain in print, where equal figures tie."""
+        check, quantities = self.check, self.quantities
+        in_print = self.evidence.published and not any(of.per_run for of in quantities)
+        of_cells = check.of == (GAIN,) and all(len(unit.cells) == 1 for unit in check.units)
+        return 0.0 if in_print and of_cells and check.rule is not within else check.margin
 
-def _found(quantities: Sequence[Quantity]) -> int:
-    return sum(len(quantity.numbers) for quantity in quantities)
-
-
-def _named(check: Check) -> int:
-    return len(check.metrics) * len(check.units) * len(check.of)
-
-
-def _undefined(check: Check, evidence: Evidence) -> int:
-    """Count the numbers that a check cannot have, because a figure behind them is undefined."""
-    return len(check.of) * sum(
-        not evidence.undefined.isdisjoint((metric, cell) for cell in (*unit.cells, *unit.less))
-        for metric in check.metrics
-        for unit in check.units
-    )
+    def judge(self, confidence: float) -> Outcome:
+        """Judge by the rule; a part of the cells supports nothing, nor speaks of an average."""
+        alone = not self.is_point and self.seeds < 2
+        standard = Standard(self.is_point or alone, self.margin, confidence)
+        verdict, detail = self.check.rule(self.check, self.quantities, standard)
+        is_part = self.found + self.undefined < self.named
+        if alone or (is_part and (verdict == SUPPORTED or self.check.rule in (average, mostly))):
+            verdict = UNDECIDED
+        return Outcome(verdict, f"{self.check.what}: {detail}" if self.check.what else detail)
 
 
 def _nothing(claim: Claim, evidence: Evidence) -> str:
     """Say why the evidence has no unit of the claim."""
     if evidence.published:
         return NOT_PUBLISHED
-    units = [unit for check in claim.checks for unit in check.units]
-    cells = {cell for unit in units for cell in (*unit.cells, *unit.less)}
+    cells = {cell for check in claim.checks for unit in check.units for cell in unit.all}
     metrics = {metric for check in claim.checks for metric in check.metrics}
     there = {cell for metric, cell in evidence.pairs if metric in metrics} & cells
     return f"{len(there)} of {len(cells)} cells there" if there else NO_RUNS

@@ -1,4 +1,4 @@
-"""How a claim is judged: what is measured in the evidence, and the rules it must pass.
+"""How a claim is judged: by the rules that the numbers of its checks must pass.
 
 A check measures numbers, signed so that positive agrees with the claim, and a rule asks something
 of them. Our runs have seeds, and a rule asks it of 95% intervals over the seeds. Published figures
@@ -10,10 +10,10 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
+import scipy.stats
 from jaxtyping import Float
 
 from mvae_jax.paper.cells import PaperCell, Unit
-from mvae_jax.paper.evidence import Evidence, Pair
 from mvae_jax.report.differences import format_p
 from mvae_jax.report.metrics import PAPER, describe
 from mvae_jax.report.statistics import ALPHA, sign_test, summarise
@@ -21,8 +21,6 @@ from mvae_jax.report.statistics import ALPHA, sign_test, summarise
 SUPPORTED, NOT_SUPPORTED, UNDECIDED = "supported", "not supported", "undecided"
 GAIN = "gain"
 BOTH = ("vae", "mvae")
-# An image with more energy than the input's at high frequencies is noisy, not sharp.
-CAPS = {"high_frequency_energy": 1.0}
 
 
 class Outcome(NamedTuple):
@@ -45,6 +43,22 @@ class Quantity(NamedTuple):
     name: str
     numbers: Float[np.ndarray, "units seeds"]
     per_run: bool
+
+    @property
+    def mean(self) -> float:
+        """The mean over units and seeds."""
+        return float(self.numbers.mean())
+
+    @property
+    def by_seed(self) -> list[float]:
+        """The mean over units of each seed."""
+        return list(self.numbers.mean(axis=0).tolist())
+
+    def tally(self, margin: float) -> tuple[int, int, int]:
+        """Count the units that are better, as good within the margin, and worse; of one seed."""
+        numbers = self.numbers.mean(axis=1)
+        better, worse = int((numbers > margin).sum()), int((numbers < -margin).sum())
+        return better, len(numbers) - better - worse, worse
 
 
 class Standard(NamedTuple):
@@ -104,80 +118,7 @@ class Claim(NamedTuple):
     untested: str = ""
 
 
-# --- what is measured ---------------------------------------------------------------------------
-
-
-def measure(check: Check, evidence: Evidence) -> list[Quantity]:
-    """Return one quantity per metric, model and unit, or per metric and model for an average.
-
-    Units that lack a cell are left out. A unit is measured on the seeds that its cells share, an
-    average on those that all cells share.
-    """
-    quantities = []
-    for metric in check.metrics:
-        for model in check.of:
-            shown = describe(metric)
-            title = shown.title if model == GAIN else f"{model.upper()}'s {shown.title}"
-            found = _by_unit(check, metric, model, evidence)
-            if check.rule in (average, mostly):
-                first = [unit.cells[0] for unit in found][:1]
-                named = {(title, cell): list(found.values()) for cell in first}
-            else:
-                named = {(f"{title} {u.name}", u.cells[0]): [of] for u, of in found.items()}
-            for (name, cell), numbers in named.items():
-                of_units = np.array(numbers)
-                quantities.append(Quantity(metric, cell, name, of_units, shown.per_run))
-    return quantities
-
-
-def _by_unit(
-    check: Check, metric: str, model: str, evidence: Evidence
-) -> dict[Unit, Float[np.ndarray, " seeds"]]:
-    """Return the numbers of the units that have all their cells."""
-    found = {
-        unit: [evidence.pairs.get((metric, cell)) for cell in (*unit.cells, *unit.less)]
-        for unit in check.units
-    }
-    pairs = {unit: [pair for pair in of if pair] for unit, of in found.items() if all(of)}
-    every = [pair for of in pairs.values() for pair in of]
-    numbers = {}
-    for unit, of_unit in pairs.items():
-        sharing = every if check.rule in (average, mostly) else of_unit
-        seeds = sorted(set.intersection(*(set(pair.vae) for pair in sharing)))
-        if seeds:
-            numbers[unit] = _numbers(check, metric, model, unit, of_unit, seeds)
-    return numbers
-
-
-def _numbers(
-    check: Check, metric: str, model: str, unit: Unit, pairs: list[Pair], seeds: list[int]
-) -> Float[np.ndarray, " seeds"]:
-    """Return a unit's numbers: shares where there is a margin or a mean over cells."""
-    cap = CAPS.get(metric, math.inf)
-    vae, mvae = (
-        np.array([[min(of[seed], cap) for seed in seeds] for of in models])
-        for models in zip(*pairs, strict=True)
-    )
-    n, less = len(unit.cells), len(unit.less)
-    weights = np.repeat([1 / n, -1 / max(1, less)], [n, less])
-    if model == GAIN:
-        values = mvae - vae
-        if check.margin or n > 1 or check.rule in (average, mostly):
-            values = values / _scale(vae.mean(axis=1, keepdims=True))
-    else:
-        values = (mvae if model == "mvae" else vae) - check.limit
-        if check.margin:
-            values = values / _scale(check.limit or values[n:].mean())
-    # Rounded, so that figures which print the same tie.
-    return np.round(check.sign * describe(metric).better * (weights @ values), 10)
-
-
-def _scale(value: float | Float[np.ndarray, "cells 1"]) -> Float[np.ndarray, "..."]:
-    """Return what a share is taken of; 1 where that would be nothing."""
-    return np.where(value == 0, 1.0, np.abs(value))
-
-
-# --- the rules ----------------------------------------------------------------------------------
+# --- over cells ---------------------------------------------------------------------------------
 
 
 def each(check: Check, quantities: Sequence[Quantity], standard: Standard) -> Outcome:
@@ -188,13 +129,12 @@ def each(check: Check, quantities: Sequence[Quantity], standard: Standard) -> Ou
     """
     if not standard.point:
         return _intervals(check, quantities, -check.margin, math.inf, standard)
-    margin = standard.margin
-    numbers = np.array([quantity.numbers.mean() for quantity in quantities])
-    better, worse = int((numbers > margin).sum()), int((numbers < -margin).sum())
-    tied, equal = len(numbers) - better - worse, f"within {_percent(margin)}" if margin else "tied"
+    counts = [quantity.tally(standard.margin) for quantity in quantities]
+    better, tied, worse = map(sum, zip(*counts, strict=True))
+    equal = f"within {_percent(standard.margin)}" if standard.margin else "tied"
     detail = f"{better} better, {tied} {equal}, {worse} worse"
-    if _exceed([q.metric for q in quantities if q.numbers.mean() < -margin], check):
-        is_mixed = better or (margin and tied)
+    if _exceed([q.metric for q in quantities if q.mean < -standard.margin], check):
+        is_mixed = better or (standard.margin and tied)
         return Outcome(NOT_SUPPORTED, f"{'mixed' if is_mixed else 'contradicted'}, {detail}")
     return Outcome(SUPPORTED if better or check.margin else UNDECIDED, detail)
 
@@ -203,7 +143,7 @@ def within(check: Check, quantities: Sequence[Quantity], standard: Standard) -> 
     """Every number lies within the margin of zero, on both sides."""
     if not standard.point:
         return _intervals(check, quantities, -check.margin, check.margin, standard)
-    beyond = sum(abs(quantity.numbers.mean()) > check.margin for quantity in quantities)
+    beyond = sum(abs(quantity.mean) > check.margin for quantity in quantities)
     detail = f"{len(quantities) - beyond} within {_percent(check.margin)}, {beyond} beyond"
     return Outcome(NOT_SUPPORTED if beyond else SUPPORTED, detail)
 
@@ -233,10 +173,8 @@ def mostly(check: Check, quantities: Sequence[Quantity], standard: Standard) -> 
         return average(check, quantities, standard)
     details, short = [], 0
     for quantity in quantities:
-        numbers = quantity.numbers.mean(axis=1)
-        better, worse = (int((s * numbers > standard.margin).sum()) for s in (1, -1))
+        better, tied, worse = quantity.tally(standard.margin)
         short += better < worse or (better == worse and not check.margin)
-        tied = len(numbers) - better - worse
         details.append(f"{quantity.name} {better} better, {tied} tied, {worse} worse")
     return Outcome(NOT_SUPPORTED if short else SUPPORTED, "; ".join(details))
 
@@ -250,31 +188,26 @@ def _intervals(
     correction. Not supported where one lies outside at 95% over the claim's quantities together:
     one suffices, so Bonferroni's correction.
     """
-    details, above, outside = [], [], []
+    details, failing, outside = [], [], []
     for quantity in quantities:
-        numbers = quantity.numbers.mean(axis=0).tolist()
-        summary = summarise(numbers)
+        summary = summarise(quantity.by_seed)
         low, high = summary.interval or (-math.inf, math.inf)
-        joint = summarise(numbers, standard.confidence).interval or (-math.inf, math.inf)
-        if floor < low and high < ceiling:
-            above.append(quantity.metric)
+        joint = summarise(quantity.by_seed, standard.confidence).interval or (-math.inf, math.inf)
+        if low <= floor or ceiling <= high:
+            failing.append(quantity.metric)
         if joint[1] < floor or joint[0] > ceiling:
             outside.append(quantity.metric)
         details.append(f"{quantity.name} {summary.mean:+.3g} [{low:+.3g}, {high:+.3g}]")
+    above = len(details) - len(failing)
     if len(details) > len(PAPER):  # too many to list
-        rest = len(details) - len(above) - len(outside)
-        counts = f"{len(above)} above, {len(outside)} below, {rest} across {floor + 0.0:g}"
+        rest = len(failing) - len(outside)
+        counts = f"{above} above, {len(outside)} below, {rest} across {floor + 0.0:g}"
         if ceiling < math.inf:
-            counts = (
-                f"{len(above)} within {_percent(ceiling)}, {len(outside)} beyond, {rest} across"
-            )
+            counts = f"{above} within {_percent(ceiling)}, {len(outside)} beyond, {rest} across"
         details = [f"{counts} of {len(details)}"]
     detail = ("mixed, " if above and outside else "") + "; ".join(details)
     if _exceed(outside, check):
         return Outcome(NOT_SUPPORTED, detail)
-    failing = [quantity.metric for quantity in quantities]
-    for metric in above:
-        failing.remove(metric)
     return Outcome(UNDECIDED if _exceed(failing, check) else SUPPORTED, detail)
 
 
@@ -285,3 +218,79 @@ def _percent(share: float) -> str:
 def _exceed(failing: Sequence[str], check: Check) -> bool:
     """Whether more units of a metric fail than may."""
     return any(failing.count(metric) > check.spare for metric in failing)
+
+
+# --- over latent sizes and seeds ----------------------------------------------------------------
+
+
+def turns(check: Check, quantities: Sequence[Quantity], standard: Standard) -> Outcome:
+    """In every metric and data set, at least one step to a larger z makes the value worse.
+
+    With seeds: a step's interval lies below zero, after Bonferroni's correction over the steps of
+    the curve. Not supported where every step's 95% interval of a curve lies above zero.
+    """
+    curves = _by_curve(quantities)
+    turned, monotone = 0, 0
+    for steps in curves.values():
+        if standard.point:
+            worse = any(step.mean < 0 for step in steps)
+            turned, monotone = turned + worse, monotone + (not worse)
+            continue
+        joint = [summarise(step.by_seed, 1 - ALPHA / len(steps)).interval for step in steps]
+        alone = [summarise(step.by_seed).interval for step in steps]
+        turned += any(interval is not None and interval[1] < 0 for interval in joint)
+        monotone += all(interval is not None and interval[0] > 0 for interval in alone)
+    rest = len(curves) - turned - monotone
+    detail = f"{turned} curves turn, {monotone} do not, {rest} are open"
+    if monotone:
+        return Outcome(NOT_SUPPORTED, detail)
+    return Outcome(UNDECIDED if rest else SUPPORTED, detail)
+
+
+def growth(check: Check, quantities: Sequence[Quantity], standard: Standard) -> Outcome:
+    """What MVAE adds grows with z no faster than the limit: an exponent fitted per data set."""
+    verdicts: set[str] = set()
+    alike: dict[str, list[str]] = {}
+    for (metric, dataset), steps in _by_curve(quantities).items():
+        verdict, detail = _exponent(check.limit, steps)
+        verdicts.add(verdict)
+        alike.setdefault(f"{describe(metric).title} {detail}", []).append(dataset)
+    detail = "; ".join(f"{detail} on {', '.join(datasets)}" for detail, datasets in alike.items())
+    for verdict in (NOT_SUPPORTED, UNDECIDED):
+        if verdict in verdicts:
+            return Outcome(verdict, detail)
+    return Outcome(SUPPORTED, detail)
+
+
+def _exponent(limit: float, steps: Sequence[Quantity]) -> Outcome:
+    """Judge one curve of added cost by the 95% interval of its exponent."""
+    added = sorted((step.cell[1], step.mean) for step in steps)
+    free = [str(z) for z, cost in added if cost <= 0]
+    if free:
+        return Outcome(UNDECIDED, f"has nothing added at z={', '.join(free)}")
+    if len(added) < 3:
+        return Outcome(UNDECIDED, "needs three latent sizes")
+    fit = scipy.stats.linregress(*np.log(added).T)
+    wide = float(fit.stderr) * scipy.stats.t.ppf(1 - ALPHA / 2, len(added) - 2)
+    low, high = fit.slope - wide, fit.slope + wide
+    detail = f"grows as z^{fit.slope:.2f} [{low:.2f}, {high:.2f}]"
+    if high <= limit:
+        return Outcome(SUPPORTED, detail)
+    return Outcome(NOT_SUPPORTED if low > limit else UNDECIDED, detail)
+
+
+def spread(check: Check, quantities: Sequence[Quantity], standard: Standard) -> Outcome:
+    """Every difference between the models exceeds its standard deviation over seeds."""
+    if standard.point:
+        return Outcome(UNDECIDED, "one seed has no spread")
+    summaries = [summarise(quantity.by_seed) for quantity in quantities]
+    larger = sum(abs(summary.mean) > (summary.sd or 0.0) for summary in summaries)
+    detail = f"{larger} of {len(summaries)} differences exceed their standard deviation over seeds"
+    return Outcome(SUPPORTED if larger == len(summaries) else NOT_SUPPORTED, detail)
+
+
+def _by_curve(quantities: Sequence[Quantity]) -> dict[tuple[str, str], list[Quantity]]:
+    curves: dict[tuple[str, str], list[Quantity]] = {}
+    for quantity in quantities:
+        curves.setdefault((quantity.metric, quantity.cell[0]), []).append(quantity)
+    return curves
