@@ -32,7 +32,6 @@ from mvae_jax.paper.cells import LATENT_SIZES, MODELS
 from mvae_jax.runs import environment
 from mvae_jax.store import files, json_file
 from mvae_jax.sweep import arguments, grid, local
-from mvae_jax.sweep.local import call
 
 BATCH = 100
 SHAPES = {784: (28, 28, 1), 3072: (32, 32, 3)}  # of the paper's images, by their pixels
@@ -66,21 +65,22 @@ def main() -> None:
     args = parse()
     replicas.split_cores(args.num_seeds)  # as a run does
     print(machine())
-    rows, costs, total = [], [], 0.0
+    rows, total = [], 0.0
     for pixels, latent_size, model in itertools.product(args.pixels, args.latent, MODELS):
         cost = measure(model, latent_size, pixels, args)
         named = [name for name in reference.table_numbers() if reference.pixels(name) == pixels]
-        minutes = sum(seconds(cost, name, args.num_epochs) for name in named) / 60
-        total += minutes
-        step = f"{1e3 * cost.step:.3f}"
-        compiled = f"{cost.compile:.1f}"
-        rows.append((pixels, latent_size, model, len(named), compiled, step, f"{minutes:.1f}"))
-        shape = {"pixels": pixels, "latent_size": latent_size, "model": model}
-        costs.append(shape | {"num_seeds": args.num_seeds, "cost": cost._asdict()})
+        took = sum(seconds(cost, name, args.num_epochs) for name in named) / 60
+        total += took
+        compiled, step = f"{cost.compile:.1f}", f"{1e3 * cost.step:.3f}"
+        rows.append((pixels, latent_size, model, len(named), compiled, step, f"{took:.1f}"))
+        if args.out:
+            shape = {"pixels": pixels, "latent_size": latent_size, "model": model}
+            timed = {"machine": _machine(), "num_seeds": args.num_seeds, "cost": cost._asdict()}
+            known = json_file.read_value(args.out) if args.out.exists() else []
+            files.write_text(args.out, json.dumps([*known, shape | timed], indent=1) + "\n")
         where = f"{pixels} pixels, z={latent_size}, {model}"
         print(f"{where}: {step} ms/step, {args.num_seeds} seeds", flush=True)
     if args.out:
-        files.write_text(args.out, json.dumps(costs, indent=1) + "\n")
         return
     headers = ("pixels", "z", "model", "data sets", "compile s", "ms/step, all seeds", "minutes")
     print(tabulate(rows, headers, disable_numparse=True, stralign="right"))
@@ -104,7 +104,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--steps", **number, default=200, help="timed per shape; 200 by default")
     parser.add_argument("--warm_steps", **number, default=WARM_STEPS, help="that are not timed")
     parser.add_argument(
-        "--out", type=paths.from_user, help="write the costs there as JSON, predict nothing"
+        "--out", type=paths.from_user, help="add the costs to this JSON file, predict nothing"
     )
     args = parser.parse_args()
     if args.steps < 4:
@@ -198,51 +198,41 @@ def measured(root: Path, data_sets: list[str], num_seeds: int) -> Costs:
       ValueError: costs.json is damaged.
     """
     path = root / "costs.json"
-    gpus = local.find_gpus()
-    here = f"{environment.processor()}, {len(gpus)} GPUs"
     # A CPU is timed with a seed per core, as busy as the sweep keeps it; on a GPU all seeds share
     # a step.
-    seeds = num_seeds if gpus else joblib.cpu_count()
-    try:
-        rows: list[dict[str, Any]] = json_file.read_value(path) if path.exists() else []
-        found = _of_machine(rows, here, seeds)
-    except (KeyError, TypeError, ValueError, ArithmeticError, OSError) as error:
-        raise ValueError(f"{path}: damaged ({error}); remove it") from error
+    seeds = num_seeds if local.find_gpus() else joblib.cpu_count()
     needed = {reference.pixels(dataset) for dataset in data_sets}
     shapes = set(itertools.product(needed, LATENT_SIZES, MODELS))
-    if missing := sorted({pixels for pixels, *_ in shapes - found.keys()}):
-        rows += [row | {"machine": here} for row in _measure(root, missing, seeds)]
-        files.write_text(path, json.dumps(rows, indent=1) + "\n")
-    return _of_machine(rows, here, seeds)
+    if missing := sorted({pixels for pixels, *_ in shapes - _read(path, seeds).keys()}):
+        number = len(missing) * len(LATENT_SIZES) * len(MODELS)
+        print(f"timing a few steps of {number} shapes...", flush=True)
+        flags = {
+            "pixels": ",".join(map(str, missing)),
+            "latent": ",".join(map(str, LATENT_SIZES)),
+            **{"num_seeds": seeds, "steps": STEPS, "warm_steps": STEPS, "out": path},
+        }
+        given = [f"--{name}={value}" for name, value in flags.items()]
+        if returned := local.call("-m", "mvae_jax.sweep.predict", *given):
+            sys.exit(returned)
+    return _read(path, seeds)
 
 
-def _of_machine(rows: list[dict[str, Any]], machine: str, num_seeds: int) -> Costs:
-    """Return the costs of a machine and number of seeds; of a shape timed twice, the last."""
-    by_place = {
-        (row["machine"], row["num_seeds"], row["pixels"], row["latent_size"], row["model"]): (
-            Measured(Cost(**row["cost"]), int(row["num_seeds"]))
-        )
-        for row in rows
-    }
-    return {of[2:]: cost for of, cost in by_place.items() if of[:2] == (machine, num_seeds)}
+def _machine() -> str:
+    return f"{environment.processor()}, {len(local.find_gpus())} GPUs"
 
 
-def _measure(root: Path, pixels: list[int], seeds: int) -> list[dict[str, Any]]:
-    """Return the rows that `main` writes for images of these sizes; exit where it fails."""
-    number = len(pixels) * len(LATENT_SIZES) * len(MODELS)
-    print(f"timing a few steps of {number} shapes...", flush=True)
-    new = root / "costs.new.json"
-    flags = {
-        "pixels": ",".join(map(str, pixels)),
-        "latent": ",".join(map(str, LATENT_SIZES)),
-        **{"num_seeds": seeds, "steps": STEPS, "warm_steps": STEPS, "out": new},
-    }
-    given = [f"--{name}={value}" for name, value in flags.items()]
-    if returned := call("-m", "mvae_jax.sweep.predict", *given):
-        sys.exit(returned)
-    rows: list[dict[str, Any]] = json_file.read_value(new)
-    new.unlink()
-    return rows
+def _read(path: Path, num_seeds: int) -> Costs:
+    """Return the costs of this machine and number of seeds; of a shape timed twice, the last."""
+    costs, here = {}, _machine()
+    try:
+        for row in json_file.read_value(path) if path.exists() else []:
+            found = Measured(Cost(**row["cost"]), int(row["num_seeds"]))
+            shape = row["pixels"], row["latent_size"], row["model"]
+            if (row["machine"], found.num_seeds) == (here, num_seeds):
+                costs[shape] = found
+    except (KeyError, TypeError, ValueError, ArithmeticError, OSError) as error:
+        raise ValueError(f"{path}: damaged ({error}); remove it") from error
+    return costs
 
 
 def minutes(costs: Costs, dataset: str, z: int, num_seeds: int, num_epochs: int) -> float:

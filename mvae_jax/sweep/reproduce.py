@@ -23,6 +23,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pandas as pd
 from tabulate import tabulate
 
 from mvae_jax import config as config_lib
@@ -189,14 +190,11 @@ def to_train(plan: Plan, args: argparse.Namespace) -> Iterator[list[str]]:
 
 def describe(plan: Plan, args: argparse.Namespace) -> str:
     """Return the plan as a table of minutes, and what of the paper it leaves out."""
-    sizes = sorted({z for _, z in plan.minutes})
-    rows = []
-    for dataset in plan.data_sets:
-        of_row = [plan.minutes.get((dataset, z)) for z in sizes]
-        total = sum(m for m in of_row if m is not None)
-        rows.append((dataset, *("-" if m is None else f"{m:.1f}" for m in of_row), f"{total:.1f}"))
-    headers = ("minutes of training", *(f"z={z}" for z in sizes), "all")
-    lines = [tabulate(rows, headers, disable_numparse=True, stralign="right")]
+    table = pd.Series(plan.minutes).unstack().loc[plan.data_sets]
+    table.columns = [f"z={z}" for z in table]
+    shown = table.assign(all=table.sum(axis=1)).map(lambda m: "-" if math.isnan(m) else f"{m:.1f}")
+    headers = ("minutes of training", *shown)
+    lines = [tabulate(shown, headers, disable_numparse=True, stralign="right")]
     asked = (plan.num_seeds, args.num_epochs)
     left = sum(m * (1 - share_done(args.root, *row, *asked)) for row, m in plan.minutes.items())
     lines.append(
