@@ -92,6 +92,13 @@ def read_report(root: Path, study: Study = STUDY) -> Report:
     return writing.read(root, None, study)[0]
 
 
+def comparison(compared, metric: str, cell) -> Any:
+    """The row of a cell's comparison with the baseline."""
+    frame = compared.frame[compared.frame.metric == metric]
+    (row,) = frame[frame.cell == cell].itertuples()
+    return row
+
+
 def table_of(report: Report, study: Study = STUDY) -> Table:
     """All runs of a report as the figures take them."""
     return Table(report.scores.cells, report.scores, report.compared, study.point)

@@ -14,7 +14,7 @@ from mvae_jax.report import archive, comparisons, export, pairs, scores
 from mvae_jax.report.cells import Cell, Setting
 from mvae_jax.report.frame import Scores
 from tests.conftest import ROOT
-from tests.fake_runs import SEEDS, draw, write_run
+from tests.fake_runs import SEEDS, comparison, draw, write_run
 
 # The cells over which the pinned p-values were corrected.
 SIZES = {"fashion_mnist": (4, 16), **dict.fromkeys(("mnist_basic", "mnist_rotated"), range(1000))}
@@ -250,5 +250,5 @@ def test_the_committed_results_give_the_figures_they_gave_as_run_folders():
         expected, ours = [row["mean"], row["sd"]], [summary.mean, summary.sd]
         if row["p_holm"]:
             expected.append(row["p_holm"])
-            ours.append(compared.of(row["metric"], cell).p_holm)
+            ours.append(comparison(compared, row["metric"], cell).p_holm)
         np.testing.assert_allclose(ours, np.array(expected, float), rtol=1e-12, err_msg=str(cell))

@@ -13,7 +13,8 @@ from mvae_jax.paper.reference import Key
 from mvae_jax.report import figures
 from mvae_jax.report.cells import Cell, Setting
 from mvae_jax.report.metrics import describe
-from tests.fake_runs import SEEDS, read_report, write_paper, write_run
+from mvae_jax.report.statistics import ALPHA
+from tests.fake_runs import SEEDS, comparison, read_report, write_paper, write_run
 
 
 def grids(root):
@@ -207,23 +208,20 @@ def test_the_readme_shows_the_committed_results():
     readme = (root / "README.md").read_text()
     found, compared = read_report(root / "launch/results")
     setting = Setting("mnist_basic", "regenerated", "release", "")
-    sizes = sorted(
-        cell.latent_size
-        for metric, cell, _ in compared
-        if (metric, cell.setting) == ("elbo", setting)
-    )
+    of_elbo = compared.by_table()[setting].query("metric == 'elbo'")
+    sizes = sorted(of_elbo.latent_size)
     table = readme.partition("## What comes out")[2].partition("## ")[0]
     shown = [row.strip("| ").split(" | ") for row in re.findall(r"(?m)^\| \d.*$", table)]
     assert [int(row[0]) for row in shown] == sizes
     for z, *row in shown:
         expected = []
         for metric, decimals in (("elbo", 2), ("probe_accuracy", 4), ("mse", 5)):
-            difference = compared.of(metric, Cell(setting, int(z), "mvae"))
-            gain = difference.comparison.difference.mean * describe(metric).better
+            difference = comparison(compared, metric, Cell(setting, int(z), "mvae"))
+            gain = difference.difference * describe(metric).better
             for model, is_better in (("vae", gain < 0), ("mvae", gain > 0)):
                 seeds = found.of(Cell(setting, int(z), model), metric).values()
                 mean, sd = statistics.mean(seeds), statistics.stdev(seeds)
-                bold = "**" if difference.significant and is_better else ""
+                bold = "**" if difference.p_holm < ALPHA and is_better else ""
                 expected.append(f"{bold}{mean:.{decimals}f} ± {sd:.{decimals}f}{bold}")
                 if metric == "probe_accuracy":
                     released = reference.release()[Key(metric, "mnist_basic", int(z), model)]

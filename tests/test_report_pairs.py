@@ -87,7 +87,7 @@ def test_the_family_of_a_study_is_not_that_of_a_report(tmp_path):
             write_run(tmp_path, model, 2, {"nmi": draw(0.5, 0.01, rng=rng)}, dataset=dataset)
     for study, size in ((Study(), 1), (None, 2)):
         report = read_report(tmp_path, study) if study else read_report(tmp_path)
-        assert {c.family for metric, _, c in report.compared if metric == "nmi"} == {size}
+        assert {*report.compared.frame.query("metric == 'nmi'").family} == {size}
 
 
 def test_the_family_of_one_cell_is_called_uncorrected(tmp_path):

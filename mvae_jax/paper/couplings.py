@@ -21,12 +21,11 @@ def table(found: Scores) -> Grid | None:
             x, y = found.of(uncoupled, metric), found.of(coupled, metric)
             if not x or x.keys() != y.keys():
                 continue
-            difference, decimals = compare(x, y).difference, describe(metric).decimals
-            text = f"{difference.mean:+.{decimals}f}"
-            if difference.interval:
-                low, high = (f"{end:+.{decimals}f}" for end in difference.interval)
-                text += f" ({low} to {high})"
-            columns.setdefault(f"{name}, {difference.n} seeds", {})[metric] = text
+            row, decimals = compare(x, y), describe(metric).decimals
+            text = f"{row.difference:+.{decimals}f}"
+            if row.seeds > 1:
+                text += f" ({row.low95:+.{decimals}f} to {row.high95:+.{decimals}f})"
+            columns.setdefault(f"{name}, {row.seeds} seeds", {})[metric] = text
     if not columns:
         return None
     rows = [

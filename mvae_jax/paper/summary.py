@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from mvae_jax.paper import reproduction
@@ -74,41 +73,38 @@ def _differences(found: Scores, compared: Comparisons) -> dict[str, Any]:
 
     Runs of fewer epochs than the paper's are counted apart.
     """
-    chosen = [(metric, cell, c) for metric, cell, c in compared if cell.model == MODEL]
-    short = [is_short(found.cells[cell].config) for _, cell, _ in chosen]
-    long = [row for row, is_of_short in zip(chosen, short, strict=True) if not is_of_short]
-    headlines = [(cell, c) for metric, cell, c in long if metric in HEADLINES]
+    frame = compared.frame[compared.frame.model == MODEL]
+    is_of_short = frame.cell.map(lambda cell: is_short(found.cells[cell].config)).astype(bool)
+    is_headline = frame.metric.isin(HEADLINES)
+    headlines = frame[is_headline & ~is_of_short]
     # One test of its family is found as often as the family is large.
-    families = Counter(c.family for _, c in headlines if c.family)
-    p = np.array([c.comparison.p_t for _, c in headlines if c.comparison.p_t is not None], float)
+    families = headlines.family[headlines.family > 0].value_counts()
+    p = headlines.p_t.dropna().to_numpy(float)
     significant: dict[str, list[str]] = {}
     better: Counter[str] = Counter()
     others: dict[str, list[str]] = {MODEL: [], BASELINE: []}
-    for metric, (setting, z, _), c in long:
-        gain = c.comparison.difference.mean * describe(metric).better
-        if not c.significant or not gain:
-            continue
-        model, title = MODEL if gain > 0 else BASELINE, describe(metric).title
-        if metric in HEADLINES:
-            protocol = "" if setting.protocol == "release" else f", {setting.protocol} protocol"
-            of_cell = significant.setdefault(f"{setting.dataset} z={z}{protocol}", [])
-            of_cell.append(title if model == MODEL else f"{title} for VAE")
+    for row in frame[~is_of_short & (frame.p_holm < ALPHA)].itertuples():
+        metric = describe(row.metric)
+        gain = row.difference * metric.better
+        model = MODEL if gain > 0 else BASELINE
+        if gain and row.metric in HEADLINES:
+            protocol = "" if row.protocol == "release" else f", {row.protocol} protocol"
+            of_cell = significant.setdefault(f"{row.dataset} z={row.latent_size}{protocol}", [])
+            of_cell.append(metric.title if model == MODEL else f"{metric.title} for VAE")
             better[model] += 1
-        elif metric in METRICS and metric not in RESTATED:
-            others[model].append(title)
+        elif gain and row.metric in METRICS and row.metric not in RESTATED:
+            others[model].append(metric.title)
     return {
         "headlines": len(headlines),
-        "data_sets": sorted({cell.setting.dataset for cell, _ in headlines}),
+        "data_sets": sorted({*headlines.dataset}),
         "better": better,
         "significant": significant,
-        "num_alone": families[1],
+        "num_alone": families.get(1, 0),
         "num_families": sum(count // family for family, count in families.items()),
         "num_tests": len(p),
         "together": int((holm(p) < ALPHA).sum()),
         "others": others,
-        "num_short": sum(
-            metric in HEADLINES and of for (metric, *_), of in zip(chosen, short, strict=True)
-        ),
+        "num_short": int((is_headline & is_of_short).sum()),
     }
 
 

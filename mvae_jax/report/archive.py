@@ -16,7 +16,7 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from mvae_jax import escape
 from mvae_jax.evaluate.metrics import described
 from mvae_jax.report.cells import NO_SEED, SPLITS, Cell, Run, cell_of, swept_in
 from mvae_jax.report.formats import to_csv
+from mvae_jax.report.frame import NO_VALUES, VALUES
 from mvae_jax.report.problems import Problem, isolated
 from mvae_jax.store import (
     files,
@@ -49,8 +50,8 @@ CELL: dict[str, type] = {
     **{"sha256": dict, "origins": list, "described": dict},
 }
 DIGESTS = tuple(f"{folder}/" for folder in metrics_file.SCORED_FILES.values())
-READ = {"run": "category", "metric": "category", "split": "category"}
-READ |= {"seed": "Int64", "value": "str"}  # pandas may parse a float to its neighbour
+# As text, because pandas may parse a float to its neighbour.
+READ = {**dict.fromkeys(("run", "metric", "split"), "category"), "seed": "Int64", "value": "str"}
 
 Found = tuple[list[tuple[Cell, Run]], pd.DataFrame]  # cells, and their values as Scores has them
 
@@ -63,7 +64,7 @@ def is_archive(folder: Path) -> bool:
 def find(folder: Path) -> tuple[list[tuple[Cell, Run]], pd.DataFrame, list[Problem]]:
     """Return an archive's cells and values; where it cannot be read, a problem in their place."""
     problems: list[Problem] = []
-    found: Found = ([], _frame([], [], [], [], []))
+    found: Found = ([], NO_VALUES)
     with isolated(problems, str(folder)):
         found = read(folder)
     return *found, problems
@@ -117,15 +118,15 @@ def key_of(folder: Path, cell: Cell, run: Run) -> str:
 
 def _line(folder: Path, cell: Cell, run: Run) -> dict[str, Any]:
     """Return a cell as JSON's types."""
-    own = {
+    shown = {
         name: {field: getattr(metric, field) for field in metrics_file.SHOWN}
         for name, metric in run.described.items()
     }
     return {
         **{"path": os.fspath(run.path.relative_to(folder)), "swept": swept_in(cell, run)},
-        **{"config": run.config, "environment": run.environment, "missing": run.missing},
-        **{field: _named(getattr(run, field)) for field in ("replicates", "epochs", "failed")},
-        **{"absent": dict(run.absent), "described": own, "origins": run.origins},
+        **{field: getattr(run, field) for field in ("config", "environment", "missing", "origins")},
+        **{f: dict(getattr(run, f)) for f in ("replicates", "epochs", "failed", "absent")},
+        "described": shown,
         "tested_on": sorted(run.tested_on, key=repr),
         "sha256": {k: v for k, v in run.sha256.items() if k.startswith(DIGESTS)},
     }
@@ -144,6 +145,7 @@ def _cell(folder: Path, where: Path, line: dict[str, Any]) -> tuple[str, Cell, R
     for name, shown in line["described"].items():
         metrics_file.check_shown(shown, f"{where}: described.{escape.shown(name)}.")
     cell = cell_of(config, line["swept"])
+    of_cell = {str(position): origin for position, origin in enumerate(line["origins"])}
     run = Run(
         folder / names.check_below(line["path"]),
         config,
@@ -154,19 +156,11 @@ def _cell(folder: Path, where: Path, line: dict[str, Any]) -> tuple[str, Cell, R
         line["absent"],
         frozenset(_tested_on(where, found) for found in line["tested_on"]),
         line["sha256"],
-        tuple(origins.in_environment({"origins": _numbered(line["origins"])}).values()),
+        tuple(origins.in_environment({"origins": of_cell}).values()),
         described(line),
         _seeds(where, line, "epochs", int),
     )
     return key_of(folder, cell, run), cell, run
-
-
-def _numbered(found: list[Any]) -> dict[str, Any]:
-    return {str(position): value for position, value in enumerate(found)}
-
-
-def _named(by_seed: Mapping[int, Any]) -> dict[str, Any]:
-    return {str(seed): value for seed, value in by_seed.items()}
 
 
 def _seeds(where: Path, line: dict[str, Any], field: str, kind: type) -> dict[int, Any]:
@@ -234,48 +228,31 @@ def _values(
         numbers = rows.value.to_numpy(object).astype(np.float64)
     except (ValueError, OverflowError) as error:
         raise json_file.unreadable(path, error) from error
-    keys, runs = {escape.csv(key): i for i, key in enumerate(cells)}, list(cells.values())
-    known = {escape.csv(name): name for name in metrics}
-    where = _codes(path, rows.run, keys)
-    metric, split = (
-        _codes(path, rows.metric, known),
-        _codes(path, rows.split, dict.fromkeys(SPLITS)),
-    )
-    seeds = rows.seed.fillna(NO_SEED).to_numpy(np.int64)
     if not np.isfinite(numbers).all():
         raise ValueError(f"{path}: a value is not finite")
-    found = _frame(where, [list(known.values()), metric], [list(SPLITS), split], seeds, numbers)
-    pairs = found[["cell", "seed"]].drop_duplicates()
-    for cell, seed in zip(pairs.cell, pairs.seed, strict=True):
-        if seed != NO_SEED and seed not in runs[cell][1].seeds:
+    keys = _named(path, rows.run, cells)
+    found = pd.DataFrame(
+        {
+            "cell": keys.map({key: position for position, key in enumerate(cells)}),
+            "metric": _named(path, rows.metric, metrics),
+            "split": _named(path, rows.split, SPLITS),
+            "seed": rows.seed.fillna(NO_SEED),
+            "value": numbers,
+        }
+    )
+    for (key, seed), _ in found.groupby([keys, "seed"], observed=True):
+        if seed != NO_SEED and seed not in cells[key][1].seeds:
             raise ValueError(f"{path}: has seed {seed}, which {RUNS} does not list")
     if found.duplicated(["cell", "metric", "seed"]).any():
         raise ValueError(f"{path}: has two values of one metric and seed")
-    return found
+    return found.astype(VALUES)
 
 
-def _codes(path: Path, column: pd.Series, known: Mapping[str, Any]) -> np.ndarray:
-    """Return each row's position among the known names."""
-    positions = {name: i for i, name in enumerate(known)}
+def _named(path: Path, column: pd.Series, known: Iterable[Any]) -> pd.Series:
+    """Return a column with each text as it was before it went into a CSV file."""
+    names = {escape.csv(name): name for name in known}
     for name in column.cat.categories:
-        if name not in positions:
+        if name not in names:
             said = escape.shown(name)
             raise ValueError(f"{path}: '{column.name}' is {said}, which {RUNS} does not list")
-    of_categories = np.array([positions[name] for name in column.cat.categories], np.int32)
-    return of_categories[column.cat.codes.to_numpy()]
-
-
-def _frame(cell: Any, metric: Any, split: Any, seed: Any, value: Any) -> pd.DataFrame:
-    """Return values as Scores has them; metric, split: names, and each row's position there."""
-    texts = {
-        name: pd.Categorical.from_codes(of[1] if of else [], categories=of[0] if of else [])
-        for name, of in (("metric", metric), ("split", split))
-    }
-    return pd.DataFrame(
-        {
-            "cell": np.asarray(cell, np.int32),
-            **texts,
-            "seed": np.asarray(seed, np.int64),
-            "value": np.asarray(value, np.float64),
-        }
-    )
+    return column.cat.rename_categories(names)

@@ -1,23 +1,18 @@
 """Every model against the baseline, cell by cell, and which of the differences are real."""
 
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterator
-from functools import cached_property
-from typing import Any, NamedTuple
+from collections.abc import Callable, Hashable
+from typing import NamedTuple
 
-import numpy as np
 import pandas as pd
 
-from mvae_jax.evaluate.record import Metric
 from mvae_jax.report import pairs
 from mvae_jax.report.cells import NO_SEED, Cell, Run, Setting
 from mvae_jax.report.frame import Scores
-from mvae_jax.report.metrics import CONDITIONS, describe
+from mvae_jax.report.metrics import CONDITIONS
 from mvae_jax.report.pairs import BASELINE, FIRST
 from mvae_jax.report.problems import Problem
-from mvae_jax.report.statistics import ALPHA, COLUMNS, Comparison, as_comparison, compare_rows, holm
-
-EMPTY = ("pair", "metric", *COLUMNS)
+from mvae_jax.report.statistics import COLUMNS, compare_rows, holm
 
 
 class Family(NamedTuple):
@@ -37,28 +32,21 @@ def of_table(cell: Cell, _run: Run) -> Family:
     return Family((setting.dataset, setting.protocol, setting.variant))
 
 
-class Comparisons:
+class Comparisons(NamedTuple):
     """All comparisons of a report, and the runs that one would need to compare more.
 
     frame:   one row per metric and cell: dataset, source, protocol, variant, latent_size, model,
              baseline, metric; the columns of `statistics.compare_rows`; p_holm (NaN below two
              seeds), family (the number of cells that Holm's correction ran over), planned (that
-             number when all cells are run, or 0)
+             number when all cells are run, or 0), cell (as the key of `Scores.cells`)
     missing: by table, why there are no comparisons
     notes:   by table, which comparisons are not of seed with seed
-    describe: how a metric is shown
     """
 
-    def __init__(
-        self,
-        frame: pd.DataFrame,
-        baseline: str,
-        missing: dict[Setting, list[str]],
-        notes: dict[Setting, list[str]],
-        describe: Callable[[str], Metric] = describe,
-    ) -> None:
-        self.frame, self.baseline, self.missing, self.notes = frame, baseline, missing, notes
-        self.describe = describe
+    frame: pd.DataFrame
+    baseline: str
+    missing: dict[Setting, list[str]]
+    notes: dict[Setting, list[str]]
 
     @property
     def problems(self) -> list[Problem]:
@@ -69,54 +57,9 @@ class Comparisons:
             for reason in reasons
         ]
 
-    @cached_property
-    def _rows(self) -> dict[tuple[str, Cell], int]:
-        columns = ["dataset", "source", "protocol", "variant", "latent_size", "model", "metric"]
-        places = self.frame[columns].itertuples(index=False, name=None)
-        return {
-            (metric, Cell(Setting(*setting), z, model)): row
-            for row, (*setting, z, model, metric) in enumerate(places)
-        }
-
-    @cached_property
-    def _columns(self) -> dict[str, list[Any]]:
-        names = (*COLUMNS, "p_holm", "family", "planned")
-        frame = self.frame[list(names)].astype(object)
-        return frame.where(frame.notna(), None).to_dict("list")
-
-    def of(self, metric: str, cell: Cell) -> "Compared | None":
-        """Return a cell's comparison with its baseline; None where there is none."""
-        row = self._rows.get((metric, cell))
-        return None if row is None else self._compared(row)
-
-    def __iter__(self) -> Iterator[tuple[str, Cell, "Compared"]]:
-        """Iterate over metric, cell and comparison."""
-        for (metric, cell), row in self._rows.items():
-            yield metric, cell, self._compared(row)
-
-    def _compared(self, row: int) -> "Compared":
-        found = {name: column[row] for name, column in self._columns.items()}
-        comparison = as_comparison(found)
-        return Compared(comparison, found["p_holm"], found["family"], found["planned"])
-
-    def select(self, chosen: pd.Series) -> "Comparisons":
-        """Return the comparisons of the rows for which `chosen` is true."""
-        frame = self.frame[chosen].reset_index(drop=True)
-        return Comparisons(frame, self.baseline, self.missing, self.notes, self.describe)
-
-
-class Compared(NamedTuple):
-    """One cell's comparison, model - baseline; p_holm is None below two seeds."""
-
-    comparison: Comparison
-    p_holm: float | None
-    family: int
-    planned: int
-
-    @property
-    def significant(self) -> bool:
-        """Whether the difference remains after the correction."""
-        return self.p_holm is not None and self.p_holm < ALPHA
+    def by_table(self) -> dict[Setting, pd.DataFrame]:
+        """Return the rows of each table that has any."""
+        return {Setting(*of): rows for of, rows in self.frame.groupby([*Setting._fields])}
 
 
 def compare_all(
@@ -159,9 +102,7 @@ def compare_all(
                 )
     frame = _correct(found, _compare_pairs(found, paired, unlike_bounds), family)
     why = {setting: reasons for setting, reasons in missing.items() if reasons}
-    return Comparisons(
-        _described(found, frame, baseline), baseline, why, dict(notes), found.describe
-    )
+    return Comparisons(_ordered(found, frame, baseline), baseline, why, dict(notes))
 
 
 def _lacking(row: pairs.Row, baseline: str, models: set[str]) -> list[str]:
@@ -186,13 +127,13 @@ def _compare_pairs(
     both = both[~(both.pair.isin(unlike) & (both.metric == "iwae"))]
     both = both.assign(n=both.groupby(["pair", "metric"]).value.transform("size"))
     both = both[both.n == both.expected].sort_values(["pair", "metric"], kind="stable")
-    rows = []
+    rows = [pd.DataFrame(columns=["pair", "metric", *COLUMNS])]
     for n, of_number in both.groupby("n"):
         shape = (-1, int(n))
         x, y = (of_number[name].to_numpy(float).reshape(shape) for name in ("value", "value_other"))
         names = of_number.iloc[:: int(n)][["pair", "metric"]].reset_index(drop=True)
         rows.append(pd.concat([names, compare_rows(x, y)], axis=1))
-    frame = pd.concat(rows, ignore_index=True) if rows else pd.DataFrame(columns=EMPTY)
+    frame = pd.concat(rows[1:] or rows, ignore_index=True)
     cells = [paired[pair][1] for pair in frame.pair]
     return frame.assign(cell=pd.Series(cells, index=frame.index, dtype=object))
 
@@ -203,29 +144,30 @@ def _side_by_side(found: Scores, paired: list[tuple[Cell, Cell]]) -> pd.DataFram
     The one result of a method without seeds is beside every seed of the other.
     """
     position = {cell: i for i, cell in enumerate(found.cells)}
-    runs = [(found.cells[base], found.cells[other]) for base, other in paired]
     table = pd.DataFrame(
-        {
-            "pair": range(len(paired)),
-            "base": [position[base] for base, _ in paired],
-            "other": [position[other] for _, other in paired],
-            "seedless": [pairs.is_seedless(*of) for of in runs],
-            "expected": [max(len(run.seeds) for run in of) for of in runs],
-        }
+        [
+            (
+                *(position[base], position[other], pairs.is_seedless(*runs)),
+                max(len(run.seeds) for run in runs),
+            )
+            for base, other in paired
+            for runs in [(found.cells[base], found.cells[other])]
+        ],
+        columns=["base", "other", "seedless", "expected"],
     )
+    table = table.assign(pair=table.index)
     values = found.counted[["cell", "metric", "seed", "value"]]
     values = values[(values.seed != NO_SEED) & ~values.metric.isin(CONDITIONS)]
     values = values.assign(metric=values.metric.astype(str))
-    pieces = []
+    pieces = [pd.DataFrame(columns=["pair", "metric", "value", "value_other", "expected"])]
     for seedless, of_kind in table.groupby("seedless"):
         keys = ["pair", "metric"] if seedless else ["pair", "metric", "seed"]
         base, other = (
             of_kind[["pair", side, "expected"]].merge(values, left_on=side, right_on="cell")
             for side in ("base", "other")
         )
-        pieces.append(base.merge(other, on=keys, suffixes=("", "_other")))
-    columns = ["pair", "metric", "value", "value_other", "expected"]
-    return pd.concat(pieces)[columns] if pieces else pd.DataFrame(columns=columns)
+        pieces.append(base.merge(other, on=keys, suffixes=("", "_other"))[pieces[0].columns])
+    return pd.concat(pieces[1:] or pieces)
 
 
 def _correct(
@@ -233,27 +175,27 @@ def _correct(
 ) -> pd.DataFrame:
     """Return the comparisons with Holm's correction over each family that can be tested."""
     families = {cell: family(cell, found.cells[cell]) for cell in frame.cell.unique()}
-    planned = [families[cell].planned for cell in frame.cell]
-    members: dict[Hashable, list[int]] = defaultdict(list)
-    p = frame.p_t.to_numpy(float) if len(frame) else np.empty(0)
-    for row, (metric, cell) in enumerate(zip(frame.metric, frame.cell, strict=True)):
-        if not np.isnan(p[row]):
-            members[metric, cell.model, families[cell].key].append(row)
-    p_holm, size = np.full(len(p), np.nan), np.zeros(len(p), int)
-    for rows in members.values():
-        p_holm[rows], size[rows] = holm(p[rows]), len(rows)
-    return frame.assign(p_holm=p_holm, family=size, planned=planned).reset_index(drop=True)
-
-
-def _described(found: Scores, frame: pd.DataFrame, baseline: str) -> pd.DataFrame:
-    """Return the comparisons sorted by cell and metric, with what says which cell each is of."""
-    cells = list(frame.cell)
-    named = pd.DataFrame(
-        [(*cell.setting, cell.latent_size, cell.model, baseline) for cell in cells],
-        columns=[*Setting._fields, "latent_size", "model", "baseline"],
+    keys = {of.key: number for number, of in enumerate(families.values())}
+    frame = frame.assign(
+        p_t=frame.p_t.astype(float),
+        key=[keys[families[cell].key] for cell in frame.cell],
+        model=[cell.model for cell in frame.cell],
+        planned=[families[cell].planned for cell in frame.cell],
     )
+    tests = frame[frame.p_t.notna()].groupby(["metric", "model", "key"]).p_t
+    p_holm, size = tests.transform(lambda p: holm(p.to_numpy())), tests.transform("size")
+    return frame.assign(
+        p_holm=p_holm.reindex(frame.index),
+        family=size.reindex(frame.index, fill_value=0).astype(int),
+    )
+
+
+def _ordered(found: Scores, frame: pd.DataFrame, baseline: str) -> pd.DataFrame:
+    """Return the comparisons sorted by cell and metric, with what says which cell each is of."""
+    columns = [*Setting._fields, "latent_size", "model"]
+    cells = pd.DataFrame([(*cell.setting, *cell[1:]) for cell in frame.cell], columns=columns)
     order = {name: i for i, name in enumerate(found.metrics)}
-    frame = pd.concat([named, frame.drop(columns=["cell", "pair"])], axis=1)
-    frame = frame.assign(position=frame.metric.map(order))
-    keys = [*Setting._fields, "latent_size", "model", "position"]
-    return frame.sort_values(keys, ignore_index=True).drop(columns="position")
+    frame = frame.assign(**cells, baseline=baseline, position=frame.metric.map(order))
+    frame = frame.sort_values([*columns, "position"], ignore_index=True)
+    shown = ["metric", *COLUMNS, "p_holm", "family", "planned", "cell"]
+    return frame[[*columns, "baseline", *shown]]

@@ -10,18 +10,19 @@ from mvae_jax.evaluate.record import Metric
 from mvae_jax.report.cells import Setting
 from mvae_jax.report.comparisons import Comparisons
 from mvae_jax.report.formats import Bold, Grid
+from mvae_jax.report.frame import Scores
 from mvae_jax.report.metrics import METRICS
 from mvae_jax.report.statistics import ALPHA, sign_test
 
 MOST_ROWS = 300  # of a table for a reader; comparisons.csv has all of them
 
 
-def overview(compared: Comparisons) -> Iterator[Grid]:
+def overview(found: Scores, compared: Comparisons) -> Iterator[Grid]:
     """Yield a table per model: wins, ties and losses over cells, and how many are real."""
     headers = ("metric", "protocol", "cells", "wins / ties / losses", "sign test p")
     for model, frame in compared.frame.groupby("model", sort=False):
         rows = [
-            _overview_row(compared.describe(metric), protocol, of)
+            _overview_row(found.describe(metric), protocol, of)
             for (metric, protocol), of in _by_metric(frame)
         ]
         yield Grid(
@@ -57,13 +58,13 @@ def _overview_row(metric: Metric, protocol: str, frame: pd.DataFrame) -> tuple[s
     )
 
 
-def details(compared: Comparisons) -> Iterator[Grid]:
+def details(found: Scores, compared: Comparisons) -> Iterator[Grid]:
     """Yield one table per model, metric and protocol with every cell's comparison."""
     headers = ("data set", "z", "seeds", "difference", "95% interval", "effect size d_z")
     tests = ("t-test p", "after Holm", "cells of Holm", "sign-flip p", "smallest")
     for model, of_model in compared.frame.groupby("model", sort=False):
         for (metric, protocol), frame in _by_metric(of_model):
-            of_metric = compared.describe(metric)
+            of_metric = found.describe(metric)
             title = f"{of_metric.label}: {model} - {compared.baseline}, {protocol} protocol"
             shown = frame.head(MOST_ROWS)
             rest = len(frame) - len(shown)

@@ -1,18 +1,23 @@
 """The scores of a report: every value in one frame, and the means over seeds."""
 
-import math
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float
 
 from mvae_jax.evaluate.record import Metric
 from mvae_jax.report.cells import SCORE_AGAIN, Cell, Run, Setting, left_out, listed
 from mvae_jax.report.metrics import PAPER, describe
 from mvae_jax.report.problems import Problem
 from mvae_jax.report.statistics import Summary, summarise_groups
+
+# The columns of `Scores.values`.
+VALUES = {"cell": "int32", "metric": "category", "split": "category"}
+VALUES |= {"seed": "int64", "value": "float64"}
+NO_VALUES = pd.DataFrame(columns=[*VALUES]).astype(VALUES)
 
 
 @dataclass(frozen=True)
@@ -51,25 +56,25 @@ class Scores:
 
     @cached_property
     def metrics(self) -> list[str]:
-        """The names of the metrics of which there is any value."""
-        return list(self._summaries.metrics)
+        """The names of the metrics of which there is any value, sorted."""
+        return sorted(self._means.index.unique("metric"))
 
     def of(self, cell: Cell, metric: str) -> dict[int, float]:
         """Return seed -> value of one metric in one cell, without the seeds that failed."""
-        if metric not in self.values.metric.cat.categories:
-            return {}
-        key = self._key(self._positions[cell], self.values.metric.cat.categories.get_loc(metric))
-        rows = slice(*np.searchsorted(self._keys, np.array([key, key + 1])))
-        failed = self.cells[cell].failed
-        pairs = zip(self._seeds[rows].tolist(), self._numbers[rows].tolist(), strict=True)
-        return {seed: value for seed, value in pairs if seed not in failed}
+        position = self._positions[cell]
+        of_cell = slice(*np.searchsorted(self.counted.cell, [position, position + 1]))
+        rows = self.counted[of_cell]
+        rows = rows[rows.metric == metric]
+        return dict(zip(rows.seed.tolist(), rows.value.tolist(), strict=True))
 
     def summary(self, cell: Cell, metric: str) -> Summary | None:
         """Return a metric's mean over the cell's seeds; None where it has none."""
         number = self._number(cell, metric)
         if not number or self.why_missing(cell, metric):
             return None
-        return self._summaries.of(self._positions[cell], metric)
+        n, mean, *rest = self._table[self._positions[cell], :, self._columns[metric]].tolist()
+        sd, low, high = rest
+        return Summary(int(n), mean, *((sd, (low, high)) if n > 1 else (None, None)))
 
     def has(self, cell: Cell, metric: str) -> bool:
         """Return whether the cell has any value of the metric."""
@@ -99,39 +104,38 @@ class Scores:
         return [reason for metric in due if (reason := self.why_missing(cell, metric))]
 
     def _number(self, cell: Cell, metric: str) -> int:
-        return self._summaries.number(self._positions[cell], metric)
+        """Return how many seeds of the cell have the metric."""
+        if metric not in self._columns:
+            return 0
+        return int(np.nan_to_num(self._table[self._positions[cell], 0, self._columns[metric]]))
 
     @cached_property
     def _positions(self) -> dict[Cell, int]:
         return {cell: position for position, cell in enumerate(self.cells)}
 
-    def _key(self, cell: np.ndarray | int, metric: np.ndarray | int) -> np.ndarray | int:
-        return cell * len(self.values.metric.cat.categories) + metric
+    @cached_property
+    def _columns(self) -> dict[str, int]:
+        return {metric: column for column, metric in enumerate(self.metrics)}
 
     @cached_property
-    def _keys(self) -> np.ndarray:
-        """Of each row a number that grows, because the rows are sorted by cell and metric."""
-        codes = self.values.metric.cat.codes.to_numpy(np.int64)
-        return np.asarray(self._key(self.values.cell.to_numpy(np.int64), codes))
+    def _means(self) -> pd.DataFrame:
+        """A row per cell and metric: n, mean, sd, and the interval of the mean, low and high."""
+        return summarise_groups(self.counted.groupby(["cell", "metric"], observed=True).value)
 
     @cached_property
-    def _seeds(self) -> np.ndarray:
-        return self.values.seed.to_numpy()
-
-    @cached_property
-    def _numbers(self) -> np.ndarray:
-        return self.values.value.to_numpy()
-
-    @cached_property
-    def _summaries(self) -> "Summaries":
-        return Summaries(self.counted, len(self.cells))
+    def _table(self) -> Float[np.ndarray, "cells 5 metrics"]:
+        """The columns of `_means`, NaN where a cell has no value of a metric."""
+        table = np.full((len(self.cells), 5, len(self.metrics)), np.nan)
+        columns = self._means.index.get_level_values("metric").map(self._columns)
+        table[self._means.index.get_level_values("cell"), :, columns] = self._means
+        return table
 
     def summaries(self) -> pd.DataFrame:
         """Return a row per cell and metric: cell, metric, seeds, mean, sd, low95, high95, missing.
 
         Where some of the seeds lack the metric it says so, and there are no figures.
         """
-        found = self._summaries.frame.reset_index().rename(
+        found = self._means.reset_index().rename(
             columns={"n": "seeds", "low": "low95", "high": "high95"}
         )
         found = found.assign(metric=found.metric.astype(str), missing="")
@@ -159,34 +163,3 @@ class Scores:
             return self.values
         pairs = pd.MultiIndex.from_frame(self.values[["cell", "seed"]])
         return self.values[~pairs.isin(failed)]
-
-
-class Summaries:
-    """Number, mean, standard deviation and interval of every metric in every cell."""
-
-    def __init__(self, values: pd.DataFrame, num_cells: int) -> None:
-        self.frame = summarise_groups(values.groupby(["cell", "metric"], observed=True).value)
-        names = self.frame.index.get_level_values("metric")
-        self.metrics = {name: i for i, name in enumerate(names.unique())}
-        where = (self.frame.index.get_level_values("cell"), names.map(self.metrics))
-        self.columns = {
-            name: np.full((num_cells, len(self.metrics)), np.nan) for name in self.frame.columns
-        }
-        for name, column in self.columns.items():
-            column[where] = self.frame[name]
-
-    def number(self, cell: int, metric: str) -> int:
-        """Return how many seeds of the cell have the metric."""
-        if metric not in self.metrics:
-            return 0
-        number = self.columns["n"][cell, self.metrics[metric]]
-        return 0 if math.isnan(number) else int(number)
-
-    def of(self, cell: int, metric: str) -> Summary:
-        """Return the summary of a metric that the cell has."""
-        n, mean, sd, low, high = (
-            float(column[cell, self.metrics[metric]]) for column in self.columns.values()
-        )
-        if n < 2:
-            return Summary(int(n), mean, None, None)
-        return Summary(int(n), mean, sd, (low, high))

@@ -6,7 +6,6 @@ a cell without values and a problem with its reason.
 
 import math
 from collections.abc import Iterable, Iterator
-from itertools import chain
 from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
@@ -14,13 +13,12 @@ from typing import NamedTuple
 import joblib
 import numpy as np
 import pandas as pd
-from pandas.api.types import union_categoricals
 
 from mvae_jax import workers
 from mvae_jax.config import SWEPT
 from mvae_jax.report import archive
 from mvae_jax.report.cells import NO_SEED, Cell, Part, Run, read_run
-from mvae_jax.report.frame import Scores
+from mvae_jax.report.frame import NO_VALUES, VALUES, Scores
 from mvae_jax.report.problems import Problem, isolated
 from mvae_jax.store import files, run_folder
 from mvae_jax.store.files import PathLike
@@ -99,44 +97,34 @@ def read(paths: PathLike | Iterable[PathLike], jobs: int | None = None) -> Score
             )
             problems.append(Problem(str(root), reason))
         problems += _not_begun(root)
-    cells: dict[Cell, Run] = {}
-    frames: list[pd.DataFrame] = []
     archives = [folder for folder in folders if archive.is_archive(folder)]
     runs = [folder for folder in folders if folder not in archives]
-    for parts, values, of_chunk in chain(_read_chunks(runs, jobs), map(archive.find, archives)):
-        problems += of_chunk
-        positions = []
-        for cell, run in parts:
-            if cell in cells:
-                reason = (
-                    f"{cells[cell].path} and {run.path} are the same cell; give one a config.tag"
-                )
-                cells[cell] = Run(run.path, run.config, reason)
-                positions.append(-1)
-            else:
-                positions.append(len(cells))
-                cells[cell] = run
-        values["cell"] = np.array(positions, np.int32)[values.cell]
-        frames.append(values[values.cell >= 0])
-    values = _concatenate(frames)
-    lost = [i for i, run in enumerate(cells.values()) if run.missing and not run.replicates]
-    if lost:
-        values = values[~values.cell.isin(lost)]
-    return _sort(Scores(values, cells, problems))
-
-
-def _read_chunks(
-    folders: list[Path], jobs: int | None
-) -> Iterator[tuple[list[tuple[Cell, Run]], pd.DataFrame, list[Problem]]]:
-    """Yield the cells of so many folders at a time, with their values, in the folders' order."""
-    calls = [(i, folders[i : i + CHUNK]) for i in range(0, len(folders), CHUNK)]
-    jobs = 1 if len(folders) < FEW else jobs or joblib.cpu_count()
-    if jobs == 1:
-        yield from (_read_folders(*call)[1:] for call in calls)
-        return
+    chunks = [(i, runs[i : i + CHUNK]) for i in range(0, len(runs), CHUNK)]
+    jobs = 1 if len(runs) < FEW else jobs or joblib.cpu_count()
     # Sorted, because which of two runs of one cell is the first must not depend on the processes.
-    read = sorted(workers.run(_read_folders, calls, jobs), key=itemgetter(0))
-    yield from (found[1:] for found in read)
+    read = sorted(workers.run(_read_folders, chunks, jobs), key=itemgetter(0))
+    found = [([], NO_VALUES, []), *(of[1:] for of in read), *map(archive.find, archives)]
+    frames: list[pd.DataFrame] = []
+    parts: list[tuple[Cell, Run]] = []
+    for of_chunk, values, why in found:
+        frames.append(values.assign(cell=values.cell + len(parts)))
+        parts += of_chunk
+        problems += why
+    cells: dict[Cell, Run] = {}
+    for cell, run in parts:
+        if cell in cells:
+            reason = f"{cells[cell].path} and {run.path} are the same cell; give one a config.tag"
+            run = Run(cells[cell].path, cells[cell].config, reason)
+        cells[cell] = run
+    cells = dict(sorted(cells.items()))
+    order = {
+        cell: position if run.replicates or not run.missing else -1
+        for position, (cell, run) in enumerate(cells.items())
+    }
+    values = pd.concat(frames, ignore_index=True).astype(VALUES)
+    values["cell"] = np.array([order[cell] for cell, _ in parts], np.int32)[values.cell]
+    values = values[values.cell >= 0].sort_values(["cell", "metric", "seed"], ignore_index=True)
+    return Scores(values, cells, problems)
 
 
 def _read_folders(
@@ -148,34 +136,8 @@ def _read_folders(
         with isolated(problems, str(folder)):
             parts += read_run(folder)
     rows = [(i, *row) for i, (_, _, of_cell) in enumerate(parts) for row in of_cell]
-    values = pd.DataFrame(rows, columns=["cell", "metric", "split", "seed", "value"])
-    types = {"cell": "int32", "metric": "category", "split": "category", "value": "float64"}
-    return start, [part[:2] for part in parts], values.astype(types | {"seed": "int64"}), problems
-
-
-def _concatenate(frames: list[pd.DataFrame]) -> pd.DataFrame:
-    if not frames:
-        frames = [_read_folders(0, [])[2]]
-    columns = {
-        name: np.concatenate([f[name] for f in frames]) for name in ("cell", "seed", "value")
-    }
-    texts = {
-        name: union_categoricals([f[name] for f in frames], sort_categories=True)
-        for name in ("metric", "split")
-    }
-    return pd.DataFrame({**columns, **texts})
-
-
-def _sort(found: Scores) -> Scores:
-    """Return the scores with the cells, and their values, in order."""
-    order = sorted(found.cells)
-    new = {cell: position for position, cell in enumerate(order)}
-    moved = np.array([new[cell] for cell in found.cells], np.int32)
-    values = found.values
-    if len(values):
-        values = values.assign(cell=moved[values.cell])
-    values = values.sort_values(["cell", "metric", "seed"], ignore_index=True)
-    return Scores(values, {cell: found.cells[cell] for cell in order}, found.problems)
+    values = pd.DataFrame(rows, columns=[*VALUES]).astype(VALUES)
+    return start, [part[:2] for part in parts], values, problems
 
 
 def _not_begun(root: Path) -> Iterator[Problem]:

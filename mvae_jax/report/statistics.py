@@ -6,7 +6,6 @@ does not have, is the one rule written out here.
 """
 
 import functools
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -51,56 +50,37 @@ def prediction_interval(summary: Summary) -> tuple[float, float] | None:
     return _t_interval(summary.n, summary.mean, summary.sd * np.sqrt(1 + 1 / summary.n), CONFIDENCE)
 
 
-class Comparison(NamedTuple):
-    """The paired difference of a metric between two models, `other - baseline`, over n seeds.
-
-    difference:  mean and 95% t-interval; its sd is that of the differences
-    effect_size: mean over sd of the differences (Cohen's d_z)
-    p_t:         paired t-test, two-sided; the primary test
-    p_flip:      sign-flip permutation test of the mean, two-sided
-    smallest_p:  the least p_flip that n seeds can give
-    All but the mean are None below two seeds. Where every difference is the same, effect_size is
-    None, and p_t too unless it is zero, because without a spread there is nothing to test by.
-    """
-
-    difference: Summary
-    effect_size: float | None
-    p_t: float | None
-    p_flip: float | None
-    smallest_p: float | None
-
-
-def compare(baseline: Mapping[int, float], other: Mapping[int, float]) -> Comparison:
-    """Compare two models on the seeds of both; raise ValueError where their seeds differ."""
-    if baseline.keys() != other.keys() or not baseline:
-        raise ValueError(f"seeds: {sorted(baseline)} against {sorted(other)}; a pair needs both")
-    x, y = (np.array([[of[seed] for seed in sorted(baseline)]]) for of in (baseline, other))
-    (row,) = compare_rows(x, y).to_dict("records")
-    return as_comparison(
-        {name: None if math.isnan(value) else value for name, value in row.items()}
-    )
-
-
-def as_comparison(row: Mapping[str, Any]) -> Comparison:
-    """Return one row of `compare_rows`, with None for what is undefined, as a Comparison."""
-    interval = None if row["low95"] is None else (row["low95"], row["high95"])
-    summary = Summary(row["seeds"], row["difference"], row["sd"], interval)
-    tests = (row[name] for name in ("effect_size", "p_t", "p_flip", "smallest_p"))
-    return Comparison(summary, *tests)
-
-
 COLUMNS = (
     *("seeds", "difference", "low95", "high95", "sd", "effect_size"),
     *("p_t", "p_flip", "smallest_p"),
 )
 
 
+def compare(baseline: Mapping[int, float], other: Mapping[int, float]) -> Any:
+    """Compare two models on the seeds of both: the one row of `compare_rows`, as a named tuple.
+
+    Raise ValueError where their seeds differ.
+    """
+    if baseline.keys() != other.keys() or not baseline:
+        raise ValueError(f"seeds: {sorted(baseline)} against {sorted(other)}; a pair needs both")
+    x, y = (np.array([[of[seed] for seed in sorted(baseline)]]) for of in (baseline, other))
+    (row,) = compare_rows(x, y).itertuples(index=False)
+    return row
+
+
 def compare_rows(
     baseline: Float[np.ndarray, "m n"], other: Float[np.ndarray, "m n"]
 ) -> pd.DataFrame:
-    """Compare m pairs of models on n seeds each: a row of COLUMNS, as of Comparison, for each pair.
+    """Compare m pairs of models on n seeds each: a row of COLUMNS for each pair.
 
-    What is undefined is NaN.
+    difference, low95, high95, sd: of `other - baseline`, its mean, 95% t-interval and spread
+    effect_size: mean over sd of the differences (Cohen's d_z)
+    p_t:         paired t-test, two-sided; the primary test
+    p_flip:      sign-flip permutation test of the mean, two-sided
+    smallest_p:  the least p_flip that n seeds can give
+
+    All but the mean are NaN below two seeds. Where every difference is the same, effect_size is
+    NaN, and p_t too unless it is zero, because without a spread there is nothing to test by.
     """
     m, n = other.shape
     d = other - baseline
@@ -114,13 +94,10 @@ def compare_rows(
         return found
     sd = np.where(is_constant, 0.0, d.std(axis=1, ddof=1))
     half = _t_quantile(n - 1, CONFIDENCE) * sd / np.sqrt(n)
-    found["sd"], found["low95"], found["high95"] = (
-        sd,
-        found.difference - half,
-        found.difference + half,
-    )
+    found["sd"] = sd
+    found["low95"], found["high95"] = found.difference - half, found.difference + half
     varies = sd > 0
-    found.loc[varies, "effect_size"] = (found.difference / sd.clip(min=1e-300))[varies]
+    found.loc[varies, "effect_size"] = found.difference[varies] / sd[varies]
     found.loc[~varies & (found.difference == 0), "p_t"] = 1.0
     if varies.any():  # the t-test divides by the spread
         test = scipy.stats.ttest_rel(other[varies], baseline[varies], axis=1)

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator, Sequence
 import pandas as pd
 
 from mvae_jax.report.cells import Cell, Run, Setting, left_out
-from mvae_jax.report.comparisons import Compared, Comparisons
+from mvae_jax.report.comparisons import Comparisons
 from mvae_jax.report.formats import Bold, Grid
 from mvae_jax.report.frame import Scores
 from mvae_jax.report.metrics import BOUND, CONDITIONS, MEASURED, METRICS, PAPER, describe
@@ -17,19 +17,42 @@ MISSING = "-"
 
 def tables(found: Scores, compared: Comparisons) -> Iterator[Grid]:
     """Yield two tables for each data set: of the main metrics, and of the bound and its size."""
+    bold, tests = _bold(found, compared), compared.by_table()
     for setting, cells in found.tables().items():
-        notes = _notes(found, setting, cells, compared)
-        first = _grid(str(setting), PAPER, found, cells, compared)
-        second = _grid(f"{setting}: the bound and its size", BOUND, found, cells, compared)
+        tested = tests.get(setting, compared.frame[:0])
+        notes = _notes(found, setting, cells, compared, tested)
+        first = _grid(str(setting), PAPER, found, cells, bold)
+        second = _grid(f"{setting}: the bound and its size", BOUND, found, cells, bold)
         if first.rows:
             yield first._replace(notes=notes)
         if second.rows:
-            bold = _bold_note(BOUND, cells, compared)
-            yield second._replace(notes=bold if first.rows else notes)
+            of_bound = _bold_note(BOUND, cells, compared.baseline, tested)
+            yield second._replace(notes=of_bound if first.rows else notes)
+
+
+def _bold(found: Scores, compared: Comparisons) -> set[tuple[str, Cell]]:
+    """Return metric and cell of every figure to be shown in bold.
+
+    A model's is, where it is significantly better than the baseline; the baseline's is, where it is
+    significantly better than every model that was compared with it.
+    """
+    frame = compared.frame
+    better = frame.metric.map({name: found.describe(name).better for name in found.metrics})
+    gains = (frame.difference * better).where(frame.p_holm < ALPHA, 0.0).astype(float)
+    bold = {*zip(frame.metric[gains > 0], frame.cell[gains > 0], strict=True)}
+    rows = gains.groupby([frame[name] for name in ("metric", *Setting._fields, "latent_size")])
+    lost = rows.max() < 0
+    for metric, *setting, z in lost.index[lost]:
+        bold.add((metric, Cell(Setting(*setting), z, compared.baseline)))
+    return bold
 
 
 def _grid(
-    title: str, names: Sequence[str], found: Scores, cells: dict[Cell, Run], compared: Comparisons
+    title: str,
+    names: Sequence[str],
+    found: Scores,
+    cells: dict[Cell, Run],
+    bold: set[tuple[str, Cell]],
 ) -> Grid:
     """Return a table of the metrics that any run has; without rows where no run has any."""
     shown = [name for name in names if any(found.has(cell, name) for cell in cells)]
@@ -37,20 +60,15 @@ def _grid(
     setting = next(iter(cells)).setting
     rows = []
     for z in sorted({cell.latent_size for cell in cells}):
-        row = [str(z)]
-        for metric in shown:
-            of_row = [Cell(setting, z, model) for model in models]
-            best = _better(metric, [cell for cell in of_row if cell in cells], compared)
-            for cell in of_row:
-                text = _entry(metric, found, cell) if cell in cells else MISSING
-                row.append(Bold(text) if cell.model in best else text)
-        rows.append(row)
+        places = [(metric, Cell(setting, z, model)) for metric in shown for model in models]
+        texts = [(_entry(*of, found) if of[1] in cells else MISSING, of) for of in places]
+        rows.append([str(z), *(Bold(text) if of in bold else text for text, of in texts)])
     groups = [("", 1), *((found.describe(metric).heading, len(models)) for metric in shown)]
     headers = ["z", *models * len(shown)]
     return Grid(title, headers, rows if shown else [], groups, settings=(setting,))
 
 
-def _entry(metric: str, found: Scores, cell: Cell) -> str:
+def _entry(metric: str, cell: Cell, found: Scores) -> str:
     """Return mean ± sd over seeds; a dagger flags probes that did not converge."""
     summary = found.summary(cell, metric)
     if summary is None:
@@ -64,46 +82,33 @@ def _entry(metric: str, found: Scores, cell: Cell) -> str:
     return text + ("†" if metric == "probe_accuracy" and unconverged(found, cell) else "")
 
 
-def _better(metric: str, row: Sequence[Cell], compared: Comparisons) -> set[str]:
-    """Return the models of a row to be shown in bold.
-
-    A model is, where it is significantly better than the baseline; the baseline is, where it is
-    significantly better than every model that was compared with it.
-    """
-    pairs = {cell.model: found for cell in row if (found := compared.of(metric, cell))}
-    better_way = compared.describe(metric).better
-    gains = {model: _gain(of_pair) * better_way for model, of_pair in pairs.items()}
-    baseline_wins = bool(gains) and all(gain < 0 for gain in gains.values())
-    better = {model for model, gain in gains.items() if gain > 0}
-    return better | ({compared.baseline} if baseline_wins else set())
-
-
-def _gain(of_pair: Compared) -> float:
-    """Return the difference from the baseline, 0 where it is not significant."""
-    return of_pair.comparison.difference.mean if of_pair.significant else 0.0
-
-
 def _notes(
-    found: Scores, setting: Setting, cells: dict[Cell, Run], compared: Comparisons
+    found: Scores,
+    setting: Setting,
+    cells: dict[Cell, Run],
+    compared: Comparisons,
+    tested: pd.DataFrame,
 ) -> list[str]:
     """Return what a reader must know of the table, and the reason for each missing row."""
     epochs = {run.config["num_epochs"] for run in cells.values() if "num_epochs" in run.config}
     seeds = {len(run.seeds) for run in cells.values() if run.replicates}
     trained = f", {_range(epochs)} epochs" if epochs else ""
     notes = [f"Mean ± standard deviation over {_range(seeds)} seeds{trained}; test split."]
-    notes += _bold_note(PAPER, cells, compared)
+    notes += _bold_note(PAPER, cells, compared.baseline, tested)
     for cell in cells:
         notes += [f"{cell}: {note}" for note in _cell_notes(found, cell, (*PAPER, *BOUND))]
     return [*notes, *compared.notes.get(setting, ()), *compared.missing.get(setting, ())]
 
 
-def _bold_note(metrics: Sequence[str], cells: Collection[Cell], compared: Comparisons) -> list[str]:
+def _bold_note(
+    metrics: Sequence[str], cells: Collection[Cell], baseline: str, tested: pd.DataFrame
+) -> list[str]:
     """Return what bold means in a table of these metrics; nothing where none was tested."""
-    tested = [pair for m in metrics for cell in cells if (pair := compared.of(m, cell))]
-    sizes = {pair.family for pair in tested if pair.family}
+    tested = tested[tested.metric.isin(metrics)]
+    sizes = {*tested.family[tested.family > 0]}
     if not sizes:
         return []
-    planned = max(pair.planned for pair in tested)
+    planned = tested.planned.max()
     over = f"metric's cells ({_range(sizes)})"
     if max(sizes) < planned:
         over = (
@@ -111,7 +116,7 @@ def _bold_note(metrics: Sequence[str], cells: Collection[Cell], compared: Compar
             "be significant with more of them"
         )
     alone = " A family of one cell is an uncorrected test." if 1 in sizes else ""
-    baseline, others = compared.baseline, {cell.model for cell in cells} - {compared.baseline}
+    others = {cell.model for cell in cells} - {baseline}
     than = f"{baseline} ({baseline}: than every other model)"
     if len(others) == 1:
         than = f"the other of {baseline} and {others.pop()}"

@@ -39,14 +39,14 @@ SECTIONS = (
     Section(
         "Comparisons",
         "comparisons",
-        lambda report: differences.overview(report.compared),
-        lambda report: report.compared.frame.drop(columns="planned"),
+        lambda report: differences.overview(*report),
+        lambda report: report.compared.frame.drop(columns=["planned", "cell"]),
         printed=True,
     ),
     Section(
         "Every comparison",
         "every_comparison",
-        lambda report: differences.details(report.compared),
+        lambda report: differences.details(*report),
         folded=True,
     ),
 )

@@ -4,16 +4,17 @@ import math
 import os
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from mvae_jax.report.cells import Cell, Run, read_metrics
-from mvae_jax.report.comparisons import Compared
+from mvae_jax.report.cells import Run, read_metrics
 from mvae_jax.report.figures import style
 from mvae_jax.report.figures.table import Table
 from mvae_jax.report.metrics import PAPER, describe
 from mvae_jax.report.pairs import models_of
+from mvae_jax.report.statistics import ALPHA
 from mvae_jax.store import run_folder
 
 SHOWN = ("elbo", *PAPER)
@@ -70,21 +71,18 @@ def _draw_means(
 
 def paired_differences(table: Table) -> Figure | None:
     """Draw a forest plot per metric: rows z, each model less the baseline, 95% intervals."""
-    found = {
-        (metric, cell): compared
-        for metric in SHOWN
-        for cell in table.cells
-        if (compared := table.compared.of(metric, cell)) and compared.comparison.difference.interval
-    }
-    if not found:
+    frame = table.compared.frame
+    shown_here = frame.cell.isin([*table.cells]) & frame.metric.isin(SHOWN)
+    found = frame[shown_here & frame.low95.notna()]
+    if found.empty:
         return None
-    sizes = sorted({cell.latent_size for _, cell in found})
-    shown = [metric for metric in SHOWN if any(metric == name for name, _ in found)]
-    models = [m for m in models_of(table.cells) if any(m == cell.model for _, cell in found)]
+    sizes = sorted({*found.latent_size})
+    shown = [metric for metric in SHOWN if metric in {*found.metric}]
+    models = [model for model in models_of(table.cells) if model in {*found.model}]
     height = 0.75 + 0.16 * len(sizes) * len(models)
     figure, axes = style.panels(len(shown), 4, height, sharey=True)
     for metric, ax in zip(shown, axes, strict=True):
-        of_metric = {cell: c for (name, cell), c in found.items() if name == metric}
+        of_metric = found[found.metric == metric]
         _draw_differences(ax, of_metric, models_of(table.cells), models, sizes)
         low, high = ax.get_xlim()
         limit = max(abs(low), abs(high))
@@ -98,7 +96,8 @@ def paired_differences(table: Table) -> Figure | None:
         ax.set_title(describe(metric).heading)
         of = models[0] if len(models) == 1 else "model"
         baseline = style.label(table.compared.baseline)
-        ax.set_xlabel(f"{style.label(of)} - {baseline}{_in_brackets(_short_unit(metric))}")
+        unit = _short_unit(metric)
+        ax.set_xlabel(f"{style.label(of)} - {baseline}" + (f" ({unit})" if unit else ""))
         ax.locator_params(axis="x", nbins=4)
     if len(models) > 1:
         style.legend(figure, max(axes, key=lambda ax: len(ax.get_legend_handles_labels()[0])))
@@ -106,26 +105,19 @@ def paired_differences(table: Table) -> Figure | None:
 
 
 def _draw_differences(
-    ax: Axes,
-    found: dict[Cell, Compared],
-    all_models: list[str],
-    models: list[str],
-    sizes: list[int],
+    ax: Axes, found: pd.DataFrame, all_models: list[str], models: list[str], sizes: list[int]
 ) -> None:
     """Draw one metric's intervals; filled marks are significant."""
-    labelled = set()
-    for cell, compared in found.items():
-        difference = compared.comparison.difference
-        assert difference.interval is not None
-        place = (models.index(cell.model) + 0.5) / len(models) - 0.5
-        y = sizes.index(cell.latent_size) + 0.8 * place
-        colour = style.colour(cell.model, all_models)
-        label = None if cell.model in labelled else style.label(cell.model)
-        labelled.add(cell.model)
-        ax.plot(difference.interval, (y, y), color=colour)
-        face = colour if compared.significant else "white"
-        mark = style.MARKERS.get(cell.model, "^")
-        ax.plot(difference.mean, y, mark, color=colour, mfc=face, markersize=4, label=label)
+    for row in found.itertuples():
+        place = (models.index(row.model) + 0.5) / len(models) - 0.5
+        y = sizes.index(row.latent_size) + 0.8 * place
+        colour = style.colour(row.model, all_models)
+        ax.plot((row.low95, row.high95), (y, y), color=colour)
+        face = colour if row.p_holm < ALPHA else "white"
+        mark = style.MARKERS.get(row.model, "^")
+        is_first = row.latent_size == found.latent_size[found.model == row.model].iloc[0]
+        label = style.label(row.model) if is_first else None
+        ax.plot(row.difference, y, mark, color=colour, mfc=face, markersize=4, label=label)
 
 
 def training_curves(table: Table) -> Figure | None:
@@ -243,7 +235,3 @@ def _short_unit(metric: str) -> str:
     """Return the unit alone; how a metric is computed stands in the tables."""
     unit = describe(metric).unit
     return "nats" if "nats" in unit else "per pixel" if "per pixel" in unit else ""
-
-
-def _in_brackets(unit: str) -> str:
-    return f" ({unit})" if unit else ""
