@@ -9,40 +9,15 @@ from typing import NamedTuple
 
 from mvae_jax.paper import constants, reference
 from mvae_jax.paper.cells import TABLED, PaperCell
-from mvae_jax.paper.claims import CLAIMS
+from mvae_jax.paper.claims import CLAIMS, MISLABELLED_NOTE, NOTES
 from mvae_jax.paper.evidence import ours
 from mvae_jax.paper.judge import NOT_TESTED, Verdict, audit
-from mvae_jax.paper.reproduction import EPOCHS
 from mvae_jax.paper.rules import NOT_SUPPORTED, SUPPORTED, UNDECIDED, Claim
 from mvae_jax.report.formats import Grid
 from mvae_jax.report.frame import Scores
 
 WORDS = {SUPPORTED: "yes", NOT_SUPPORTED: "no", UNDECIDED: "open", NOT_TESTED: "-"}
 MISLABELLED = "*"
-MISLABELLED_NOTE = (
-    f"{MISLABELLED}: the claim names latent sizes, and the rows printed under them hold others; "
-    "only the column of corrected labels is of the sizes named."
-)
-NOTES = [
-    "The claims are paraphrased; a claim is supported where all that tests it agrees. Gains are "
-    "signed so that positive favours MVAE. Brackets hold 95% intervals over seeds; gains averaged "
-    "over cells are shares of VAE's value. Supported: every interval lies where the claim has it. "
-    "Not supported: one lies on the other side, after Bonferroni's correction over the claim's "
-    "quantities.",
-    "Where intervals are counted (above, below, across), each of those above is a 95% interval of "
-    "its own and uncorrected: without any difference, 1 in 40 lies above by chance. A claim on one "
-    "cell and metric is one uncorrected test. Nothing is corrected over the claims.",
-    MISLABELLED_NOTE,
-    "Learned numbers and multiply-adds of the networks that the paper describes are counted. "
-    "A plane of two coordinates that a model leaves unused is flat, smooth and monotone: "
-    "the sweeps' quantities say as much of the axes as of the decoder.",
-    "The paper's figures are of one seed each and have no interval; their columns say "
-    "whether the tables agree with the text, not whether a difference is real. Averages "
-    "are judged by a sign test over cells. A cell misprinted beside its label (CIFAR-10 "
-    "z=2, MVAE's NLL) is taken as printed in both columns.",
-    "Undecided: the evidence is absent, covers a part of the cells or of the claim, or its "
-    f"intervals leave both answers open. Runs of fewer than {EPOCHS} epochs are no evidence.",
-]
 
 
 class Finding(NamedTuple):
@@ -93,7 +68,7 @@ def table(found: Sequence[Finding]) -> Grid:
         "What the paper claims, and what the figures say",
         ("", "section", "claim", "tested by", *titles),
         rows,
-        notes=NOTES,
+        notes=[*NOTES[:2], MISLABELLED_NOTE, *NOTES[2:]],
         widths=(3, 9, 26, 26, *[32] * len(titles)),
     )
 

@@ -18,15 +18,6 @@ METRICS = {
 }
 
 
-def read() -> tuple[Claim, ...]:
-    """Return the claims of the file, numbered in its order."""
-    text = (resources.files(__package__) / "claims.toml").read_text(encoding="utf-8")
-    return tuple(
-        Claim(number, **claim | {"checks": tuple(map(_check, claim.get("checks", ())))})
-        for number, claim in enumerate(tomllib.loads(text)["claims"], 1)
-    )
-
-
 def _check(fields: dict[str, Any]) -> Check:
     (rule,) = fields.keys() & set(RULES)
     named = fields.pop(rule).split(", ")
@@ -36,4 +27,10 @@ def _check(fields: dict[str, Any]) -> Check:
     return Check(getattr(rules, rule), metrics, cells.find(fields.pop("on")), **fields)
 
 
-CLAIMS = read()
+_file = tomllib.loads((resources.files(__package__) / "claims.toml").read_text(encoding="utf-8"))
+CLAIMS = tuple(  # numbered in the file's order
+    Claim(number, **claim | {"checks": tuple(map(_check, claim.get("checks", ())))})
+    for number, claim in enumerate(_file["claims"], 1)
+)
+MISLABELLED_NOTE: str = _file["mislabelled"]
+NOTES: list[str] = _file["notes"]
