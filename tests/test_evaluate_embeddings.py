@@ -98,7 +98,7 @@ def test_duplicates_of_a_seed_are_no_replicates(run, calls):
     assert "values" in found["seed_0"]
     assert "has the bytes of seed_0.npz" in found["seed_2"]["failed"]
     for name, kind in {"seed_1": "stale", "seed_01": "failed"}.items():
-        assert found[name][kind] == "seed_01 and seed_1 are of one seed; remove all but one"
+        assert found[name][kind] == f"{name}: another file is of the same seed; remove all but one"
     assert calls == []
     assert "the name is not seed_<n>.npz" in found["last"]["failed"]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mvae_jax.evaluate import inputs, plan, probe, scoring
+from mvae_jax.evaluate import plan, probe, scoring
 from mvae_jax.evaluate.metrics import METRICS, settings
 from mvae_jax.evaluate.scoring import score
 from mvae_jax.store import files, metrics_file
@@ -86,8 +86,7 @@ def test_what_an_earlier_version_did_not_know_is_all_that_is_computed(run, calls
     before = (run / "metrics.json").read_bytes()
     forget(run, "run", "pictures")
     monkeypatch.setattr(probe, "fit", None)  # nothing is fitted again
-    planned = plan.plan(run)
-    plan.write(planned)  # which is all that an interrupted evaluation does
+    plan.plan(run)  # which is all that an interrupted evaluation does
     assert not any("stale" in entry for entry in entries(run).values())
     assert score([run], jobs=1)
     assert calls == ["seed_0", "seed_1"]
@@ -144,10 +143,10 @@ def test_embeddings_go_once_all_are_scored_and_the_scores_stay(run, calls):
     before = entries(run)
     change(run, 1, kl_test=poison("kl_test")["kl_test"])
     assert not score([run], jobs=1)
-    assert len(inputs.embedding_files(run)) == 2  # a failed seed keeps them all
+    assert len(plan.embedding_files(run)) == 2  # a failed seed keeps them all
     change(run, 1)
     assert score([run], jobs=1)
-    assert inputs.embedding_files(run) == []
+    assert plan.embedding_files(run) == []
     assert score([run], jobs=1)
     assert entries(run) == before
     assert calls == ["seed_1"]  # the file that was scored is back, and its scores are kept
@@ -243,25 +242,13 @@ def test_a_metric_of_the_users_own_survives_new_scores(run, calls):
     assert values(entries(run)["seed_0"])["their_own"] == 7.0
 
 
-def test_what_another_process_scores_meanwhile_is_kept(run):
-    (run / "metrics.json").rename(run / "elsewhere")
-    planned = plan.plan(run)
-    (run / "elsewhere").rename(run / "metrics.json")
-    before = (run / "metrics.json").read_bytes()
-    plan.write(planned)
-    assert (run / "metrics.json").read_bytes() == before
-
-
 def test_two_evaluations_at_once_keep_the_newer_scores(run):
     """Each has planned before the other wrote; both have older scores of the other's replicate."""
     for seed in (0, 1):
         change(run, seed, kl_test=np.full(NUM_TEST, 5.0))
     plans = [plan.plan(run) for _ in range(2)]
-    for planned in plans:
-        plan.write(planned)
     for planned, name in zip(plans, ("seed_1", "seed_0"), strict=True):
         plan.take(planned, name, scoring.score_replicate(run, name, CONFIG))
-        plan.write(planned)
     found = entries(run)
     assert [values(found[name])["kl"] for name in ("seed_0", "seed_1")] == [5.0, 5.0]
     assert not any("stale" in entry for entry in found.values())

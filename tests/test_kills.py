@@ -42,7 +42,7 @@ POINTS = [
     ("mvae_jax.embed", "write", 2),
     ("mvae_jax.runs.workdir", "record_done", 1),
     ("mvae_jax.runs.workdir", "record_done", 2),
-    ("mvae_jax.evaluate.plan", "write", 2),
+    ("mvae_jax.evaluate.plan", "_write", 2),
     ("mvae_jax.report.formats", "write", 1),
 ]
 KILLED_AT = """

@@ -36,19 +36,6 @@ def settings(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     }
 
 
-def num_examples(metric: Metric | Curve, found: Embeddings) -> int:
-    """Return how many examples, entries of C or pictures a metric or a curve is computed over."""
-    match getattr(metric, "split", "test"):
-        case "model":
-            latent_size: int = found.config["latent_size"]
-            return latent_size * (latent_size - 1)
-        case "run":
-            return 1
-        case "pictures":
-            return len(shared.pictures(found)["input"])
-    return len(found.mu["test"])
-
-
 def described(content: Mapping[str, Any]) -> dict[str, Metric]:
     """Return how the metrics that only this metrics.json describes are shown, by name.
 

@@ -1,6 +1,8 @@
 """Scores run folders: every pending replicate in a process, each written as it finishes."""
 
+import math
 import time
+import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,13 +15,13 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 import mvae_jax
 from mvae_jax import terminal, workers
-from mvae_jax.evaluate import embeddings, inputs, metrics, plan, progress, replicate
-from mvae_jax.evaluate.earlier import Entry
-from mvae_jax.evaluate.embeddings import FormatError
+from mvae_jax.evaluate import embeddings, metrics, plan, shared
+from mvae_jax.evaluate.embeddings import Embeddings, FormatError
 from mvae_jax.evaluate.own import check
-from mvae_jax.evaluate.plan import Run
-from mvae_jax.evaluate.record import Metric
-from mvae_jax.store import files
+from mvae_jax.evaluate.plan import Entry, Run
+from mvae_jax.evaluate.record import Curve, Metric
+from mvae_jax.evaluate.shared import Absent
+from mvae_jax.store import files, metrics_file
 from mvae_jax.store.files import PathLike
 
 VERSIONS = {
@@ -28,6 +30,7 @@ VERSIONS = {
     "scipy": scipy.__version__,
     "scikit-learn": sklearn.__version__,
 }
+FAILURES = (ValueError, ArithmeticError, RuntimeWarning)  # LAPACK's errors are ValueErrors
 
 
 def score(
@@ -57,12 +60,9 @@ def score(
     runs = []
     for folder in folders:
         try:
-            run = plan.plan(folder, own)
-            plan.write(run)
+            runs.append(plan.plan(folder, own))
         except (OSError, ValueError) as error:
             terminal.say(f"error: {error}")
-            continue
-        runs.append(run)
     try:
         if runs:
             _score_pending(runs, jobs or joblib.cpu_count())
@@ -85,16 +85,30 @@ def score_replicate(
 ) -> Entry:
     """Return one replicate's entry of metrics.json: its values, or why there are none.
 
+    A metric that fails, because of numbers that double precision or the memory cannot hold or by a
+    mistake of its author's, is absent with the reason; it costs no other metric.
+
     wanted: the package's metrics to compute, by default all of them
     own: more metrics, of the user's own
     """
-    path = folder / "embeddings" / f"{name}.npz"
     try:
         found = embeddings.read(folder, name, config)
     except (FormatError, MemoryError) as error:
-        return {"replicate": name, "seed": embeddings.seed_of_name(path), "failed": str(error)}
+        seed = embeddings.seed_of_name(Path(name))
+        return {"replicate": name, "seed": seed, "failed": str(error)}
+    values, absent, curves = [], [], {}
     known = metrics.METRICS if wanted is None else wanted
-    values, absent, curves = replicate.score(found, [*(metrics.METRICS[m] for m in known), *own])
+    for metric in [*(metrics.METRICS[m] for m in known), *own]:
+        try:
+            values.append({"metric": metric.name, "value": _compute(metric, found)})
+            values[-1] |= _origin(metric, found)
+        except Exception as error:
+            absent.append({"metric": metric.name, "reason": _reason(metric, error)})
+    computed = {row["metric"] for row in values}
+    for curve in metrics.CURVES:
+        if curve.metric in computed:
+            axes = {axis: _rounded(values) for axis, values in curve.compute(found).items()}
+            curves[curve.name] = _origin(curve, found) | axes
     return {
         "replicate": name,
         "seed": found.seed,
@@ -107,6 +121,51 @@ def score_replicate(
     }
 
 
+def _compute(metric: Metric, found: Embeddings) -> float:
+    assert metric.compute is not None, metric.name
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)  # numpy's of an overflow, or of NaN
+        value = float(metric.compute(found))
+    if not math.isfinite(value):
+        raise Absent(f"the value is {value}")
+    return value
+
+
+def _reason(metric: Metric, error: Exception) -> str:
+    """Return why a metric is absent; raise an error that is a mistake in this package."""
+    if isinstance(error, Absent):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return f"{metrics_file.OUT_OF_MEMORY}: {error}"
+    if isinstance(error, FAILURES):
+        return f"could not be computed: {error}"
+    if metric.name in metrics.METRICS:
+        raise error
+    return f"could not be computed: {type(error).__name__}: {error}"
+
+
+def _origin(metric: Metric | Curve, found: Embeddings) -> dict[str, Any]:
+    """Return what every number carries; that of C is over its entries, not over examples."""
+    match split := getattr(metric, "split", "test"):
+        case "model":
+            n = found.config["latent_size"] * (found.config["latent_size"] - 1)
+        case "run":
+            n = 1
+        case "pictures":
+            n = len(shared.pictures(found)["input"])
+        case _:
+            n = len(found.mu["test"])
+    return {"seed": found.seed, "split": split, "n": n, "settings": list(metric.settings)}
+
+
+def _rounded(values: np.ndarray) -> list[float | int | None]:
+    """Return the numbers as a curve of metrics.json holds them: six digits, null for nan."""
+    return [
+        None if math.isnan(v) else v if isinstance(v, int) else float(f"{v:.6g}")
+        for v in values.tolist()
+    ]
+
+
 def _score_pending(runs: list[Run], jobs: int) -> None:
     tasks = [(run, name) for run in runs for name in run.pending]
     if not tasks:
@@ -116,13 +175,13 @@ def _score_pending(runs: list[Run], jobs: int) -> None:
         (position, run.folder, name, run.config, run.pending[name].metrics, run.own)
         for position, (run, name) in enumerate(tasks)
     )
-    with progress.replicates(len(tasks)) as report:
-        for position, entry, seconds in workers.run(_timed, calls, min(jobs, len(tasks))):
-            run, name = tasks[position]
-            plan.take(run, name, entry)
-            plan.write(run)
-            outcome = f"failed: {entry['failed']}" if "failed" in entry else "scored"
-            report(f"{run.folder} {name}: {outcome}, {seconds:.1f} s")
+    scored = workers.run(_timed, calls, min(jobs, len(tasks)))
+    for number, (position, entry, seconds) in enumerate(scored, 1):
+        run, name = tasks[position]
+        plan.take(run, name, entry)
+        outcome = f"failed: {entry['failed']}" if "failed" in entry else "scored"
+        line = f"{run.folder} {name}: {outcome}, {seconds:.1f} s"
+        terminal.say(f"[{number}/{len(tasks)}] {line}")
 
 
 def _timed(position: int, *task: Any) -> tuple[int, Entry, float]:
@@ -143,6 +202,6 @@ def _finish(run: Run) -> bool:
             reason = entry.get("failed") or f"its scores are stale: {entry['stale']}"
             terminal.say(f"{run.folder} {name}: {reason}")
     if not failed and not run.config.get("keep_embeddings", True):
-        for path in inputs.embedding_files(run.folder):
+        for path in plan.embedding_files(run.folder):
             path.unlink()
     return bool(run.entries) and not failed

@@ -100,15 +100,9 @@ def write(path: Path, content: dict[str, Any]) -> None:
     """Write what `read` reads, after the same check; the file is whole or as it was."""
     content = {"version": VERSION, **content}
     check(content)
-    if not path.is_file() or not _holds(path, content):
-        files.write_text(path, json_file.seal(_dumps(content)))
-
-
-def _holds(path: Path, content: dict[str, Any]) -> bool:
-    try:
-        return read(path) == content
-    except MetricsError:
-        return False
+    text = json_file.seal(_dumps(content))
+    if not path.is_file() or files.read_bytes(path, json_file.MAX_BYTES) != text.encode():
+        files.write_text(path, text)
 
 
 def carry(older: dict[str, Any], newer: dict[str, Any]) -> None:
