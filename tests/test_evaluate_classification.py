@@ -12,7 +12,7 @@ from sklearn.metrics import (
     log_loss,
 )
 
-from mvae_jax.evaluate import classification, terms
+from mvae_jax.evaluate import classification, shared
 
 RNG = np.random.default_rng(0)
 
@@ -134,7 +134,7 @@ def test_reliability_counts_every_example_once():
 
 def test_mean_of_batch_means_weighs_the_small_last_batch_more():
     values = np.r_[np.zeros(200), 9.0].astype(np.float32)
-    assert terms.mean_of_batch_means(values, 100) == 3
-    assert terms.mean(values) == pytest.approx(9 / 201)
+    assert shared.mean_of_batch_means(values, 100) == 3
+    assert shared.mean(values) == pytest.approx(9 / 201)
     values = RNG.normal(size=300).astype(np.float32)
-    assert terms.mean_of_batch_means(values, 100) == pytest.approx(terms.mean(values))
+    assert shared.mean_of_batch_means(values, 100) == pytest.approx(shared.mean(values))

@@ -76,7 +76,7 @@ def test_an_unreadable_file_fails_its_replicate(run, content):
 @pytest.mark.parametrize(
     ("matrix", "message"),
     [
-        (np.ones((3, 4)), r"is not square but \(3, 4\)"),
+        (np.ones((3, 4)), r"has shape \(3, 4\), not \[4, 4\]"),
         (np.full((4, 4), np.inf), "NaN or infinite in 4 of 4"),
         (np.ones(4), r"has shape \(4,\)"),
     ],

@@ -13,7 +13,7 @@ from sklearn.metrics import (
 )
 from sklearn.preprocessing import StandardScaler
 
-from mvae_jax.evaluate import clusters, geometry
+from mvae_jax.evaluate import classification, geometry
 
 RNG = np.random.default_rng(0)
 
@@ -29,7 +29,7 @@ def blobs(separation):
 
 def test_separated_classes_are_found_and_their_names_do_not_matter():
     x, labels = blobs(separation=50)
-    assert clusters.agreement(x, labels) == pytest.approx((1, 1))
+    assert classification.cluster_agreement(x, labels) == pytest.approx((1, 1))
 
 
 def contingency(labels, found):
@@ -44,7 +44,7 @@ def contingency(labels, found):
 def test_nmi_and_ari_are_those_of_the_definition():
     x, labels = blobs(separation=2)
     found = KMeans(4, n_init=10, random_state=0).fit_predict(x)
-    nmi, ari = clusters.agreement(x, labels)
+    nmi, ari = classification.cluster_agreement(x, labels)
     assert nmi == normalized_mutual_info_score(labels, found, average_method="arithmetic")
     assert ari == adjusted_rand_score(labels, found)
 
@@ -66,7 +66,7 @@ def test_nmi_and_ari_are_those_of_the_definition():
 
 def test_identical_embeddings_have_no_clusters(recwarn):
     _, labels = blobs(separation=2)
-    assert clusters.agreement(np.ones((240, 4), np.float32), labels) == (0, 0)
+    assert classification.cluster_agreement(np.ones((240, 4), np.float32), labels) == (0, 0)
     assert not recwarn.list
 
 

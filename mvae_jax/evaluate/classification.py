@@ -1,14 +1,16 @@
-"""How good and how calibrated class probabilities are.
+"""How good and how calibrated class probabilities are, and how well k-means finds the classes.
 
 `log_p` [N, K] are log probabilities in nats, `targets` [N] each example's true column.
 """
 
-from typing import NamedTuple
+import warnings
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 ECE_BINS = 15
+CLUSTERS: dict[str, Any] = {"n_init": 10, "random_state": 0}  # k-means' settings
 
 
 class Reliability(NamedTuple):
@@ -72,3 +74,22 @@ def expected_calibration_error(
     curve = reliability(confidence[kept], hits[kept], num_bins)
     gaps = curve.examples * np.abs(curve.accuracy - curve.confidence)
     return float(np.nansum(gaps) / len(confidence))
+
+
+def cluster_agreement(
+    x: Float[np.ndarray, "n d"], labels: Int[np.ndarray, " n"]
+) -> tuple[float, float]:
+    """Return NMI (arithmetic mean) and ARI between the classes and as many k-means clusters."""
+    from sklearn.cluster import KMeans
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
+
+    # A power of two changes no digit of the clusters, and no square overflows.
+    x = np.ldexp(x, -np.frexp(np.abs(x).max())[1])
+    kmeans = KMeans(n_clusters=len(np.unique(labels)), **CLUSTERS)
+    with warnings.catch_warnings():
+        # A collapsed model has fewer distinct embeddings than classes: a result, no mistake.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        found = kmeans.fit_predict(x)
+    nmi = normalized_mutual_info_score(labels, found)
+    return float(nmi), float(adjusted_rand_score(labels, found))

@@ -55,47 +55,42 @@ class Embeddings:
 def read(folder: Path, replicate: str, config: Mapping[str, Any]) -> Embeddings:
     """Read `embeddings/<replicate>.npz` of a run and, where it exists, `model/<replicate>.npz`.
 
-    config: the run's config.json, of which `latent_size` is read here
+    config: the run's config.json
 
     Raise FormatError.
     """
-    latent_size = config["latent_size"]
     path = folder / "embeddings" / f"{replicate}.npz"
     arrays = _arrays(path)
     if "mu_test" not in arrays:
         raise FormatError(f"{path}: mu_test is missing; it holds {', '.join(arrays) or 'nothing'}")
     mu = {
-        name[3:]: _matrix(path, name, arrays, latent_size) for name in arrays if name[:3] == "mu_"
+        name[3:]: _checked(path, arrays, name, None, config["latent_size"])
+        for name in arrays
+        if name[:3] == "mu_"
     }
     labels = {
-        split: _labels(path, f"label_{split}", arrays, len(mu[split]))
+        split: _integers(path, arrays, f"label_{split}", len(mu[split]))
         for split in mu
         if f"label_{split}" in arrays
     }
     if labels and set(labels) != set(mu):
         raise FormatError(f"{path}: label_{min(set(mu) - set(labels))} is missing")
-    terms = {
-        name: _vector(path, f"{name}_test", arrays, len(mu["test"]))
-        for name in PER_EXAMPLE
-        if f"{name}_test" in arrays
-    }
+    num_test = len(mu["test"])
+    held = [name for name in PER_EXAMPLE if f"{name}_test" in arrays]
+    terms = {name: _checked(path, arrays, f"{name}_test", num_test) for name in held}
     examples = None
     if "index_test" in arrays:
-        indices = _labels(path, "index_test", arrays, len(mu["test"]))
+        indices = _integers(path, arrays, "index_test", num_test)
         examples = hashlib.sha256(indices.astype("<i8").tobytes()).hexdigest()
-    coupling, sizes = _model(folder / "model" / path.name, latent_size)
+    coupling, sizes = _model(folder / "model" / path.name, config["latent_size"])
+    seed, iwae_k = seed_of_name(path), None
+    if _scalar(arrays, "seed", seed) != seed:
+        raise FormatError(f"{path}: holds seed {arrays['seed']}, not that of its name; rename it")
+    if "iwae" in terms and (iwae_k := _scalar(arrays, "iwae_k", 0)) < 1:
+        raise FormatError(f"{path}: iwae_test needs iwae_k, its number of samples, 1 or more")
     return Embeddings(
-        folder=folder,
-        replicate=replicate,
-        config=config,
-        seed=_seed(path, arrays),
-        mu=mu,
-        labels=labels,
-        terms=terms,
-        iwae_k=_iwae_k(path, arrays) if "iwae" in terms else None,
-        examples=examples,
-        coupling=coupling,
-        sizes=sizes,
+        *(folder, replicate, config, seed, mu, labels, terms),
+        *(iwae_k, examples, coupling, sizes),
     )
 
 
@@ -103,18 +98,11 @@ def _model(path: Path, latent_size: int) -> tuple[np.ndarray | None, dict[str, i
     """Return C and the sizes of the learned arrays; None and nothing where there is no file."""
     if not path.is_file():
         return None, {}
-    try:
-        learned = [name for name in npz.names(path) if name.startswith(PARAMS)]
-    except ValueError as error:
-        raise FormatError(str(error)) from error
-    model = _arrays(path, learned)
+    model = {name: array for name, array in _arrays(path).items() if name.startswith(PARAMS)}
     sizes = {name: array.size for name, array in model.items()}
     if COUPLING not in model:
         return None, sizes
-    coupling = _matrix(path, COUPLING, model, latent_size)
-    if len(coupling) != latent_size:
-        raise FormatError(f"{path}: {COUPLING} is not square but {coupling.shape}")
-    return coupling, sizes
+    return _checked(path, model, COUPLING, latent_size, latent_size), sizes
 
 
 def seed_of_name(path: Path) -> int:
@@ -125,54 +113,22 @@ def seed_of_name(path: Path) -> int:
         raise FormatError(f"{path}: the name is not seed_<n>.npz; rename it") from error
 
 
-def _seed(path: Path, arrays: dict[str, np.ndarray]) -> int:
-    """Return the seed in the file's name, which a seed in the file must equal."""
-    seed = seed_of_name(path)
-    held = arrays.get("seed", np.asarray(seed))
-    if held.shape != () or held.dtype.kind not in "iu" or held != seed:
-        raise FormatError(f"{path}: holds seed {held}, not that of its name; rename the file")
-    return seed
-
-
-def _arrays(path: Path, names: list[str] | None = None) -> dict[str, np.ndarray]:
-    """Return the file's arrays, of the names asked for if any."""
+def _arrays(path: Path) -> dict[str, np.ndarray]:
     try:
-        return npz.read(path, names)
+        return npz.read(path)
     except ValueError as error:
         raise FormatError(str(error)) from error
 
 
-def _matrix(path: Path, name: str, arrays: dict[str, np.ndarray], latent_size: int) -> np.ndarray:
+def _checked(
+    path: Path, arrays: dict[str, np.ndarray], name: str, *shape: int | None
+) -> np.ndarray:
+    """Return an array of this shape in single precision, or in double where it needs it.
+
+    shape: None for any number of examples but 0
+    """
     array = arrays[name]
-    if array.ndim != 2 or array.shape[1] != latent_size or not len(array):
-        raise FormatError(
-            f"{path}: {name} has shape {array.shape}, not [N, {latent_size}] "
-            "(latent_size in config.json)"
-        )
-    return _finite_floats(path, name, array)
-
-
-def _vector(path: Path, name: str, arrays: dict[str, np.ndarray], length: int) -> np.ndarray:
-    return _finite_floats(path, name, _of_length(path, name, arrays[name], length))
-
-
-def _labels(path: Path, name: str, arrays: dict[str, np.ndarray], length: int) -> np.ndarray:
-    array = _of_length(path, name, arrays[name], length)
-    if array.dtype.kind not in "iu":
-        raise FormatError(f"{path}: {name} is {array.dtype}, not integers")
-    if array.size and array.max() > np.iinfo(np.int64).max:
-        raise FormatError(f"{path}: {name} is up to {array.max()}; allowed: what int64 holds")
-    return array.astype(np.int64)
-
-
-def _of_length(path: Path, name: str, array: np.ndarray, length: int) -> np.ndarray:
-    if array.shape != (length,):
-        raise FormatError(f"{path}: {name} has shape {array.shape}, not [{length}] as its mu")
-    return array
-
-
-def _finite_floats(path: Path, name: str, array: np.ndarray) -> np.ndarray:
-    """Return the array in single precision, or in double where it needs it."""
+    _check_shape(path, name, array, *shape)
     if array.dtype.kind not in "fiu":
         raise FormatError(f"{path}: {name} is {array.dtype}, not numbers")
     kind = np.result_type(array, np.float32)
@@ -184,8 +140,26 @@ def _finite_floats(path: Path, name: str, array: np.ndarray) -> np.ndarray:
     return array
 
 
-def _iwae_k(path: Path, arrays: dict[str, np.ndarray]) -> int:
-    k = arrays.get("iwae_k", np.asarray(0))
-    if k.shape != () or k.dtype.kind not in "iu" or k < 1:
-        raise FormatError(f"{path}: iwae_test needs iwae_k, its number of samples, 1 or more")
-    return int(k)
+def _integers(path: Path, arrays: dict[str, np.ndarray], name: str, length: int) -> np.ndarray:
+    array = arrays[name]
+    _check_shape(path, name, array, length)
+    if array.dtype.kind not in "iu":
+        raise FormatError(f"{path}: {name} is {array.dtype}, not integers")
+    if array.max() > np.iinfo(np.int64).max:
+        raise FormatError(f"{path}: {name} is up to {array.max()}; allowed: what int64 holds")
+    return array.astype(np.int64)
+
+
+def _check_shape(path: Path, name: str, array: np.ndarray, *shape: int | None) -> None:
+    fits = len(shape) == array.ndim and all(
+        n == found or (n is None and found) for n, found in zip(shape, array.shape, strict=True)
+    )
+    if not fits:
+        wanted = ", ".join("N" if n is None else str(n) for n in shape)
+        raise FormatError(f"{path}: {name} has shape {array.shape}, not [{wanted}]")
+
+
+def _scalar(arrays: dict[str, np.ndarray], name: str, default: int) -> int:
+    """Return an integer of the file, the default without one, and -1 where it is another thing."""
+    held = arrays.get(name, np.asarray(default))
+    return int(held) if held.shape == () and held.dtype.kind in "iu" else -1

@@ -12,26 +12,28 @@ from typing import Any
 
 import numpy as np
 
-from mvae_jax.evaluate import capacity, classification, geometry, shared, terms
+from mvae_jax.evaluate import classification, geometry, shared
 from mvae_jax.evaluate.embeddings import Embeddings
 from mvae_jax.evaluate.pictures import high_frequency_energy
 from mvae_jax.evaluate.record import Curve, Metric
-from mvae_jax.evaluate.shared import Absent, Predictions
+from mvae_jax.evaluate.shared import Absent
 from mvae_jax.store import pictures_file
 
 STANDARDISED = "_standardised"
 DEFAULT_BATCH_SIZE = 100  # the release's; a foreign config.json has none
 
+Compute = Callable[[Embeddings], float]
+
 
 def settings(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Return what a run's metrics are computed under, by the names that their records give."""
-    from mvae_jax.evaluate import clusters, probe
+    from mvae_jax.evaluate import probe
 
     return {
-        "elbo_release": {"batch_size": _batch_size(config)},
+        "elbo_release": {"batch_size": config.get("batch_size", DEFAULT_BATCH_SIZE)},
         "probe": probe.SETTINGS,
         "calibration": {"num_bins": classification.ECE_BINS},
-        "clusters": clusters.SETTINGS,
+        "clusters": classification.CLUSTERS,
         "active_units": {"variance_above": geometry.ACTIVE_VARIANCE},
     }
 
@@ -45,19 +47,18 @@ def described(content: Mapping[str, Any]) -> dict[str, Metric]:
     return {name: Metric(name, **shown) for name, shown in own.items() if name not in METRICS}
 
 
-def _batch_size(config: Mapping[str, Any]) -> int:
-    size: int = config.get("batch_size", DEFAULT_BATCH_SIZE)
-    return size
+def _bound(name: str) -> Compute:
+    return lambda found: shared.mean(getattr(shared.elbo_terms(found), name))
 
 
-def _term_mean(name: str) -> Callable[[Embeddings], float]:
-    return lambda found: terms.mean(shared.term(found, name))
+def _term(name: str) -> Compute:
+    return lambda found: shared.mean(shared.term(found, name))
 
 
 def _elbo_release(found: Embeddings) -> float:
     """The release averages its ELBO over the batches of its training."""
-    elbo = shared.elbo_terms(found).elbo
-    return terms.mean_of_batch_means(elbo, _batch_size(found.config))
+    batch_size = found.config.get("batch_size", DEFAULT_BATCH_SIZE)
+    return shared.mean_of_batch_means(shared.elbo_terms(found).elbo, batch_size)
 
 
 def _iwae_k(found: Embeddings) -> float:
@@ -67,8 +68,15 @@ def _iwae_k(found: Embeddings) -> float:
 
 
 def _multiply_adds(found: Embeddings) -> float:
-    couple_mean = bool(found.config.get("couple_mean"))
-    return capacity.multiply_adds(shared.sizes(found), couple_mean)
+    """Those of one example's pass through encoder, coupling and decoder.
+
+    They are the weights of every dense layer, and d^2 for each product with C: with the noise, and
+    with the mean where that is coupled.
+    """
+    products = 1 + bool(found.config.get("couple_mean"))
+    sizes = shared.sizes(found).items()
+    dense = sum(size for name, size in sizes if name.endswith("kernel"))
+    return float(dense + products * sum(size for name, size in sizes if name.endswith("coupling")))
 
 
 def _mse_first_48(found: Embeddings) -> float:
@@ -94,92 +102,47 @@ def _sweep(name: str, title: str, better: int) -> Metric:
     return Metric(name, title, "", 4, better, compute, split="pictures")
 
 
-def _of_probe(standardised: bool) -> list[Metric]:
-    """Return the probe's metrics, which share one fit."""
+def _of_labels(standardised: bool) -> list[Metric]:
+    """Return the metrics of the probe, which share one fit, and those of k-means."""
     suffix = STANDARDISED if standardised else ""
-    unit = "probe, standardised mu" if standardised else "linear probe"
-    bins = unit if standardised else f"{unit}, 15 bins"
-    brier = unit if standardised else f"{unit}, summed over classes"
+    probe, kmeans = "linear probe", "k-means"
+    bins, summed = f"{probe}, 15 bins", f"{probe}, summed over classes"
+    if standardised:
+        probe = bins = summed = "probe, standardised mu"
+        kmeans = "k-means, standardised mu"
+    rows = (
+        ("probe_accuracy", "accuracy", probe, 1, "probe"),
+        ("probe_nll", "NLL", f"{probe}, nats", -1, "probe"),
+        ("brier", "Brier", summed, -1, "probe"),
+        ("brier_halved", "Brier, halved", probe, -1, "probe"),
+        ("ece", "ECE", bins, -1, "probe", "calibration"),
+        ("ece_fixed", "ECE with confidence 1", bins, -1, "probe", "calibration"),
+        ("probe_converged", f"probe converged{suffix.replace('_', ' ')}", "", 0, "probe"),
+        ("nmi", "NMI", kmeans, 1, "clusters"),
+        ("ari", "ARI", kmeans, 1, "clusters"),
+    )
 
-    def metric(
-        name: str,
-        title: str,
-        unit: str,
-        better: int,
-        compute: Callable[[Predictions], float],
-        *more: str,
-    ) -> Metric:
-        def of(found: Embeddings) -> float:
-            return compute(shared.predictions(found, standardised=standardised))
-
-        return Metric(f"{name}{suffix}", title, unit, 4, better, of, ("probe", *more))
-
-    def ece(predictions: Predictions, drop_certain: bool = False) -> float:
-        return classification.expected_calibration_error(
-            predictions.confidence, predictions.hits, drop_certain=drop_certain
-        )
+    def compute(name: str, of: str) -> Compute:
+        scores = {"probe": shared.probe_scores, "clusters": shared.cluster_scores}[of]
+        return lambda found: scores(found, standardised=standardised)[name]
 
     return [
-        metric(
-            "probe_accuracy",
-            "accuracy",
-            unit,
-            1,
-            lambda p: classification.accuracy(p.log_p, p.targets),
-        ),
-        metric(
-            *("probe_nll", "NLL", f"{unit}, nats", -1),
-            lambda p: classification.negative_log_likelihood(p.log_p, p.targets),
-        ),
-        metric("brier", "Brier", brier, -1, lambda p: classification.brier(p.log_p, p.targets)),
-        metric(
-            "brier_halved",
-            "Brier, halved",
-            unit,
-            -1,
-            lambda p: classification.brier(p.log_p, p.targets) / 2,
-        ),
-        metric("ece", "ECE", bins, -1, lambda p: ece(p, drop_certain=True), "calibration"),
-        metric("ece_fixed", "ECE with confidence 1", bins, -1, ece, "calibration"),
-        metric(
-            *("probe_converged", f"probe converged{suffix.replace('_', ' ')}", "", 0),
-            lambda p: float(p.converged),
-        ),
+        Metric(f"{name}{suffix}", title, unit, 4, better, compute(name, under[0]), tuple(under))
+        for name, title, unit, better, *under in rows
     ]
 
 
-def _of_clusters(standardised: bool) -> list[Metric]:
-    """Return k-means' metrics, which share one clustering."""
-    suffix = STANDARDISED if standardised else ""
-    unit = "k-means, standardised mu" if standardised else "k-means"
-
-    def metric(position: int, name: str) -> Metric:
-        def of(found: Embeddings) -> float:
-            return shared.cluster_agreement(found, standardised=standardised)[position]
-
-        return Metric(f"{name}{suffix}", name.upper(), unit, 4, 1, of, ("clusters",))
-
-    return [metric(0, "nmi"), metric(1, "ari")]
-
-
 RECORDS = (
-    Metric("elbo", "ELBO", "nats", 2, 1, lambda f: terms.mean(shared.elbo_terms(f).elbo)),
-    Metric(
-        *("log_likelihood", "log-likelihood", "nats", 2, 1),
-        lambda f: terms.mean(shared.elbo_terms(f).log_likelihood),
-    ),
-    Metric("kl", "KL", "nats", 2, 0, lambda f: terms.mean(shared.elbo_terms(f).kl)),
+    Metric("elbo", "ELBO", "nats", 2, 1, _bound("elbo")),
+    Metric("log_likelihood", "log-likelihood", "nats", 2, 1, _bound("log_likelihood")),
+    Metric("kl", "KL", "nats", 2, 0, _bound("kl")),
     Metric("elbo_release", "ELBO, batch means", "nats", 2, 1, _elbo_release, ("elbo_release",)),
-    Metric("iwae", "IWAE bound", "nats", 2, 1, _term_mean("iwae")),
+    Metric("iwae", "IWAE bound", "nats", 2, 1, _term("iwae")),
     Metric("iwae_k", "iwae k", compute=_iwae_k),
-    Metric("mse", "MSE", "per pixel, sampled z", 5, -1, _term_mean("squared_error_sampled")),
-    Metric(
-        "mse_mean", "MSE at the mean", "per pixel, mean z", 5, -1, _term_mean("squared_error_mean")
-    ),
-    *_of_probe(standardised=False),
-    *_of_clusters(standardised=False),
-    *_of_probe(standardised=True),
-    *_of_clusters(standardised=True),
+    Metric("mse", "MSE", "per pixel, sampled z", 5, -1, _term("squared_error_sampled")),
+    Metric("mse_mean", "MSE at the mean", "per pixel, mean z", 5, -1, _term("squared_error_mean")),
+    *_of_labels(standardised=False),
+    *_of_labels(standardised=True),
     Metric(
         *("active_units", "active units", "", 1, 1),
         lambda f: float(geometry.active_units(shared.varying_examples(f))),
@@ -205,7 +168,7 @@ RECORDS = (
     ),
     Metric(
         *("num_parameters", "parameters", "", 0, -1),
-        lambda f: capacity.num_parameters(shared.sizes(f)),
+        lambda f: float(sum(shared.sizes(f).values())),
         split="run",
         per_run=True,
     ),

@@ -19,7 +19,7 @@ from mvae_jax.evaluate import metrics
 from mvae_jax.evaluate.embeddings import FormatError, seed_of_name
 from mvae_jax.evaluate.metrics import METRICS
 from mvae_jax.evaluate.record import FOLDERS, Metric
-from mvae_jax.store import files, metrics_file, run_folder
+from mvae_jax.store import files, metrics_file, names, run_folder
 
 PENDING = f"not scored yet; {metrics_file.WAY_OUT}"
 EARLIER = "@"  # before the digest that ends the name of settings that are not today's
@@ -133,13 +133,13 @@ def _read(folder: Path, config: dict[str, Any]) -> dict[str, Any]:
                 f"{path}: {field} is {found[field]!r}, in config.json {config[field]!r}; "
                 "restore config.json, or move metrics.json elsewhere to score as it says"
             )
-    names = {}
+    renamed = {}
     for name, of in found["settings"].items():
         digest = hashlib.sha256(json.dumps(of, sort_keys=True).encode()).hexdigest()[:8]
-        names[name] = name if today.get(name, of) == of else f"{name}{EARLIER}{digest}"
+        renamed[name] = name if today.get(name, of) == of else f"{name}{EARLIER}{digest}"
     for row in _computed(found["replicates"]):
-        row["settings"] = [names[name] for name in row["settings"]]
-    found["settings"] = {names[name]: of for name, of in found["settings"].items()} | today
+        row["settings"] = [renamed[name] for name in row["settings"]]
+    found["settings"] = {renamed[name]: of for name, of in found["settings"].items()} | today
     return found
 
 
@@ -182,8 +182,8 @@ def _marked(entry: Entry, reason: str) -> Entry:
 def _entry(name: str) -> Entry:
     """Return an entry of a replicate that has no scores; without its seed if badly named."""
     try:
-        return {"replicate": name, "seed": seed_of_name(Path(name))}
-    except FormatError:
+        return {"replicate": name, "seed": names.seed_of(name)}
+    except ValueError:
         return {"replicate": name}
 
 
@@ -249,7 +249,7 @@ def _inspect(
             problems[path.stem] = str(error)
 
     def identity(name: str) -> tuple[int, str]:  # the same of seed_1.npz and seed_01.npz
-        return seed_of_name(Path(name)), name.partition("__")[2]
+        return names.seed_of(name), name.partition("__")[2]
 
     number = Counter(map(identity, digests))
     for name in [name for name in digests if number[identity(name)] > 1]:

@@ -21,7 +21,7 @@ from mvae_jax.evaluate.own import check
 from mvae_jax.evaluate.plan import Entry, Run
 from mvae_jax.evaluate.record import Curve, Metric
 from mvae_jax.evaluate.shared import Absent
-from mvae_jax.store import files, metrics_file
+from mvae_jax.store import files, metrics_file, names
 from mvae_jax.store.files import PathLike
 
 VERSIONS = {
@@ -94,8 +94,7 @@ def score_replicate(
     try:
         found = embeddings.read(folder, name, config)
     except (FormatError, MemoryError) as error:
-        seed = embeddings.seed_of_name(Path(name))
-        return {"replicate": name, "seed": seed, "failed": str(error)}
+        return {"replicate": name, "seed": names.seed_of(name), "failed": str(error)}
     values, absent, curves = [], [], {}
     known = metrics.METRICS if wanted is None else wanted
     for metric in [*(metrics.METRICS[m] for m in known), *own]:

@@ -47,27 +47,37 @@ class Predictions(NamedTuple):
     converged: bool
 
 
-class _Failure(NamedTuple):
-    error: Exception
-
-
 def once(compute: F) -> F:
     """Decorate a function of Embeddings, so that a replicate computes it once; an error too."""
 
     @functools.wraps(compute)
     def known(found: Embeddings, **options: Any) -> Any:
-        key = (compute, *sorted(options.items()))
+        key = (compute, *options.items())
         if key not in found.computed:
             try:
                 found.computed[key] = compute(found, **options)
             except Exception as error:
-                found.computed[key] = _Failure(error)
+                found.computed[key] = error
         result = found.computed[key]
-        if isinstance(result, _Failure):
-            raise result.error
+        if isinstance(result, Exception):
+            raise result
         return result
 
     return known  # type: ignore[return-value]
+
+
+def mean(values: Float[np.ndarray, " n"]) -> float:
+    """Return the mean over examples, summed in double precision."""
+    return float(values.mean(dtype=np.float64))
+
+
+def mean_of_batch_means(values: Float[np.ndarray, " n"], batch_size: int) -> float:
+    """Return the unweighted mean of the batches' means, as the release averages its ELBO.
+
+    It differs from the mean where the last batch is smaller, whose examples then weigh more.
+    """
+    starts = range(0, len(values), batch_size)
+    return float(np.mean([mean(values[start : start + batch_size]) for start in starts]))
 
 
 def term(found: Embeddings, name: str) -> Float[np.ndarray, " n"]:
@@ -115,14 +125,30 @@ def predictions(found: Embeddings, *, standardised: bool) -> Predictions:
 
 
 @once
-def cluster_agreement(found: Embeddings, *, standardised: bool) -> tuple[float, float]:
-    """Return k-means' NMI and ARI; the test split's own moments scale `standardised` embeddings."""
-    from mvae_jax.evaluate import clusters
+def probe_scores(found: Embeddings, *, standardised: bool) -> dict[str, float]:
+    """Return the metrics of the probe's predictions by name."""
+    log_p, targets, confidence, hits, converged = predictions(found, standardised=standardised)
+    brier = classification.brier(log_p, targets)
+    ece = functools.partial(classification.expected_calibration_error, confidence, hits)
+    return {
+        "probe_accuracy": classification.accuracy(log_p, targets),
+        "probe_nll": classification.negative_log_likelihood(log_p, targets),
+        "brier": brier,
+        "brier_halved": brier / 2,
+        "ece": ece(drop_certain=True),
+        "ece_fixed": ece(),
+        "probe_converged": float(converged),
+    }
 
+
+@once
+def cluster_scores(found: Embeddings, *, standardised: bool) -> dict[str, float]:
+    """Return k-means' NMI and ARI; the test split's own moments scale `standardised` embeddings."""
     labels, mu = labels_of_test(found), found.mu["test"]
     if standardised:
         mu = geometry.standardise(mu, reference=mu)
-    return clusters.agreement(mu, labels)
+    nmi, ari = classification.cluster_agreement(mu, labels)
+    return {"nmi": nmi, "ari": ari}
 
 
 def varying_examples(found: Embeddings) -> Float[np.ndarray, "n d"]:
