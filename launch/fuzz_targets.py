@@ -20,7 +20,8 @@ from mvae_jax.config import ConfigError
 from mvae_jax.datasets import DataError, cifar, frey_face, icml2007, load, mnist
 from mvae_jax.evaluate import embeddings
 from mvae_jax.evaluate.embeddings import FormatError
-from mvae_jax.report import cells, html
+from mvae_jax.report import cells
+from mvae_jax.report.figures import scores as curves
 from mvae_jax.report.tensorboard import EventFiles
 from mvae_jax.runs import timing, workdir
 from mvae_jax.store import (
@@ -54,7 +55,7 @@ def read_everywhere() -> None:
     status.of(RUN)
     for cell, run, _ in cells.read_run(RUN):
         cells.likelihood(run.config)
-        html._chart(run)
+        curves.read_curves(run)
         assert cell.latent_size
 
 
@@ -152,7 +153,7 @@ def parse_done(data: bytes) -> None:
         run_folder.read_manifest(RUN)
         status.of(RUN)
         for _, run, _ in cells.read_run(RUN):
-            html._chart(run)
+            curves.read_curves(run)
     finally:
         shutil.rmtree(RUN / "done")  # which makes the run one of this package
 

@@ -29,8 +29,8 @@ def fail(*_, **__):
     ("broken", "listed", "missing"),
     [
         (
-            [(explorer, "_model"), (html, "_chart"), (figures, "draw_data_sets")],
-            ["figure of the data sets", "latent explorer", "training curves", "training curves"],
+            [(explorer, "_model"), (html, "_page"), (figures, "draw_data_sets")],
+            ["figure of the data sets", "latent explorer", "its page", "its page"],
             [],
         ),
         (

@@ -20,7 +20,7 @@ from mvae_jax.paper.reproduction import (
     Figure,
     printed,
 )
-from mvae_jax.report import templates
+from mvae_jax.report import formats
 from mvae_jax.report.figures import Drawn
 from mvae_jax.report.formats import Grid, markdown
 from mvae_jax.report.metrics import describe
@@ -42,7 +42,7 @@ def write(path: Path, report: Report, drawn: Sequence[Drawn], findings: Sequence
     """
     found, compared = report
     figures = [f for f in reproduction.figures(found) if f.epochs is None or f.epochs >= EPOCHS]
-    environment = templates.environment(markdown, "mvae_jax.paper", keep_trailing_newline=True)
+    environment = formats.environment(markdown, "mvae_jax.paper", keep_trailing_newline=True)
     environment.filters["grid"] = compact
     text = environment.get_template("reproduction.md").render(
         **summary.facts(found, compared, findings),

@@ -19,7 +19,7 @@ from mvae_jax.report.figures import name_of
 from mvae_jax.report.figures.pictures import AS_THEY_ARE
 from mvae_jax.report.figures.table import side_by_side
 from mvae_jax.report.frame import Scores
-from mvae_jax.report.html import page_environment
+from mvae_jax.report.html import environment
 from mvae_jax.report.pairs import models_of
 from mvae_jax.report.problems import Problem, isolated
 from mvae_jax.store import files, npz
@@ -35,7 +35,7 @@ def write(out: Path, found: Scores) -> tuple[dict[str, Path], list[Problem]]:
     Return the pages by title, and why other tables have none. Models whose decoder has more than
     MOST_NUMBERS weights are left out.
     """
-    template = page_environment().get_template("explorer.html")
+    template = environment().get_template("explorer.html")
     pages: dict[str, Path] = {}
     problems: list[Problem] = []
     for setting, cells in found.tables().items():

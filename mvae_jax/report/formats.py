@@ -4,11 +4,15 @@ Titles, headers, cells and notes are plain text, which each format escapes; text
 bold with a leading star.
 """
 
+import functools
 from collections.abc import Callable, Collection, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jinja2
 import pandas as pd
+from markupsafe import Markup
 from tabulate import tabulate
 
 from mvae_jax import escape
@@ -109,94 +113,80 @@ def to_markdown(grid: Grid) -> str:
 
 def to_latex(grid: Grid) -> str:
     """Return the table in LaTeX: running text over pages, figures in pieces that fit one."""
-    notes = [rf"\par\smallskip {_latex(note)}" for note in grid.notes]
-    if grid.widths:
-        return "\n".join([*_long_latex(grid), *notes, ""])
-    head = [r"\begin{table*}[p]", r"\centering\footnotesize", rf"\caption{{{_latex(grid.title)}}}"]
-    pieces = [_tabular(piece) for piece in _pieces(grid)]
-    tall = len(pieces) * len(grid.rows) > LINES
-    between = [r"\end{table*}", *head[:2]] if tall else []  # then each piece has its page
-    lines = [r"\par\medskip", *pieces[0]]
-    for piece in pieces[1:]:
-        lines += [*between, *piece]
-    return "\n".join([*head, *lines, *notes, r"\end{table*}", ""])
+    pieces = [(piece, _signs(piece) > PAGE) for piece in _pieces(grid)]
+    has_pages = len(pieces) * len(grid.rows) > LINES  # then each piece has its own
+    template = _latex_environment().get_template("table.tex")
+    return template.render(grid=grid, pieces=pieces, has_pages=has_pages)
 
 
-def _long_latex(grid: Grid) -> list[str]:
-    """Return a table of running text, which may go on over pages."""
-    shares = (0.88 * width / sum(grid.widths) for width in grid.widths)
-    column = r">{\raggedright\arraybackslash}p{%.3f\linewidth}"
-    return [
-        r"{\scriptsize\setlength{\tabcolsep}{3pt}",
-        rf"\begin{{longtable}}{{{''.join(column % share for share in shares)}}}",
-        rf"\caption{{{_latex(grid.title)}}} \\",
-        r"\toprule",
-        " & ".join(map(_latex, grid.headers)) + r" \\",
-        r"\midrule\endhead",
-        *(" & ".join(map(_latex, row)) + r" \\[2pt]" for row in grid.rows),
-        r"\bottomrule",
-        r"\end{longtable}}",
-    ]
+@functools.cache
+def _latex_environment() -> jinja2.Environment:
+    marks = {"block_start_string": "<%", "block_end_string": "%>"}
+    marks |= {"variable_start_string": "<<", "variable_end_string": ">>"}
+    escape_text = partial(escaped, escape_text=escape.latex, bold=r"\textbf{{{}}}".format)
+    return environment(escape_text, **marks, keep_trailing_newline=True)
+
+
+def environment(
+    escape_text: Callable[[str], str], package: str = "mvae_jax.report", **options: Any
+) -> jinja2.Environment:
+    """Return what renders a room's templates.
+
+    Every text is escaped but Markup; a missing name is an error.
+    """
+
+    def finalize(value: Any) -> Any:
+        is_text = isinstance(value, str) and not isinstance(value, Markup)
+        return Markup(escape_text(value)) if is_text else value
+
+    return jinja2.Environment(
+        loader=jinja2.PackageLoader(package, "templates"),
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+        finalize=finalize,
+        autoescape=True,  # so that what a macro makes is not escaped again
+        **options,
+    )
 
 
 def _pieces(grid: Grid) -> list[Grid]:
-    """Return the table cut between its groups, each piece with the first column."""
+    """Return the table cut between its groups, each piece with the first group's columns."""
     if not grid.groups or _signs(grid) <= PAGE:
         return [grid]
-    pieces: list[list[tuple[str, list[int]]]] = [[]]
-    start = grid.groups[0][1]
-    for title, span in grid.groups[1:]:
-        columns = list(range(start, start + span))
+    (_, start), *others = grid.groups
+    pieces: list[list[tuple[str, range]]] = []
+    for title, span in others:
+        group = (title, range(start, start + span))
         start += span
-        if pieces[-1] and _signs(_columns(grid, [*pieces[-1], (title, columns)])) > PAGE:
+        if not pieces or _signs(_columns(grid, [*pieces[-1], group])) > PAGE:
             pieces.append([])
-        pieces[-1].append((title, columns))
+        pieces[-1].append(group)
     return [_columns(grid, piece) for piece in pieces]
 
 
 def _columns(grid: Grid, groups: Sequence[tuple[str, Sequence[int]]]) -> Grid:
     """Return the table with its first group and these columns alone."""
-    title, span = grid.groups[0]
-    chosen = [*range(span), *(column for _, columns in groups for column in columns)]
+    first = grid.groups[0]
+    chosen = [*range(first[1]), *(column for _, columns in groups for column in columns)]
     return grid._replace(
         headers=[grid.headers[column] for column in chosen],
         rows=[[row[column] for column in chosen] for row in grid.rows],
-        groups=[(title, span), *((title, len(columns)) for title, columns in groups)],
+        groups=[first, *((title, len(columns)) for title, columns in groups)],
     )
 
 
 def _signs(grid: Grid) -> int:
     """Return about how many signs a line of the table takes."""
-    lines = [grid.headers, *grid.rows]
-    return sum(3 + max(len(line[i]) for line in lines) for i in range(len(grid.headers)))
-
-
-def _tabular(grid: Grid) -> list[str]:
-    lines = [rf"\begin{{tabular}}{{{'l' + 'r' * (len(grid.headers) - 1)}}}", r"\toprule"]
-    if grid.groups:
-        titles, rules, column = [], "", 1
-        for title, span in grid.groups:
-            titles.append(rf"\multicolumn{{{span}}}{{c}}{{{_latex(title)}}}")
-            rules += rf"\cmidrule(lr){{{column}-{column + span - 1}}}" if title else ""
-            column += span
-        lines += [" & ".join(titles) + r" \\", rules]
-    lines += [" & ".join(map(_latex, grid.headers)) + r" \\", r"\midrule"]
-    lines += [" & ".join(map(_latex, row)) + r" \\" for row in grid.rows]
-    lines += [r"\bottomrule", r"\end{tabular}"]
-    if _signs(grid) > PAGE:
-        lines = [r"\resizebox{\textwidth}{!}{%", *lines, "}"]
-    return [*lines, r"\par\medskip"]
+    columns = zip(grid.headers, *grid.rows, strict=True)
+    return sum(3 + max(map(len, column)) for column in columns)
 
 
 def to_csv(frame: pd.DataFrame) -> str:
     """Return a frame as CSV in full precision; what is missing is an empty field."""
     texts = [name for name, column in frame.items() if not pd.api.types.is_numeric_dtype(column)]
-    escaped = {}
-    for name in texts:
-        safe = {value: escape.csv(value) for value in frame[name].unique()}
-        escaped[name] = frame[name].map(safe)
-    text: str = frame.assign(**escaped).to_csv(index=False, lineterminator="\n")
-    return text
+    escaped = {name: frame[name].map({v: escape.csv(v) for v in {*frame[name]}}) for name in texts}
+    return str(frame.assign(**escaped).to_csv(index=False, lineterminator="\n"))
 
 
 def _tabulate(
@@ -210,7 +200,3 @@ def _tabulate(
 def markdown(text: str) -> str:
     """Return text in Markdown, with what is bold in it."""
     return escaped(text, escape.markdown)
-
-
-def _latex(text: str) -> str:
-    return escaped(text, escape.latex, r"\textbf{{{}}}".format)

@@ -8,18 +8,17 @@ import base64
 import json
 import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import jinja2
-from markupsafe import Markup
 
 from mvae_jax import escape
-from mvae_jax.report import tables, templates
-from mvae_jax.report.cells import Cell, Run
+from mvae_jax.report import formats, tables
+from mvae_jax.report.cells import Cell
 from mvae_jax.report.figures import Drawn, name_of, style
-from mvae_jax.report.figures.scores import read_curves
 from mvae_jax.report.formats import Grid, escaped
 from mvae_jax.report.frame import Scores
 from mvae_jax.report.metrics import describe
@@ -27,7 +26,6 @@ from mvae_jax.report.problems import Problem, isolated
 from mvae_jax.store import files
 
 MAX_INLINE = 200
-CHART = (600, 160)  # width and height of a run's training curves
 LISTED = ("elbo", "mse", "probe_accuracy", "nmi")  # in the list of runs
 
 
@@ -37,26 +35,6 @@ class Part(NamedTuple):
     title: str
     grids: Sequence[Grid]
     folded: bool = False
-
-
-class Chart(NamedTuple):
-    """Training curves as polylines of an SVG, one per seed."""
-
-    lines: dict[int, str]
-    low: float
-    high: float
-    epochs: int
-
-
-class Page(NamedTuple):
-    """One run's page."""
-
-    name: str
-    title: str
-    grid: Grid
-    config: dict[str, str]
-    environment: dict[str, str]
-    chart: Chart | None
 
 
 def write(
@@ -72,11 +50,14 @@ def write(
     problems: what the page lists, and to which it adds why a run has no page
     explorers: pages beside it, by title
     """
-    environment = page_environment()
-    inline = len(found.cells) <= MAX_INLINE
-    by_run = [_page(found, cell, problems) if inline else None for cell in found.cells]
-    own = [_own_report(run.path, out) for run in found.cells.values()]
-    links = own if not inline else [page and f"#{page.name}" for page in by_run]
+    pages: dict[Cell, dict[str, Any]] = {}
+    for cell in found.cells if len(found.cells) <= MAX_INLINE else ():
+        with isolated(problems, f"{cell} on {cell.setting}, its page"):
+            pages[cell] = _page(found, cell)
+    links = [
+        f"#{pages[cell]['name']}" if cell in pages else _own_report(run.path, out)
+        for cell, run in found.cells.items()
+    ]
     context = {
         "overview": _overview(found),
         "links": links,
@@ -84,10 +65,9 @@ def write(
         "sections": sections,
         "figures": figures,
         "explorers": explorers,
-        "pages": [page for page in by_run if page],
-        "chart_size": CHART,
+        "pages": pages.values(),
     }
-    files.write_text(out / "index.html", environment.get_template("index.html").render(context))
+    files.write_text(out / "index.html", environment().get_template("index.html").render(context))
 
 
 def _own_report(run: Path, out: Path) -> str | None:
@@ -96,75 +76,38 @@ def _own_report(run: Path, out: Path) -> str | None:
     return quote(os.fsencode(os.path.relpath(page, out))) if page.is_file() else None
 
 
-def page_environment() -> jinja2.Environment:
+def environment() -> jinja2.Environment:
     """Return what renders the pages: what is put in is escaped."""
-    environment = templates.environment(escape.html, autoescape=True)
-    environment.filters |= {"bold": _bold, "data_uri": _data_uri}
-    return environment
+    escape_text = partial(escaped, escape_text=escape.html, bold="<strong>{}</strong>".format)
+    found = formats.environment(escape_text)
+    found.filters |= {"data_uri": _data_uri, "value": _value}
+    return found
 
 
 def _overview(found: Scores) -> Grid:
     """Return one row per run, with a few of its means."""
+    shown = [describe(metric) for metric in LISTED]
     rows = []
     for cell, run in found.cells.items():
-        means = []
-        for metric in LISTED:
-            summary = found.summary(cell, metric)
-            means.append(f"{summary.mean:.{describe(metric).decimals}f}" if summary else "-")
+        means = [(found.summary(cell, metric.name), metric.decimals) for metric in shown]
+        texts = [f"{of.mean:.{decimals}f}" if of else "-" for of, decimals in means]
         state = run.missing or ("seeds failed" if run.failed else "complete")
-        setting, z, model = cell
-        where = (setting.dataset, setting.source, setting.protocol, setting.variant)
+        where = (text or "-" for text in cell.setting)
         seeds = str(len(run.seeds))
-        rows.append((model, str(z), *(text or "-" for text in where), seeds, *means, state))
+        rows.append((cell.model, str(cell.latent_size), *where, seeds, *texts, state))
     columns = ("model", "z", "data set", "source", "protocol", "variant", "seeds")
-    titles = [describe(metric).heading for metric in LISTED]
-    return Grid("Runs", (*columns, *titles, "state"), rows)
+    return Grid("Runs", (*columns, *(metric.heading for metric in shown), "state"), rows)
 
 
-def _page(found: Scores, cell: Cell, problems: list[Problem]) -> Page | None:
-    """Return a run's page; what is not on it, or that there is none, is added to the problems."""
+def _page(found: Scores, cell: Cell) -> dict[str, Any]:
+    """Return what a run's page shows."""
     name = f"run-{name_of(cell.setting)}-{cell.model}-z{cell.latent_size}"
-    title, run = f"{cell} on {cell.setting}", found.cells[cell]
-    chart, page = None, None
-    with isolated(problems, f"{title}, training curves"):
-        chart = _chart(run)
-    with isolated(problems, f"{title}, its page"):
-        page = Page(
-            style.file_name(name, repr(cell) if "-" in cell.model else ""),
-            title,
-            tables.run_table(found, cell),
-            {name: _value(value) for name, value in run.config.items()},
-            {name: _value(value) for name, value in run.environment.items()},
-            chart,
-        )
-    return page
-
-
-def _chart(run: Run) -> Chart | None:
-    """Return the training ELBO by epoch; the first tenth may leave the picture below."""
-    curves = read_curves(run)
-    if not curves:
-        return None
-    epochs = max(max(curve) for curve in curves.values())
-    logged = [(epoch, v) for curve in curves.values() for epoch, v in curve.items()]
-    settled = [value for epoch, value in logged if epoch > epochs / 10] or [v for _, v in logged]
-    low, high = min(settled), max(settled)
-    width, height = CHART
-    x = width / max(1, epochs - 1)
-    y = height / ((high - low) or 1.0)
-    lines = {
-        seed: " ".join(
-            f"{(epoch - 1) * x:.1f},{height - (max(value, low) - low) * y:.1f}"
-            for epoch, value in curve.items()
-        )
-        for seed, curve in curves.items()
+    return {
+        "name": style.file_name(name, repr(cell) if "-" in cell.model else ""),
+        "title": f"{cell} on {cell.setting}",
+        "grid": tables.run_table(found, cell),
+        "run": found.cells[cell],
     }
-    return Chart(lines, low, high, epochs)
-
-
-def _bold(text: str) -> Markup:
-    """Return a cell as HTML, with what is bold in it."""
-    return Markup(escaped(text, escape.html, "<strong>{}</strong>".format))
 
 
 def _value(value: Any) -> str:
