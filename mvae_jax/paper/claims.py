@@ -8,7 +8,10 @@ from mvae_jax.paper import cells, rules
 from mvae_jax.paper.rules import Check, Claim
 from mvae_jax.report.metrics import CALIBRATION, PAPER, STRUCTURE
 
-RULES = ("each", "within", "average", "mostly", "turns", "growth", "spread")
+RULES = (
+    *(rules.each, rules.within, rules.average, rules.mostly),
+    *(rules.turns, rules.growth, rules.spread),
+)
 METRICS = {
     "paper": PAPER,
     "labels": PAPER[1:],  # all but the reconstruction
@@ -19,12 +22,12 @@ METRICS = {
 
 
 def _check(fields: dict[str, Any]) -> Check:
-    (rule,) = fields.keys() & set(RULES)
-    named = fields.pop(rule).split(", ")
+    (rule,) = (rule for rule in RULES if rule.__name__ in fields)
+    named = fields.pop(rule.__name__).split(", ")
     metrics = tuple(metric for name in named for metric in METRICS.get(name, (name,)))
     if "of" in fields:
         fields["of"] = tuple(fields["of"].split(", "))
-    return Check(getattr(rules, rule), metrics, cells.find(fields.pop("on")), **fields)
+    return Check(rule, metrics, cells.find(fields.pop("on")), **fields)
 
 
 _file = tomllib.loads((resources.files(__package__) / "claims.toml").read_text(encoding="utf-8"))

@@ -92,22 +92,20 @@ def read(manifest: Path) -> list[PlannedRun]:
         raise run_folder.RunFolderError(
             f"{manifest}: does not exist; python -m mvae_jax.sweep writes it"
         )
-    return [_checked(manifest, line) for line in run_folder.read_entries(manifest, torn=False)]
-
-
-def _checked(manifest: Path, line: dict[str, Any]) -> PlannedRun:
-    """Return a line as a planned run: its fields by name, and a command of printable words."""
-    if PlannedRun._field_defaults.keys() | line.keys() != {*PlannedRun._fields}:
-        fields = ", ".join(PlannedRun._fields)
-        raise run_folder.RunFolderError(
-            f"{manifest}: a line has {shown([*line])}; allowed: {fields}"
-        )
-    run = PlannedRun(**line)
-    if not all(isinstance(word, str) and is_plain(word) for word in run.command):
-        raise run_folder.RunFolderError(
-            f"{manifest}: 'command' is {shown(run.command)}; allowed: a list of printable text"
-        )
-    return run
+    planned = []
+    for line in run_folder.read_entries(manifest, torn=False):
+        if PlannedRun._field_defaults.keys() | line.keys() != {*PlannedRun._fields}:
+            fields = ", ".join(PlannedRun._fields)
+            raise run_folder.RunFolderError(
+                f"{manifest}: a line has {shown([*line])}; allowed: {fields}"
+            )
+        run = PlannedRun(**line)
+        if not all(isinstance(word, str) and is_plain(word) for word in run.command):
+            raise run_folder.RunFolderError(
+                f"{manifest}: 'command' is {shown(run.command)}; allowed: a list of printable text"
+            )
+        planned.append(run)
+    return planned
 
 
 def plan(
@@ -176,11 +174,17 @@ def sort_out(
                 said = f"was trained with other code ({', '.join(changed)})"
                 raise ConfigError(f"{said}; {origins.WAY_OUT}")
             older += [run.workdir] if changed else []
-            reason = "" if left else _failures(path)
+            done = {} if left else workdir_lib.read_done(path)
+            failed = {name: r["failed"] for name, r in done.items() if "failed" in r}
+            reason = "; ".join(f"{name}: {why}" for name, why in failed.items())
         except NOT_TO_RUN as error:
             left, reason = "training", str(error)
             if overwrite and (path / "config.json").is_file():
-                reason = _move_aside(path)
+                try:
+                    workdir_lib.move_aside(path)
+                    reason = ""
+                except workdir_lib.LockedError as held:
+                    reason = str(held)
         if reason:
             refused.append((run.workdir, reason))
         elif left:
@@ -202,21 +206,6 @@ def remaining(run: PlannedRun, path: Path) -> str:
         return "training"
     trained = workdir_lib.read_done(path)
     return "scoring" if run_folder.unscored(path, config.to_dict(), trained) else ""
-
-
-def _failures(path: Path) -> str:
-    """Return which replicates of a run diverged, and why."""
-    done = workdir_lib.read_done(path)
-    return "; ".join(f"{name}: {r['failed']}" for name, r in done.items() if "failed" in r)
-
-
-def _move_aside(path: Path) -> str:
-    """Move a run folder aside; return why that is impossible, or nothing."""
-    try:
-        workdir_lib.move_aside(path)
-    except workdir_lib.LockedError as error:
-        return str(error)
-    return ""
 
 
 def _with_data(config: Any, stored: Any, arguments: list[str]) -> Any:

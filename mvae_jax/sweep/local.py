@@ -59,20 +59,18 @@ def call(*arguments: str) -> int:
     A signal that would stop this process is handed on, and the child is waited for.
     """
     received: list[int] = []
-    children: list[subprocess.Popen[bytes]] = []
-
-    def hand_on(signum: int, _frame: Any) -> None:
-        received.append(signum)
-        for child in children:
-            child.send_signal(signum)
-
-    # In a process group of its own, so that a Ctrl-C reaches it through `hand_on` alone.
+    handed_on = 0
     command = [sys.executable, *arguments]
-    with handling_signals(hand_on), subprocess.Popen(command, process_group=0) as child:
-        children.append(child)
-        if received:  # before there was a child to hand it to
-            child.send_signal(received[0])
-        returned = child.wait()
+    # In a process group of its own, so that a Ctrl-C reaches it through this process alone.
+    with (
+        handling_signals(lambda signum, _: received.append(signum)),
+        subprocess.Popen(command, process_group=0) as child,
+    ):
+        while (returned := child.poll()) is None:
+            for signum in received[handed_on:]:
+                child.send_signal(signum)
+                handed_on += 1
+            time.sleep(POLL_SECONDS)
     return terminal.INTERRUPTED if received or -returned in terminal.SIGNALS else returned
 
 

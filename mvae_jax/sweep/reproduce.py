@@ -214,11 +214,10 @@ def describe(plan: Plan, args: argparse.Namespace) -> str:
 
 def share_done(root: Path, dataset: str, z: int, num_seeds: int, num_epochs: int) -> float:
     """Return roughly which share of a row's training the root holds: models, seeds and epochs."""
-    names = [path.name for path in root.iterdir()]
-    names = [name for name in names if name == dataset or name.startswith(f"{dataset}-")]
     shares = []
     for model in MODELS:
-        folders = [root / name / "release" / f"{model}-z{z}" for name in names]  # by source
+        by_source = (f"{name}/release/{model}-z{z}" for name in (dataset, f"{dataset}-*"))
+        folders = [folder for pattern in by_source for folder in root.glob(pattern)]
         trained = max(map(_seed_epochs, folders), default=0)
         shares.append(min(1.0, trained / (num_seeds * num_epochs)))
     return sum(shares) / len(shares)
