@@ -150,11 +150,11 @@ def test_curves_are_those_of_the_cells_seeds_that_did_not_fail(tmp_path):
     lines = [good, good | {"epoch": 4, "elbo": None}, 3, "text", None]
     text = "\n".join(map(json.dumps, lines)) + '\n{"replicate": "seed_1", "spl'
     (scores_of,) = read_report(tmp_path).scores.cells.values()
-    assert scores.read_curves(scores_of) == {}
+    assert scores.read_curves(scores_of).empty
     (run / "logs").mkdir()
     for name in ("seed_1", "seed_1__learning_rate=0.1", "seed_3"):
         (run / "logs" / f"{name}.jsonl").write_text(text)
-    assert scores.read_curves(scores_of) == {1: {2: -3.0}}
+    assert scores.read_curves(scores_of).to_dict() == {1: {2: -3.0}}
 
 
 def test_tiles_lie_in_reading_order():

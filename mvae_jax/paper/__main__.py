@@ -7,7 +7,6 @@ printed figures and its claims. --document=FILE writes the page that REPRODUCTIO
 import argparse
 from pathlib import Path
 
-from mvae_jax import paths
 from mvae_jax.paper import audit, document
 from mvae_jax.paper.study import STUDY
 from mvae_jax.report import __main__ as command
@@ -21,9 +20,7 @@ def main() -> None:
     """Exit with 0: complete, 1: rows are missing or failed, 2: usage."""
     parser = argparse.ArgumentParser(prog="python -m mvae_jax.paper", description=__doc__)
     command.add_arguments(parser)
-    parser.add_argument(
-        "--document", type=paths.from_user, help="write all of it as one Markdown page"
-    )
+    command.add_folder(parser, "--document", help="write all of it as one Markdown page")
     args = parser.parse_args()
     command.check(args)
 

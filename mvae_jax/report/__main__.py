@@ -10,6 +10,8 @@ as '*-release-differences'.
 import argparse
 import sys
 from collections.abc import Callable
+from functools import partial
+from typing import Any, NoReturn
 
 from mvae_jax import escape, paths, records
 from mvae_jax.report import tensorboard, writing
@@ -28,44 +30,31 @@ def main() -> None:
     """Exit with 0: complete, 1: rows are missing or failed, 2: usage."""
     parser = argparse.ArgumentParser(prog="python -m mvae_jax.report", description=__doc__)
     add_arguments(parser)
-    parser.add_argument(
-        "--tensorboard", type=paths.from_user, metavar="DIR", help="write event files there"
-    )
+    add_folder(parser, "--tensorboard", metavar="DIR", help="write event files there")
     args = parser.parse_args()
     check(args)
     if args.tensorboard:
-        sys.exit(_write_events(args))
+        _write_events(args)
     report(args, Study())
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of every report."""
-    parser.add_argument(
-        "path", nargs="+", type=paths.from_user, help="a run folder, or a root of them"
-    )
-    parser.add_argument(
-        "--out", type=paths.from_user, help="where to write; by default PATH/report"
-    )
-    parser.add_argument(
-        "--baseline", metavar="MODEL", help="which all others are compared with; by default vae"
-    )
-    parser.add_argument("--no-figures", action="store_true", help="tables and pages alone")
-    parser.add_argument(
-        "--section",
-        action="append",
-        default=[],
-        metavar="MODULE.NAME",
-        help="a section of your own, by its dotted path; may be repeated",
-    )
-    parser.add_argument(
-        "--samples", type=paths.from_user, help="of `mvae_jax.datasets --samples`: draws them"
-    )
-    parser.add_argument(
-        "--export", type=paths.from_user, metavar="DIR", help="write scores and figures there"
-    )
-    parser.add_argument(
-        "--figure", action="append", metavar="PATTERN", help="of --export: which figures, by name"
-    )
+    add, folder = parser.add_argument, partial(add_folder, parser)
+    folder("path", nargs="+", help="a run folder, or a root of them")
+    folder("--out", help="where to write; by default PATH/report")
+    add("--baseline", metavar="MODEL", help="which all others are compared with; by default vae")
+    add("--no-figures", action="store_true", help="tables and pages alone")
+    said = "a section of your own, by its dotted path; may be repeated"
+    add("--section", action="append", default=[], metavar="MODULE.NAME", help=said)
+    folder("--samples", help="of `mvae_jax.datasets --samples`: draws them")
+    folder("--export", metavar="DIR", help="write scores and figures there")
+    add("--figure", action="append", metavar="PATTERN", help="of --export: which, by name")
+
+
+def add_folder(parser: argparse.ArgumentParser, name: str, **options: Any) -> None:
+    """Add an argument that is a path."""
+    parser.add_argument(name, type=paths.from_user, **options)
 
 
 def check(args: argparse.Namespace) -> None:
@@ -78,49 +67,39 @@ def check(args: argparse.Namespace) -> None:
         exit_with("--figure: chooses among the figures of --export; name its folder")
 
 
-def report(args: argparse.Namespace, study: Study, finish: Finish | None = None) -> None:
+def report(args: argparse.Namespace, study: Study, finish: Finish | None = None) -> NoReturn:
     """Write the report, or what --export asks for, and exit with its status.
 
     finish: is called when it is written
     """
     if args.export:
-        sys.exit(_export(args, study))
+        _export(args, study)
     if args.out is None and len(args.path) > 1:
         exit_with("--out: needed where there is more than one PATH")
-    try:
-        own = [records.load("--section", path, Section) for path in args.section]
-    except ConfigError as error:
-        exit_with(error)
     out = args.out or args.path[0] / "report"
     if out.resolve() in [path.resolve() for path in args.path]:
         exit_with(f"--out: got '{out}', which holds the runs; choose another folder")
-    is_new = not out.exists()
     try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        exit_with(f"--out: {error}", status=1)
-    try:
+        sections = [records.load("--section", path, Section) for path in args.section]
         made, problems = writing.read(args.path, args.baseline, study)
         drawn: list[Drawn] = []
-        if made.scores.cells:
+        if made.scores.cells:  # of no run there is no report
             drawn = writing.write(
-                *(made, problems, args.path, out, study, own),
+                *(made, problems, args.path, out, study, sections),
                 draw=not args.no_figures,
                 samples=args.samples,
             )
         if finish:
             finish(made, drawn, problems)
-        if is_new and not any(out.iterdir()):  # of no run there is no report
-            out.rmdir()
-    except ValueError as error:
+    except (ConfigError, ValueError) as error:
         exit_with(error)
     except OSError as error:  # what is read is checked: this is of what is written
-        exit_with(error, status=1)
+        exit_with(f"--out: {error}", status=1)
     sys.exit(0 if writing.tell(problems) else 1)
 
 
-def _export(args: argparse.Namespace, study: Study) -> int:
-    """Write the export of --export; return the exit status."""
+def _export(args: argparse.Namespace, study: Study) -> NoReturn:
+    """Write the export of --export, and exit with its status."""
     if args.out or args.samples or args.no_figures or args.baseline or args.section:
         exit_with("--export: writes no report; give it alone")
     try:
@@ -128,11 +107,11 @@ def _export(args: argparse.Namespace, study: Study) -> int:
     except (OSError, ValueError) as error:
         exit_with(error, status=1)
     print(escape.plain(f"{args.export}: {len(exported)} cells"))
-    return int(not writing.tell(problems))
+    sys.exit(0 if writing.tell(problems) else 1)
 
 
-def _write_events(args: argparse.Namespace) -> int:
-    """Write the event files of --tensorboard; return the exit status."""
+def _write_events(args: argparse.Namespace) -> NoReturn:
+    """Write the event files of --tensorboard, and exit with its status."""
     try:
         events = tensorboard.EventFiles(args.path, args.tensorboard)
         events.update()
@@ -141,7 +120,7 @@ def _write_events(args: argparse.Namespace) -> int:
     except OSError as error:
         exit_with(f"--tensorboard: {error}", status=1)
     print(escape.plain(f"wrote {args.tensorboard}; tensorboard --logdir {args.tensorboard}"))
-    return int(not writing.tell(events.problems))
+    sys.exit(0 if writing.tell(events.problems) else 1)
 
 
 if __name__ == "__main__":

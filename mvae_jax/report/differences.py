@@ -8,17 +8,17 @@ import pandas as pd
 
 from mvae_jax.evaluate.record import Metric
 from mvae_jax.report.cells import Setting
-from mvae_jax.report.comparisons import Comparisons
 from mvae_jax.report.formats import Bold, Grid
-from mvae_jax.report.frame import Scores
 from mvae_jax.report.metrics import METRICS
 from mvae_jax.report.statistics import ALPHA, sign_test
+from mvae_jax.report.study import Report
 
 MOST_ROWS = 300  # of a table for a reader; comparisons.csv has all of them
 
 
-def overview(found: Scores, compared: Comparisons) -> Iterator[Grid]:
+def overview(report: Report) -> Iterator[Grid]:
     """Yield a table per model: wins, ties and losses over cells, and how many are real."""
+    found, compared = report
     headers = ("metric", "protocol", "cells", "wins / ties / losses", "sign test p")
     for model, frame in compared.frame.groupby("model", sort=False):
         rows = [
@@ -58,8 +58,9 @@ def _overview_row(metric: Metric, protocol: str, frame: pd.DataFrame) -> tuple[s
     )
 
 
-def details(found: Scores, compared: Comparisons) -> Iterator[Grid]:
+def details(report: Report) -> Iterator[Grid]:
     """Yield one table per model, metric and protocol with every cell's comparison."""
+    found, compared = report
     headers = ("data set", "z", "seeds", "difference", "95% interval", "effect size d_z")
     tests = ("t-test p", "after Holm", "cells of Holm", "sign-flip p", "smallest")
     for model, of_model in compared.frame.groupby("model", sort=False):

@@ -1,5 +1,7 @@
 """Figures of the latent space: C, the covariance of the embeddings, the plane of two of them."""
 
+import itertools
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -7,7 +9,6 @@ from matplotlib.figure import Figure
 from mvae_jax.report.cells import Run
 from mvae_jax.report.figures import style
 from mvae_jax.report.figures.table import Table
-from mvae_jax.report.pairs import models_of
 from mvae_jax.store import npz
 
 NUM_POINTS = 3000  # of a scatter plot
@@ -17,24 +18,21 @@ NUM_SHOWN = 32  # coordinates of a covariance: more of them are less than a pixe
 
 def coupling(table: Table) -> Figure | None:
     """Draw C as a heat map for each z, and its singular values below."""
-    matrices = {
-        cell.latent_size: [
-            c for seed in run.replicates if (c := _load(run, "model", seed, "coupling")) is not None
-        ]
-        for cell, run in table.cells.items()
-        if cell.model == "mvae"
-    }
-    matrices = {z: of_seeds for z, of_seeds in sorted(matrices.items()) if of_seeds}
+    matrices: dict[int, list[np.ndarray]] = {}
+    for cell, run in table.cells.items():
+        found = [_load(run, "model", seed, "coupling") for seed in run.replicates]
+        known = [c for c in found if c is not None]
+        if known and cell.model == "mvae":
+            matrices[cell.latent_size] = known
     if not matrices:
         return None
     side = style.WIDTH / max(len(matrices), 4)
     figure = Figure(figsize=(side * len(matrices), side + 1.5), layout="constrained")
     axes = figure.subplots(2, len(matrices), squeeze=False, height_ratios=(side, 1.5))
-    for (z, of_seeds), (map_axes, spectrum) in zip(matrices.items(), axes.T, strict=True):
+    for (z, of_seeds), (map_axes, spectrum) in zip(sorted(matrices.items()), axes.T, strict=True):
         step = -(-max(of_seeds[0].shape) // NUM_ROWS)
         _heat_map(map_axes, of_seeds[0][::step, ::step], float(np.abs(of_seeds[0]).max()))
-        part = f", one entry in {step}" if step > 1 else ""
-        map_axes.set_title(f"C, z={z}{part}")
+        map_axes.set_title(f"C, z={z}" + (f", one entry in {step}" if step > 1 else ""))
         for c in of_seeds:
             values = np.linalg.svd(c, compute_uv=False)
             x = np.linspace(0, 1, len(values))
@@ -61,37 +59,35 @@ def covariance(table: Table) -> Figure | None:
             found[cell.model, cell.latent_size] = matrix
     if not found:
         return None
-    models = models_of(table.cells)
-    sizes = sorted({z for _, z in found})
+    models, sizes = table.models, sorted({z for _, z in found})
     side = style.WIDTH / max(len(sizes), 4)
     size = (side * len(sizes), len(models) * (side + 0.1))
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots(len(models), len(sizes), squeeze=False)
-    for row, model in zip(axes, models, strict=True):
-        for ax, z in zip(row, sizes, strict=True):
-            if (model, z) in found:
-                of_size = [matrix for (_, size), matrix in found.items() if size == z]
-                _heat_map(ax, found[model, z], max(float(np.abs(m).max()) for m in of_size))
-                part = f"{NUM_SHOWN} of " if z > NUM_SHOWN else ""
-                ax.set_title(f"{style.label(model)}, {part}z={z}")
-            else:
-                ax.set_visible(False)
+    for ax, (model, z) in zip(axes.flat, itertools.product(models, sizes), strict=True):
+        if (model, z) not in found:
+            ax.set_visible(False)
+            continue
+        of_size = [matrix for (_, size), matrix in found.items() if size == z]
+        _heat_map(ax, found[model, z], max(float(np.abs(m).max()) for m in of_size))
+        part = f"{NUM_SHOWN} of " if z > NUM_SHOWN else ""
+        ax.set_title(f"{style.label(model)}, {part}z={z}")
     return figure
 
 
 def plane(table: Table) -> Figure | None:
     """Draw the two-dimensional test embeddings, coloured by class."""
-    found = {}
-    for cell, run in table.cells.items():
-        if cell.latent_size == 2:
-            mu = _load(run, "embeddings", run.first, "mu_test")
-            label = _load(run, "embeddings", run.first, "label_test")
-            if mu is not None:
-                found[cell.model] = (mu, np.zeros(len(mu), int) if label is None else label)
+    runs = {cell.model: run for cell, run in table.cells.items() if cell.latent_size == 2}
+    found = {
+        model: (mu, _load(run, "embeddings", run.first, "label_test"))
+        for model, run in runs.items()
+        if (mu := _load(run, "embeddings", run.first, "mu_test")) is not None
+    }
     if not found:
         return None
     figure, axes = style.panels(len(found), 3, 3.0)
-    for (model, (mu, label)), ax in zip(found.items(), axes, strict=True):
+    for (model, (mu, known)), ax in zip(found.items(), axes, strict=True):
+        label = np.zeros(len(mu), int) if known is None else known
         classes = np.unique(label)
         few = len(classes) <= len(style.CLASS_COLOURS)
         colours = np.array(style.CLASS_COLOURS)[np.searchsorted(classes, label)] if few else label
@@ -101,9 +97,7 @@ def plane(table: Table) -> Figure | None:
             position = np.median(mu[label == name, :2], axis=0)
             box = {"boxstyle": "round,pad=0.15", "facecolor": "white", "alpha": 0.8, "linewidth": 0}
             ax.annotate(str(name), position, ha="center", va="center", bbox=box)
-        ax.set_title(style.label(model))
-        ax.set_xlabel("μ₀")
-        ax.set_ylabel("μ₁")
+        ax.set(title=style.label(model), xlabel="μ₀", ylabel="μ₁")
         ax.set_aspect("equal", adjustable="datalim")
     return figure
 
@@ -111,10 +105,7 @@ def plane(table: Table) -> Figure | None:
 def _heat_map(ax: Axes, matrix: np.ndarray, limit: float) -> None:
     """Draw a matrix around zero, on a scale from -limit to limit."""
     limit = limit or 1.0
-    image = ax.imshow(matrix, cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest")
-    ax.set_xticks([])
-    ax.set_yticks([])
-    ax.spines[:].set_visible(False)
+    image = style.show(ax, matrix, cmap="RdBu_r", vmin=-limit, vmax=limit)
     bar = ax.figure.colorbar(image, ax=ax, location="bottom", shrink=0.9, pad=0.03, aspect=12)
     bar.set_ticks([-limit, 0, limit], labels=[f"{-limit:.3g}", "0", f"{limit:.3g}"])
     bar.outline.set_visible(False)

@@ -14,8 +14,11 @@ from mvae_jax.store import npz, pictures_file
 NUM_IMAGES = 24
 MOST_DATA_SETS = 50
 AS_THEY_ARE = (1, 3, 4)  # channels: grey, RGB, RGBA
-# Planes of left singular vectors of C: the first two, the last two.
-SINGULAR = {"sweep_leading": ("u₀", "u₁"), "sweep_trailing": ("u₋₁", "u₋₂")}
+PLANES = {  # array -> what it is of, and its axes; C's left singular vectors: first, last two
+    "sweep": ("", ("z₀", "z₁")),
+    "sweep_leading": (": C's u₀, u₁", ("u₀", "u₁")),
+    "sweep_trailing": (": C's u₋₁, u₋₂", ("u₋₁", "u₋₂")),
+}
 
 
 def reconstructions(table: Table) -> Figure | None:
@@ -24,40 +27,36 @@ def reconstructions(table: Table) -> Figure | None:
     if not found:
         return None
     inputs = next(iter(found.values()))["input"]
-    rows, names, titles = [inputs[:NUM_IMAGES]], ["input"], []
+    rows, errors = {"input": inputs}, []
     for model, arrays in found.items():
-        outputs, name = arrays["reconstruction_sampled"], style.label(model)
-        rows.append(outputs[:NUM_IMAGES])
-        names.append(name)
-        titles.append(f"{name} {pictures_file.mean_squared_error(arrays['input'], outputs):.6f}")
-    columns = len(rows[0])
-    images, note = _drawable(np.concatenate(rows), len(rows))
+        rows[style.label(model)] = outputs = arrays["reconstruction_sampled"]
+        error = pictures_file.mean_squared_error(arrays["input"], outputs)
+        errors.append(f"{style.label(model)} {error:.6f}")
+    images, note = _drawable(np.concatenate([of[:NUM_IMAGES] for of in rows.values()]), len(rows))
+    columns = len(images) // len(rows)
     height, width = images.shape[1:3]
     panel = len(rows) * style.WIDTH / columns * height / width + 0.25
     figure, (ax,) = style.panels(1, 1, _bounded(panel, 0.25 + 0.2 * len(rows)))
     _show(ax, _tile(images, len(rows)))
-    ax.set_yticks(_centres(len(rows), height), names)
+    ax.set_yticks(_centres(len(rows), height), [*rows])
     ax.tick_params(length=0)
     shown = f"{columns} of " if columns < len(inputs) else ""
-    errors = ", ".join(titles)
-    title = f"z={z}; {shown}the first {len(inputs)} images; their MSE per pixel: {errors}"
-    ax.set_title("\n".join(filter(None, [title, note])))
+    said = f"{shown}the first {len(inputs)} images; their MSE per pixel: {', '.join(errors)}"
+    ax.set_title("\n".join(filter(None, [f"z={z}; {said}", note])))
     return figure
 
 
 def sweeps(table: Table) -> Figure | None:
     """Draw each model's decoded latent plane at one latent size; the MVAE's along C's as well."""
     z, found = _pictures(table)
-    if not found:
+    planes = [
+        (f"{style.label(model)}, z={z}{of}", axes, arrays[name], arrays["sweep_values"])
+        for model, arrays in found.items()
+        for name, (of, axes) in PLANES.items()
+        if name in arrays
+    ]
+    if not planes:
         return None
-    planes = []
-    for model, arrays in found.items():
-        model = style.label(model)
-        planes.append((f"{model}, z={z}", ("z₀", "z₁"), arrays["sweep"], arrays["sweep_values"]))
-        for name, (first, second) in SINGULAR.items():
-            if name in arrays:
-                title = f"{model}, z={z}: C's {first}, {second}"
-                planes.append((title, (first, second), arrays[name], arrays["sweep_values"]))
     *_, height, width, _ = planes[0][2].shape
     columns = 3 if len(planes) == 3 else 2
     panel = (style.WIDTH / columns - 0.4) * height / width + 0.5
@@ -151,9 +150,5 @@ def _centres(number: int, size: int) -> np.ndarray:
 
 def _show(ax: Axes, picture: np.ndarray) -> None:
     picture = np.clip(picture, 0, 1)
-    grey = picture.shape[-1] == 1
-    picture = picture[..., 0] if grey else picture
-    ax.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-    ax.set_xticks([])
-    ax.set_yticks([])
-    ax.spines[:].set_visible(False)
+    picture = picture[..., 0] if picture.shape[-1] == 1 else picture
+    style.show(ax, picture, cmap="gray", vmin=0, vmax=1)

@@ -17,6 +17,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 
 from mvae_jax import escape
 from mvae_jax.store import files
@@ -96,6 +97,13 @@ def colour(model: str, models: Iterable[str]) -> str:
     return OTHER_COLOURS[others.index(model) % len(OTHER_COLOURS)]
 
 
+def line(model: str, models: Iterable[str]) -> dict[str, Any]:
+    """Return how a model's points are drawn, and its name for the legend."""
+    marker = MARKERS.get(model, "^")
+    look = {"color": colour(model, models), "marker": marker, "markersize": 3}
+    return look | {"label": label(model)}
+
+
 def panels(number: int, columns: int, height: float, **options: Any) -> tuple[Figure, list[Axes]]:
     """Return a figure of two columns' width with `number` axes, each `height` inches high."""
     columns = min(number, columns)
@@ -107,17 +115,20 @@ def panels(number: int, columns: int, height: float, **options: Any) -> tuple[Fi
     return figure, axes[:number]
 
 
-def latent_axis(axes: Axes, sizes: Sequence[int]) -> None:
-    """Make x the index of a latent size: evenly spaced, so that every size can be named."""
-    axes.set_xticks(range(len(sizes)), [str(z) for z in sizes])
-    axes.set_xlabel("latent size z")
+def show(ax: Axes, picture: np.ndarray, **options: Any) -> AxesImage:
+    """Draw an array of pixels alone: no ticks, no frame."""
+    image = ax.imshow(picture, interpolation="nearest", **options)
+    ax.set(xticks=[], yticks=[])
+    ax.spines[:].set_visible(False)
+    return image
 
 
 def legend(figure: Figure, axes: Axes) -> None:
-    """Put one legend above all panels."""
+    """Put one legend above all panels, with each name once."""
     handles, labels = axes.get_legend_handles_labels()
-    columns = min(max(1, len(labels)), MOST_COLUMNS)
-    figure.legend(handles, labels, loc="outside upper center", ncols=columns)
+    named = dict(zip(labels, handles, strict=True))
+    columns = min(max(1, len(named)), MOST_COLUMNS)
+    figure.legend(named.values(), named.keys(), loc="outside upper center", ncols=columns)
 
 
 def file_name(text: str, also: str = "") -> str:
