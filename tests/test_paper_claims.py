@@ -10,7 +10,7 @@ import pytest
 
 from mvae_jax import config as config_lib
 from mvae_jax import model as network
-from mvae_jax.paper import audit, reference
+from mvae_jax.paper import audit, cells, reference
 from mvae_jax.paper.claims import CLAIMS
 from mvae_jax.paper.evidence import published
 from mvae_jax.paper.judge import NOT_TESTED, judge
@@ -185,6 +185,8 @@ def test_every_claim_has_a_verdict_or_a_reason():
         for check in claim.checks:
             assert check.units
             assert all(unit.cells for unit in check.units)
+            named = {cell for unit in check.units for cell in unit.all}
+            assert named <= {*cells.CELLS, ("frey_face", 32)}
             for metric in check.metrics:
                 assert describe(metric).better, metric
     untested = {claim.number for claim in CLAIMS if judge(claim, PRINTED).verdict == NOT_TESTED}
