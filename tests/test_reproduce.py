@@ -18,7 +18,7 @@ from tests.conftest import ROOT
 SEEDS = joblib.cpu_count()  # that are timed at once
 # Of one of them: 1 s to compile, and a step of z / 60 ms.
 COSTS = {
-    (pixels, z, model): predict.Measured(predict.Cost(1.0, 0.0, SEEDS * z / 60_000), SEEDS)
+    (pixels, z, model): predict.Cost(1.0, 0.0, SEEDS * z / 60_000, SEEDS)
     for pixels in (784, 3072)
     for z in LATENT_SIZES
     for model in ("vae", "mvae")
@@ -31,9 +31,10 @@ def root(tmp_path):
     tmp_path /= "config.root"
     tmp_path.mkdir()
     rows = [
-        {"pixels": pixels, "latent_size": z, "model": model, "num_seeds": measured.num_seeds}
-        | {"cost": measured.cost._asdict(), "machine": f"{environment.processor()}, 0 GPUs"}
-        for (pixels, z, model), measured in COSTS.items()
+        {"pixels": pixels, "latent_size": z, "model": model, "num_seeds": SEEDS}
+        | {"cost": {"compile": cost.compile, "epoch": cost.epoch, "step": cost.step}}
+        | {"machine": f"{environment.processor()}, 0 GPUs"}
+        for (pixels, z, model), cost in COSTS.items()
     ]
     (tmp_path / "costs.json").write_text(json.dumps(rows))
     return tmp_path
@@ -183,7 +184,7 @@ def test_costs_are_those_of_this_machine(root, monkeypatch):
     args = reproduce.parse()
     found = predict.measured(args.root, args.data_sets, args.num_seeds)
     assert found.keys() == {(784, 2, "vae"), (784, 2, "mvae")}
-    assert all(measured.cost.compile > 0 for measured in found.values())
+    assert all(cost.compile > 0 for cost in found.values())
     stored = json.loads((root / "costs.json").read_text())
     here = [row for row in stored if row["machine"] == f"{environment.processor()}, 0 GPUs"]
     assert {row["num_seeds"] for row in here} == {SEEDS, 99}
@@ -229,7 +230,11 @@ def test_what_goes_wrong_is_handed_on(call, returns, expected):
 @pytest.mark.parametrize("damage", ['[{"pixels": 784}]', "{MACHINE}"])
 def test_damaged_costs_are_named(call, root, damage):
     machine = f"{environment.processor()}, 0 GPUs"
-    row = {"machine": machine, "num_seeds": SEEDS, "cost": predict.Cost(1.0, 0.0, 1.0)._asdict()}
+    row = {
+        "machine": machine,
+        "num_seeds": SEEDS,
+        "cost": {"compile": 1.0, "epoch": 0.0, "step": 1.0},
+    }
     (root / "costs.json").write_text(damage.replace("{MACHINE}", json.dumps([row])))
     returned, out, _ = call("--tables=IV")
     assert returned == 2

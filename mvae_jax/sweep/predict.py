@@ -43,21 +43,15 @@ Shape = tuple[int, int, str]  # pixels, latent size, model
 
 
 class Cost(NamedTuple):
-    """Seconds to compile, of an epoch besides its steps, and of a step of all seeds."""
+    """Seconds to compile, of an epoch besides its steps, and of a step of all `num_seeds` seeds."""
 
     compile: float
     epoch: float
     step: float
-
-
-class Measured(NamedTuple):
-    """What a shape costs, with so many seeds at once."""
-
-    cost: Cost
     num_seeds: int
 
 
-Costs = dict[Shape, Measured]
+Costs = dict[Shape, Cost]
 
 
 def main() -> None:
@@ -75,7 +69,8 @@ def main() -> None:
         rows.append((pixels, latent_size, model, len(named), compiled, step, f"{took:.1f}"))
         if args.out:
             shape = {"pixels": pixels, "latent_size": latent_size, "model": model}
-            timed = {"machine": _machine(), "num_seeds": args.num_seeds, "cost": cost._asdict()}
+            timed: dict[str, Any] = {"machine": _machine(), "cost": cost._asdict()}
+            timed["num_seeds"] = timed["cost"].pop("num_seeds")
             known = json_file.read_value(args.out) if args.out.exists() else []
             files.write_text(args.out, json.dumps([*known, shape | timed], indent=1) + "\n")
         where = f"{pixels} pixels, z={latent_size}, {model}"
@@ -183,7 +178,8 @@ def measure(model: str, latent_size: int, pixels: int, args: argparse.Namespace)
         laps[turn, i] = time.perf_counter() - begin
     short, long = np.median(laps, axis=0).tolist()
     step = (long - short) / int(lengths[1] - lengths[0])
-    return Cost(first - short, max(0.0, short - int(lengths[0]) * step), step)
+    epoch = max(0.0, short - int(lengths[0]) * step)
+    return Cost(first - short, epoch, step, args.num_seeds)
 
 
 # --- what was measured, kept in ROOT/costs.json -------------------------------------------------
@@ -226,7 +222,7 @@ def _read(path: Path, num_seeds: int) -> Costs:
     costs, here = {}, _machine()
     try:
         for row in json_file.read_value(path) if path.exists() else []:
-            found = Measured(Cost(**row["cost"]), int(row["num_seeds"]))
+            found = Cost(**row["cost"], num_seeds=int(row["num_seeds"]))
             shape = row["pixels"], row["latent_size"], row["model"]
             if (row["machine"], found.num_seeds) == (here, num_seeds):
                 costs[shape] = found
@@ -245,8 +241,8 @@ def minutes(costs: Costs, dataset: str, z: int, num_seeds: int, num_epochs: int)
     gpus = len(local.find_gpus())
     total = 0.0
     for model in MODELS:
-        cost, timed_seeds = costs[reference.pixels(dataset), z, model]
-        times = max(num_seeds / timed_seeds, 1.0 if gpus else 0.0)
+        cost = costs[reference.pixels(dataset), z, model]
+        times = max(num_seeds / cost.num_seeds, 1.0 if gpus else 0.0)
         total += seconds(cost._replace(step=cost.step * times), dataset, num_epochs) / 60
     return total / max(1, gpus)
 
