@@ -149,6 +149,10 @@ def test_every_fault_is_one_line_and_costs_no_other_run(tmp_path, capsys):
     said = capsys.readouterr().err
     assert not report.render([root], tmp_path / "out", draw=False)
     said += capsys.readouterr().err
+    events = EventFiles([root], tmp_path / "events")
+    events.update()
+    assert len(events.problems) == 2  # those of logs/
+    said += "\n".join(map(": ".join, events.problems))
     for number, (_, _, reason) in enumerate(CASES):
         lines = [line for line in said.splitlines() if f"model{number}-z" in line]
         assert any(reason in line for line in lines), (number, reason, lines)
@@ -157,9 +161,6 @@ def test_every_fault_is_one_line_and_costs_no_other_run(tmp_path, capsys):
     assert cells.likelihood(odd) == "gaussian ?"
 
     list(watch.look([root]))
-    events = EventFiles([root], tmp_path / "events")
-    events.update()
-    assert len(events.problems) == 2  # those of logs/
 
 
 def test_a_model_whose_arrays_lie_below_each_other_is_refused(tmp_path):

@@ -95,7 +95,7 @@ def test_a_metric_of_the_archive_is_not_lost(tmp_path):
     write_run(tmp_path / "runs", "vae", 2, {"mse": draw(0.5, 0.01), "own": draw(1, 1)})
     export.export(tmp_path / "runs", tmp_path / "out")
     write_run(tmp_path / "other", "vae", 2, {"mse": draw(0.5, 0.01)})
-    with pytest.raises(ValueError, match=f"out/.* has seed_{SEEDS[0]} with own, .*other.* has not"):
+    with pytest.raises(ValueError, match=f"out/.* has own of seed_{SEEDS[0]} .*other.* has not"):
         export.export(tmp_path / "other", tmp_path / "out")
 
 

@@ -6,7 +6,7 @@ value of a swept scalar in it. What cannot be read is a cell without values, wit
 
 import math
 import statistics
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -93,15 +93,7 @@ class Run(NamedTuple):
         return len(self.replicates) == 1 and not run_folder.planned_seeds(self.config)
 
 
-class Row(NamedTuple):
-    """One value of a cell."""
-
-    metric: str
-    split: str
-    seed: int
-    value: float
-
-
+Row = tuple[str, str, int, float]  # metric, split, seed and value
 Part = tuple[Cell, Run, list[Row]]
 
 
@@ -119,12 +111,11 @@ def read_run(path: Path) -> list[Part]:
             by_sweep.setdefault(swept.replace("__", ", "), []).append(entry)
         manifest = run_folder.read_manifest(path)
         environment = run_folder.read_environment(path)
-        parts = [
-            (cell_of(config, swept), *_read_cell(path, config, manifest, environment, entries))
+        bare = Run(path, config, "", environment, described=described(content))
+        return [
+            (cell_of(config, swept), *_read_cell(bare, manifest, entries))
             for swept, entries in by_sweep.items()
         ]
-        own = described(content)
-        return [(cell, run._replace(described=own), rows) for cell, run, rows in parts]
     except Exception as error:  # whatever its files hold: this cell alone is without values
         return [(cell_of(config, ""), Run(path, config, reason_of(error)), [])]
 
@@ -143,61 +134,54 @@ def read_metrics(path: Path, config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _read_cell(
-    path: Path,
-    config: dict[str, Any],
-    manifest: Mapping[str, Any],
-    environment: Mapping[str, Any],
-    entries: list[dict[str, Any]],
+    bare: Run, manifest: Mapping[str, Any], entries: list[dict[str, Any]]
 ) -> tuple[Run, list[Row]]:
     """Return one cell's run and values; raise ValueError where a file of it is damaged."""
-    trained: Mapping[str, Any] = manifest["replicates"]
+    trained = {e["replicate"]: manifest["replicates"].get(e["replicate"], {}) for e in entries}
     # What the cell was trained with, where the configuration has several values.
-    config = config | trained.get(entries[0]["replicate"], {}).get("swept", {})
+    config = bare.config | trained[entries[0]["replicate"]].get("swept", {})
+    num_epochs = config.get("num_epochs", 0)
     known = [entry for entry in entries if "seed" in entry]
     replicates = dict(sorted((entry["seed"], entry["replicate"]) for entry in known))
-    failed = {
-        seed: trained[name]["failed"]
-        for seed, name in replicates.items()
-        if "failed" in trained.get(name, {})
-    }
-    unscored = [f"{e['replicate']} has no scores: {e['failed']}" for e in entries if e not in known]
-    absent: dict[str, str] = {}
-    rows: dict[tuple[str, int], Row] = {}
-    for entry in known:
-        if entry["seed"] in failed:
-            continue
-        unscored += _why_unscored(entry, config, trained, manifest["sha256"])
-        if "failed" not in entry and "stale" not in entry:
-            rows |= {(row.metric, row.seed): row for row in _rows(entry)}
-            absent |= {row["metric"]: row["reason"] for row in entry.get("absent", ())}
-    seconds = [trained.get(name, {}).get("epoch_seconds") for name in replicates.values()]
-    if laps := [lap for lap in seconds if lap is not None]:
-        row = Row("epoch_seconds", "run", NO_SEED, statistics.median(laps))
-        rows[row.metric, NO_SEED] = row
+    of_seeds = {seed: trained[name] for seed, name in replicates.items()}
+    failed = {seed: of["failed"] for seed, of in of_seeds.items() if "failed" in of}
+    live = [entry for entry in entries if entry.get("seed") not in failed]
+    scored = [entry for entry in live if "failed" not in entry and "stale" not in entry]
+    rows = {(row[0], row[2]): row for entry in scored for row in _rows(entry)}
+    laps = [of["epoch_seconds"] for of in of_seeds.values() if of.get("epoch_seconds") is not None]
+    if laps:
+        median = float(statistics.median(laps))
+        rows["epoch_seconds", NO_SEED] = ("epoch_seconds", "run", NO_SEED, median)
 
-    missing = "; ".join(unscored)
+    lost = sorted(run_folder.planned_seeds(config) - replicates.keys())
+    unscored = [
+        why
+        for entry in live
+        for why in _why_unscored(entry, num_epochs, trained, manifest["sha256"])
+    ]
+    missing = ""
     if len(replicates) < len(known):
-        missing = f"{path / 'metrics.json'}: two replicates have the same seed"
-    elif not missing and (lost := sorted(run_folder.planned_seeds(config) - replicates.keys())):
+        missing = f"{bare.path / 'metrics.json'}: two replicates have the same seed"
+    elif unscored:
+        missing = "; ".join(unscored)
+    elif lost:
         missing = f"seed {listed(lost)} of the {config['num_seeds']} planned has no scores"
-    elif not missing and len(failed) == len(replicates):
+    elif len(failed) == len(replicates):
         missing = "every seed failed"
-    scored = [entry for entry in known if "failed" not in entry]
-    run = Run(
-        path,
-        config,
-        missing,
-        environment,
-        replicates,
-        failed,
-        absent,
-        frozenset((entry["num_test"], entry.get("sha256_index_test")) for entry in scored),
-        manifest["sha256"],
-        tuple(origins.trained_by(environment, [trained.get(n, {}) for n in replicates.values()])),
-        epochs={
-            seed: trained.get(name, {}).get("epoch", config.get("num_epochs", 0))
-            for seed, name in replicates.items()
-        },
+    run = bare._replace(
+        config=config,
+        missing=missing,
+        replicates=replicates,
+        failed=failed,
+        absent={row["metric"]: row["reason"] for e in scored for row in e.get("absent", ())},
+        tested_on=frozenset(
+            (entry["num_test"], entry.get("sha256_index_test"))
+            for entry in known
+            if "failed" not in entry
+        ),
+        sha256=manifest["sha256"],
+        origins=tuple(origins.trained_by(bare.environment, of_seeds.values())),
+        epochs={seed: of.get("epoch", num_epochs) for seed, of in of_seeds.items()},
     )
     return run, list(rows.values())
 
@@ -205,34 +189,34 @@ def _read_cell(
 def _rows(entry: dict[str, Any]) -> list[Row]:
     """Return a replicate's finite values, those of the run itself without its seed."""
     return [
-        Row(name, row["split"], NO_SEED if describe(name).per_run else entry["seed"], row["value"])
+        (name, split, NO_SEED if describe(name).per_run else entry["seed"], float(row["value"]))
         for row in entry["values"]
-        if row["split"] in SPLITS and math.isfinite(row["value"])
-        for name in (row["metric"],)
+        for name, split in [(row["metric"], row["split"])]
+        if split in SPLITS and math.isfinite(row["value"])
     ]
 
 
 def _why_unscored(
     entry: dict[str, Any],
-    config: dict[str, Any],
-    trained: Mapping[str, Any],
+    num_epochs: int,
+    trained: Mapping[str, Mapping[str, Any]],
     sha256: Mapping[str, str],
-) -> list[str]:
-    """Return why a replicate's scores are none of the run as it is planned; [] where they are."""
-    seed, name, planned = entry["seed"], entry["replicate"], config.get("num_epochs", 0)
+) -> Iterator[str]:
+    """Yield why a replicate's scores are none of the run as it is planned."""
+    name = entry["replicate"]
     if "failed" in entry:
-        return [f"seed {seed} has no scores: {entry['failed']}"]
-    reasons = []
+        yield f"{name} has no scores: {entry['failed']}"
+        return
+    seed, epochs = entry["seed"], trained[name].get("epoch", num_epochs)
     if "stale" in entry:
-        reasons.append(f"the scores of seed {seed} are stale: {entry['stale']}")
-    epochs = trained.get(name, {}).get("epoch", planned)
-    if epochs < planned:
-        reasons.append(f"seed {seed} is trained for {epochs} of {planned} epochs; train on")
-    for key, folder in metrics_file.SCORED_FILES.items():
-        digest = sha256.get(f"{folder}/{name}.npz")
-        if key in entry and digest not in (None, entry[key]):
-            return [*reasons, f"seed {seed} was trained anew since it was scored; {SCORE_AGAIN}"]
-    return reasons
+        yield f"the scores of seed {seed} are stale: {entry['stale']}"
+    if epochs < num_epochs:
+        yield f"seed {seed} is trained for {epochs} of {num_epochs} epochs; train on"
+    recorded = {
+        key: sha256.get(f"{folder}/{name}.npz") for key, folder in metrics_file.SCORED_FILES.items()
+    }
+    if any(key in entry and of not in (None, entry[key]) for key, of in recorded.items()):
+        yield f"seed {seed} was trained anew since it was scored; {SCORE_AGAIN}"
 
 
 def cell_of(config: Mapping[str, Any], swept: str) -> Cell:

@@ -131,25 +131,20 @@ def _rows(found: Scores, keys: dict[Cell, str], of: Iterable[Cell]) -> pd.DataFr
 
 
 def _check_nothing_lost(cell: Cell, new: Scores, there: Scores) -> None:
-    """Raise ValueError where the archive's cell has a seed or metric that the new one lacks, or
-    was trained for longer."""
+    """Raise ValueError where the archive's cell has a value of a seed that the new one lacks, or
+    has after fewer epochs."""
     old, run = there.cells[cell], new.cells[cell]
-    scored, known = _scored(new, cell), _scored(there, cell)
-    for seed, metrics in known.items():
-        name = f"{old.path} has {old.replicates.get(seed, 'values')}"
-        way_out = f"{run.path} has not; choose another folder"
+    scored, known = (
+        {*zip(of.seed, of.metric, strict=True)} for of in (new.rows(cell), there.rows(cell))
+    )
+    for seed, metric in sorted(known):
         epochs = old.epochs.get(seed, 0)
-        if seed not in scored or run.epochs.get(seed, 0) < epochs:
-            raise ValueError(f"--export: {name}, trained for {epochs} epochs, {way_out}")
-        if lost := sorted(metrics - scored[seed]):
-            raise ValueError(f"--export: {name} with {lost[0]}, {way_out}")
-
-
-def _scored(found: Scores, cell: Cell) -> dict[int, set[str]]:
-    """Return the metrics of each of a cell's seeds that has scores."""
-    rows = found.values[found.values.cell == list(found.cells).index(cell)]
-    rows = rows[rows.seed != NO_SEED]
-    return {seed: {*of} for seed, of in rows.metric.astype(object).groupby(rows.seed)}
+        is_lost = (seed, metric) not in scored or run.epochs.get(seed, 0) < epochs
+        if is_lost and seed != NO_SEED:
+            raise ValueError(
+                f"--export: {old.path} has {metric} of {old.replicates[seed]} after {epochs} "
+                f"epochs, {run.path} has not; choose another folder"
+            )
 
 
 def _write_figures(

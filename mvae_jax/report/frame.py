@@ -61,11 +61,14 @@ class Scores:
 
     def of(self, cell: Cell, metric: str) -> dict[int, float]:
         """Return seed -> value of one metric in one cell, without the seeds that failed."""
-        position = self._positions[cell]
-        of_cell = slice(*np.searchsorted(self.counted.cell, [position, position + 1]))
-        rows = self.counted[of_cell]
+        rows = self.rows(cell)
         rows = rows[rows.metric == metric]
         return dict(zip(rows.seed.tolist(), rows.value.tolist(), strict=True))
+
+    def rows(self, cell: Cell) -> pd.DataFrame:
+        """Return the rows of `values` of one cell, without the seeds that failed."""
+        position = self._positions[cell]
+        return self.counted[slice(*np.searchsorted(self.counted.cell, [position, position + 1]))]
 
     def summary(self, cell: Cell, metric: str) -> Summary | None:
         """Return a metric's mean over the cell's seeds; None where it has none."""
