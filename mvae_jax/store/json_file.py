@@ -13,7 +13,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import MappingProxyType
+from types import MappingProxyType, UnionType
 from typing import Any
 
 from mvae_jax.escape import shown
@@ -187,7 +187,7 @@ def typed(path: Path, found: Mapping[str, Any], types: Mapping[str, type]) -> di
     return {k: value for k, value in found.items() if value is not None or k not in types}
 
 
-def has_type(value: Any, kind: type) -> bool:
+def has_type(value: Any, kind: type | UnionType) -> bool:
     """Return whether a JSON value is of a type; a whole number is a float too, true is neither."""
     if isinstance(value, bool):
         return kind is bool

@@ -40,28 +40,22 @@ VERSION = 1
 SCORED_FILES = {"sha256": "embeddings", "sha256_model": "model", "sha256_pictures": "pictures"}
 OUT_OF_MEMORY = "out of memory"  # begins the reason of what the next scoring is to try again
 WAY_OUT = "run python -m mvae_jax.evaluate on the folder"
-# What each object must hold, and of which type.
-RUN: dict[str, type] = {
-    **run_folder.REQUIRED,
-    "source": str,
-    "settings": dict,
-    "replicates": list,
-}
-REPLICATE: dict[str, type] = {
+SHOWN: dict[str, type] = {"title": str, "unit": str, "decimals": int, "better": int}
+LONGEST, MOST_DECIMALS = 80, 17  # letters of a title or unit, which are on one line; decimals
+# What each object must hold: of which type, or [what each element of a list must hold].
+RUN = {**run_folder.REQUIRED, "source": str, "settings": dict, "replicates": list}
+FAILED = {"replicate": str, "failed": str}
+COMPUTED = {"seed": int, "split": str, "n": int, "settings": [str]}
+REPLICATE = {
     "replicate": str,
     "seed": int,
     "sha256": str,
+    "sha256_index_test": str | None,
     "num_test": int,
-    "values": list,
-    "absent": list,
+    "stale": str | None,
+    "values": [{"metric": str, "value": float, **COMPUTED}],
+    "absent": [{"metric": str, "reason": str}],
 }
-# Of a user's own metric; the texts are on one line, of at most LONGEST characters.
-SHOWN: dict[str, type] = {"title": str, "unit": str, "decimals": int, "better": int}
-LONGEST, MOST_DECIMALS = 80, 17
-FAILED: dict[str, type] = {"replicate": str, "failed": str}
-COMPUTED: dict[str, type] = {"seed": int, "split": str, "n": int, "settings": list}
-VALUE: dict[str, type] = {"metric": str, "value": float, **COMPUTED}
-ABSENT: dict[str, type] = {"metric": str, "reason": str}
 # The axes of each curve: lists of one length, null where undefined.
 AXES = {
     "reliability": ("examples", "confidence", "accuracy"),
@@ -136,87 +130,75 @@ def check(content: Any) -> None:
     version = content.get("version") if isinstance(content, dict) else None
     if version != VERSION:
         raise MetricsError(f"version is {shown(version)}, not {VERSION}")
-    _check_fields(content, RUN, "")
-    if unknown := sorted(content.keys() - RUN.keys() - {"version", "described"}):
-        raise MetricsError(f"{unknown[0]} is no field of the format")
-    _check_described(content.get("described", {}))
-    replicates = []
+    _check("", content, RUN)
+    _check("", {"described": content.get("described", {})}, {"described": dict})
+    for name, metric in content.get("described", {}).items():
+        check_shown(metric, f"described.{shown(name)}.")
     for position, entry in enumerate(content["replicates"]):
-        where = f"replicates[{position}]."
+        where = f"replicates[{position}]"
         failed = isinstance(entry, dict) and "failed" in entry
-        _check_fields(entry, FAILED if failed else REPLICATE, where)
+        _check(where, entry, FAILED if failed else REPLICATE)
         if "seed" in entry:  # that of a badly named file is not known
-            _check_fields(entry, {"seed": int}, where)
             _check_name(entry, where)
-        replicates.append(entry["replicate"])
-        for field in ("sha256_index_test", "stale"):
-            if not failed and not isinstance(entry.get(field), str | None):
-                raise MetricsError(f"{where}{field} is no text")
         if not failed:
             _check_scored(entry, content["settings"], where)
-    _check_unique(replicates, "replicates")
+    _check_unique([entry["replicate"] for entry in content["replicates"]], "replicates")
 
 
-def _check_described(found: Any) -> None:
-    _check_fields({"described": found}, {"described": dict}, "")
-    for name, metric in found.items():
-        check_shown(metric, f"described.{shown(name)}.")
+def _check(where: str, found: Any, schema: Any) -> None:
+    if fault := _find_fault(found, schema):
+        raise MetricsError(f"{where}{fault}".removeprefix("."))
+
+
+def _find_fault(found: Any, schema: Any) -> str:
+    """Return where a JSON value is not as RUN and the others have it; empty where it is."""
+    if isinstance(schema, dict):
+        for field, inside in schema.items():
+            value = found.get(field) if isinstance(found, dict) else None
+            if fault := _find_fault(value, inside):
+                return f".{field}{fault}"
+        return ""
+    if isinstance(schema, list) and isinstance(found, list):
+        faults = ((i, _find_fault(value, schema[0])) for i, value in enumerate(found))
+        return next((f"[{i}]{fault}" for i, fault in faults if fault), "")
+    kind = list if isinstance(schema, list) else schema
+    if json_file.has_type(found, kind) and (kind is not float or math.isfinite(found)):
+        return ""
+    return f" is {shown(found)}, not a {getattr(kind, '__name__', kind)}"
 
 
 def check_shown(metric: Any, where: str = "") -> None:
     """Raise MetricsError where the report cannot show a user's own metric by these fields."""
-    _check_fields(metric, SHOWN, where)
+    _check(where.removesuffix("."), metric, SHOWN)
     for field in ("title", "unit"):
         if not metric[field].isprintable() or len(metric[field]) > LONGEST:
             said = shown(metric[field])
             raise MetricsError(f"{where}{field} is {said}, not a line of up to {LONGEST} letters")
-    if not 0 <= metric["decimals"] <= MOST_DECIMALS:
-        raise MetricsError(
-            f"{where}decimals is {metric['decimals']}, not from 0 to {MOST_DECIMALS}"
-        )
-    if metric["better"] not in (1, 0, -1):
-        raise MetricsError(f"{where}better is {shown(metric['better'])}, not 1, 0 or -1")
+    for field, allowed in (("decimals", range(MOST_DECIMALS + 1)), ("better", (1, 0, -1))):
+        if metric[field] not in allowed:
+            said = f"from 0 to {MOST_DECIMALS}" if field == "decimals" else "1, 0 or -1"
+            raise MetricsError(f"{where}{field} is {metric[field]}, not {said}")
     if unknown := sorted(metric.keys() - SHOWN.keys()):
         raise MetricsError(f"{where}{unknown[0]} is no field of the format")
 
 
 def _check_scored(entry: dict[str, Any], settings: dict[str, Any], where: str) -> None:
-    for position, value in enumerate(entry["values"]):
-        _check_fields(value, VALUE, f"{where}values[{position}].")
-    for position, absent in enumerate(entry["absent"]):
-        _check_fields(absent, ABSENT, f"{where}absent[{position}].")
-    _check_unique([row["metric"] for row in entry["values"] + entry["absent"]], f"{where}metric")
+    _check_unique([row["metric"] for row in entry["values"] + entry["absent"]], f"{where}.metric")
     curves = entry.get("curves", {})
-    _check_fields({"curves": curves}, {"curves": dict}, where)
+    _check(where, {"curves": curves}, {"curves": dict})
     for name, curve in curves.items():
-        _check_curve(name, curve, f"{where}curves.{name}.")
+        axes = AXES.get(name, ())
+        within = f"{where}.curves.{name}"
+        _check(within, curve, COMPUTED | {axis: [int | float | None] for axis in axes})
+        if len({len(curve[axis]) for axis in axes}) > 1:
+            raise MetricsError(f"{within}: its lists are not of one length")
     for computed in [*entry["values"], *curves.values()]:
-        what = computed.get("metric", "a curve")
-        unknown = [name for name in computed["settings"] if name not in list(settings)]
-        if unknown:
+        what = f"{where}.{computed.get('metric', 'curves')}"
+        if unknown := [name for name in computed["settings"] if name not in settings]:
             said = shown(unknown)
-            raise MetricsError(f"{where}{what} has settings {said}, which are not in settings")
+            raise MetricsError(f"{what} has settings {said}, which are not in settings")
         if computed["seed"] != entry["seed"]:
-            raise MetricsError(f"{where}{what} is of seed {computed['seed']}, not of its entry's")
-
-
-def _check_curve(name: str, curve: Any, where: str) -> None:
-    _check_fields(curve, COMPUTED, where)
-    axes = AXES.get(name, ())
-    _check_fields(curve, dict.fromkeys(axes, list), where)
-    for axis in axes:
-        wrong = [v for v in curve[axis] if v is not None and not isinstance(v, int | float)]
-        if wrong or len(curve[axis]) != len(curve[axes[0]]):
-            raise MetricsError(f"{where}{axis} is no list of numbers as long as {axes[0]}")
-
-
-def _check_fields(found: Any, fields: dict[str, type], where: str) -> None:
-    for field, kind in fields.items():
-        value: Any = found.get(field) if isinstance(found, dict) else None
-        fits = json_file.has_type(value, kind)
-        if not fits or (kind is float and not math.isfinite(value)):
-            said = shown(value)
-            raise MetricsError(f"{where}{field} is {said}, not a {kind.__name__}")
+            raise MetricsError(f"{what} is of seed {computed['seed']}, not of its entry's")
 
 
 def _check_name(entry: dict[str, Any], where: str) -> None:
@@ -224,15 +206,15 @@ def _check_name(entry: dict[str, Any], where: str) -> None:
     try:
         seed = seed_of(entry["replicate"])
     except ValueError as error:
-        raise MetricsError(f"{where}{error}") from error
+        raise MetricsError(f"{where}.{error}") from error
     if seed != entry["seed"]:
-        raise MetricsError(f"{where}replicate is {entry['replicate']}, of seed {entry['seed']}")
+        raise MetricsError(f"{where}.replicate is {entry['replicate']}, of seed {entry['seed']!r}")
 
 
 def _check_unique(found: list[str], where: str) -> None:
-    for name, number in collections.Counter(found).items():
-        if number > 1:
-            raise MetricsError(f"{where} has {name} {number} times")
+    name, number = next(iter(collections.Counter(found).most_common(1)), ("", 0))
+    if number > 1:
+        raise MetricsError(f"{where} has {name} {number} times")
 
 
 def _dumps(value: Any, indent: str = "\n") -> str:
