@@ -23,7 +23,7 @@ from mvae_jax.evaluate.embeddings import FormatError
 from mvae_jax.report import cells
 from mvae_jax.report.figures import scores as curves
 from mvae_jax.report.tensorboard import EventFiles
-from mvae_jax.runs import timing, workdir
+from mvae_jax.runs import workdir
 from mvae_jax.store import (
     config_file,
     json_file,
@@ -188,7 +188,7 @@ def parse_epochs(data: bytes) -> None:
 def parse_times(data: bytes) -> None:
     """Read a timing.jsonl."""
     inputs.write_run("timing.jsonl", inputs.lines(data, inputs.TIMES))
-    timing.time_summary(RUN)
+    status.time_summary(RUN)
     read_everywhere()
 
 

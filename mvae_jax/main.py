@@ -53,8 +53,8 @@ def main(_argv: Sequence[str]) -> None:
         from mvae_jax.runs import environment, run, trackers
         from mvae_jax.runs.checkpoint import CheckpointError
         from mvae_jax.runs.stop import Interrupted
-        from mvae_jax.runs.timing import log_time, time_summary, timed
-        from mvae_jax.runs.workdir import LockedError, RunError, Workdir
+        from mvae_jax.runs.workdir import LockedError, RunError, Workdir, log_time, timed
+        from mvae_jax.store.status import time_summary
 
     imported = time.perf_counter()
     try:

@@ -23,9 +23,9 @@ from mvae_jax import inference, model, replicas
 from mvae_jax.config import ConfigError
 from mvae_jax.runs import checkpoint, run, stop
 from mvae_jax.runs.checkpoint import CheckpointError
-from mvae_jax.runs.timing import log_time, time_summary
-from mvae_jax.runs.workdir import LockedError, RunError, Workdir, lock
+from mvae_jax.runs.workdir import LockedError, RunError, Workdir, lock, log_time
 from mvae_jax.store import config_file, files, json_file
+from mvae_jax.store.status import time_summary
 from tests.conftest import ROOT
 
 SMALL = {

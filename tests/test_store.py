@@ -10,7 +10,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from mvae_jax.runs import timing, workdir
+from mvae_jax.runs import workdir
 from mvae_jax.store import files, json_file, names, npz, run_folder
 
 
@@ -151,7 +151,7 @@ def test_links_in_a_foreign_folder_are_not_written_through(tmp_path, of):
         pytest.raises(OSError, match="is a link, and is not followed; remove it"),
         workdir.lock(run),
     ):
-        timing.log_time(run, "epoch", 1.0)
+        workdir.log_time(run, "epoch", 1.0)
     assert victim.read_text() == "precious"
 
 

@@ -55,7 +55,9 @@ ALLOWED = {
         *("command_line", "config", "datasets", "escape", "paper", "paths", "replicas", "report"),
         *("runs", "sources", "store", "terminal"),
     },
-    "main": {"command_line", "config", "datasets", "evaluate", "report", "runs", "terminal"},
+    "main": {
+        *("command_line", "config", "datasets", "evaluate", "report", "runs", "store", "terminal"),
+    },
     "__init__": {"inference", "report", "terminal"},
     "__main__": {"main", "terminal"},
 }
@@ -69,7 +71,6 @@ WITHOUT_JAX_FILES = (
     "runs/workdir.py",
     "runs/progress.py",
     "runs/stop.py",
-    "runs/timing.py",
 )
 
 

@@ -60,7 +60,7 @@ def save(folder: Path, epoch: int, state: Any, details: dict[str, Any]) -> None:
         with _manager(folder, create=True) as manager:
             manager.save(epoch, args=orbax.args.PyTreeSave(state), force=True)
         record = {"epoch": epoch, "details": details, "files": _digests(where)}
-        files.write_text(_record(where), json_file.dumps(record))
+        json_file.write(_record(where), record)
     except BaseException as error:
         for left in (where, *folder.glob(f"{epoch}.orbax-checkpoint-tmp*")):
             shutil.rmtree(left, ignore_errors=True)

@@ -19,9 +19,8 @@ from mvae_jax.datasets import Dataset
 from mvae_jax.runs import checkpoint, environment, progress
 from mvae_jax.runs import workdir as workdir_lib
 from mvae_jax.runs.stop import Interrupted, Stop
-from mvae_jax.runs.timing import log_time
 from mvae_jax.runs.trackers import Log
-from mvae_jax.runs.workdir import RunError, Workdir
+from mvae_jax.runs.workdir import RunError, Workdir, log_time
 from mvae_jax.store import origins
 
 
@@ -46,13 +45,6 @@ class Progress(NamedTuple):
         return self._replace(logs=logs, failed=failed)
 
 
-class Images(NamedTuple):
-    """The images that training reads, on the devices."""
-
-    train: jax.Array
-    valid: jax.Array | None
-
-
 def train_and_embed(
     workdir: Workdir,
     config: ConfigDict,
@@ -63,8 +55,7 @@ def train_and_embed(
 ) -> None:
     """Bring a cohort to the last epoch and write the files of its seeds that are missing."""
     replicates = config_lib.replicates(cohort, config.sweep)
-    images = device_images(dataset, len(replicates))
-    states, known = _train(workdir, config, cohort, images, stop, track)
+    states, known = _train(workdir, config, cohort, dataset, stop, track)
     start = time.perf_counter()
     done = workdir_lib.read_done(workdir.path)
     for trained, state in zip(replicates, replicas.unstack(states, len(replicates)), strict=True):
@@ -120,18 +111,22 @@ def halve(config: ConfigDict, workdir: Workdir, cohort: range) -> list[range]:
     return halves
 
 
-def device_images(dataset: Dataset, num_seeds: int) -> Images:
-    """Return the images on every device that trains so many seeds."""
-    of_split = {
-        split: replicas.share_images(dataset.images[dataset.splits[split]], num_seeds)
-        for split in ("train", "valid")
-        if split in dataset.splits
-    }
-    return Images(of_split["train"], of_split.get("valid"))
+def device_images(dataset: Dataset, num_seeds: int) -> tuple[jax.Array, jax.Array | None]:
+    """Return the images of `train` and `valid` on every device that trains so many seeds."""
+
+    def share(split: str) -> jax.Array:
+        return replicas.share_images(dataset.images[dataset.splits[split]], num_seeds)
+
+    return share("train"), share("valid") if "valid" in dataset.splits else None
 
 
 def _train(
-    workdir: Workdir, config: ConfigDict, cohort: range, images: Images, stop: Stop, track: Log
+    workdir: Workdir,
+    config: ConfigDict,
+    cohort: range,
+    dataset: Dataset,
+    stop: Stop,
+    track: Log,
 ) -> tuple[replicas.TrainState, Progress]:
     """Train a cohort from its newest good checkpoint, or from the start, to the last epoch.
 
@@ -139,6 +134,7 @@ def _train(
     """
     replicates = config_lib.replicates(cohort, config.sweep)
     number, of_program = len(replicates), config_lib.of_program(config)
+    images = device_images(dataset, number)
     done, states, so_far = _start(workdir, config, cohort)
     failed = dict(so_far.failed)
     laps: list[float] = []  # seconds per epoch and seed, without the first epoch, which compiles
@@ -154,7 +150,7 @@ def _train(
             if epoch > done + 1:
                 laps.append(seconds / len(cohort))
             log_time(workdir, "epoch", seconds, epoch=epoch, seeds=len(cohort))
-            rate = number * len(images.train) / seconds
+            rate = number * len(dataset.splits["train"]) / seconds
             report(epoch, float(np.mean(elbos)) if elbos else math.nan, rate)
 
             stopped = stop.asked  # once: a signal after this line waits for the next epoch

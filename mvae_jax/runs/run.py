@@ -23,10 +23,9 @@ from mvae_jax.runs import checkpoint, environment
 from mvae_jax.runs import cohort as cohort_lib
 from mvae_jax.runs import workdir as workdir_lib
 from mvae_jax.runs.stop import Interrupted, Stop, on_signal
-from mvae_jax.runs.timing import log_time
 from mvae_jax.runs.trackers import Start, tracking
-from mvae_jax.runs.workdir import RunError, Workdir
-from mvae_jax.store import config_file, files, json_file, origins
+from mvae_jax.runs.workdir import RunError, Workdir, log_time
+from mvae_jax.store import config_file, json_file, origins
 
 sources.hashes()  # as they are loaded: an edit of a file from here on changes nothing that runs
 
@@ -95,14 +94,8 @@ def run(
             )
         if interrupted:
             raise interrupted
-    if process:
-        return
-    _raise_if_all_failed(path)
-
-
-def _raise_if_all_failed(path: Path) -> None:
     done = workdir_lib.read_done(path)
-    if done and all("failed" in record for record in done.values()):
+    if process == 0 and done and all("failed" in record for record in done.values()):
         reasons = "; ".join(f"{name}: {r['failed']}" for name, r in done.items())
         raise RunError(f"{path}: every seed has failed ({reasons}); lower the learning rate?")
 
@@ -129,20 +122,18 @@ def _describe_start(
     """
     if config.seed_mode == "auto":
         config = config_lib.replace(config, seed_mode=replicas.choose_mode())
+    _describe(config, workdir, dataset)
     if workdir.process == 0:
-        _describe(config, workdir, dataset)
         log_time(workdir, "data", data_seconds)
-    else:
-        _describe_origin(config, workdir)
     environment.wait_for_all("config.json is written")
     return config
 
 
 def _profile(config: FrozenConfigDict, dataset: Dataset, profile: Path) -> None:
     number = len(config_lib.replicates(config_lib.seeds(config), config.sweep))
-    images = cohort_lib.device_images(dataset, number)
+    images, _ = cohort_lib.device_images(dataset, number)
     with _precision(config), paths.plain(profile) as folder:
-        replicas.profile(config, config.seed_mode, images.train, folder)
+        replicas.profile(config, config.seed_mode, images, folder)
 
 
 def _train_cohorts(
@@ -166,8 +157,7 @@ def _train_cohorts(
             # Behind the `except`, which would keep the arrays of the failed try alive.
             left[:0] = halves = cohort_lib.halve(config, workdir, cohort)
             config = config_lib.replace(config, seeds_per_program=str(len(halves[0])))
-            if workdir.process == 0:
-                _describe(config, workdir, dataset)
+            _describe(config, workdir, dataset)
 
 
 def _precision(config: ConfigDict) -> AbstractContextManager[None]:
@@ -176,41 +166,30 @@ def _precision(config: ConfigDict) -> AbstractContextManager[None]:
 
 
 def _record_nothing_to_train(config: ConfigDict, workdir: Workdir, profile: Path | None) -> None:
+    """Write config.json again where a finished run's harmless fields have other values now."""
     if profile is not None:
         print(f"--profile: {workdir.path} has nothing to train, so no trace", file=sys.stderr)
-    if workdir.process == 0:
-        _record_harmless(config, workdir)
-
-
-def _record_harmless(config: ConfigDict, workdir: Workdir) -> None:
-    """Write config.json anew where a finished run's harmless fields have other values now."""
-    stored = config_file.read(workdir.path / "config.json", sealed=True)
-    changed = {
-        field: config[field]
-        for field in config_lib.HARMLESS
-        if config[field] != stored.get(field, config[field])
-    }
-    if changed:
-        text = json_file.dumps(config_lib.replace(stored, **changed).to_dict())
-        files.write_text(workdir.path / "config.json", text)
+    path = workdir.path / "config.json"
+    stored = config_file.read(path, sealed=True)
+    harmless = {field: config[field] for field in config_lib.HARMLESS}
+    changed = {k: value for k, value in harmless.items() if value != stored.get(k, value)}
+    if changed and workdir.process == 0:
+        json_file.write(path, config_lib.replace(stored, **changed).to_dict())
 
 
 def _describe(config: ConfigDict, workdir: Workdir, dataset: Dataset) -> None:
-    """Write config.json and environment.json, which keeps the origins of earlier starts."""
-    files.write_text(workdir.path / "config.json", json_file.dumps(config.to_dict()))
-    described = environment.describe(config, dataset) | {"origins": _known_origins(config, workdir)}
-    files.write_text(workdir.path / "environment.json", json_file.dumps(described))
+    """Write config.json and environment.json, which keeps the origins of earlier starts.
 
-
-def _describe_origin(config: ConfigDict, workdir: Workdir) -> None:
-    """Write the origins of a process other than 0, whose device may be another one."""
-    path = workdir.path / f"environment-{workdir.process}.json"
-    files.write_text(path, json_file.dumps({"origins": _known_origins(config, workdir)}))
-
-
-def _known_origins(config: ConfigDict, workdir: Workdir) -> dict[str, origins.Origin]:
+    A process other than 0 writes its origins alone, because its device may be another one.
+    """
     origin = environment.origin(config)
-    return {**origins.read(workdir.path), origins.identify(origin): origin}
+    described = {"origins": {**origins.read(workdir.path), origins.identify(origin): origin}}
+    if workdir.process:
+        json_file.write(workdir.path / f"environment-{workdir.process}.json", described)
+        return
+    json_file.write(workdir.path / "config.json", config.to_dict())
+    described = environment.describe(config, dataset) | described
+    json_file.write(workdir.path / "environment.json", described)
 
 
 def _with_data_facts(config: FrozenConfigDict, dataset: Dataset) -> FrozenConfigDict:

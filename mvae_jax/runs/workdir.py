@@ -12,6 +12,7 @@ import json
 import os
 import re
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -211,7 +212,7 @@ def record_done(workdir: Workdir, name: str, record: dict[str, Any]) -> None:
         if path.is_file()
     }
     record |= {"sha256": sha256, "log": log_extent(workdir.log(name))}
-    files.write_text(workdir.path / "done" / f"{name}.json", json_file.dumps(record))
+    json_file.write(workdir.path / "done" / f"{name}.json", record)
 
 
 # --- logs --------------------------------------------------------------------------------------
@@ -241,9 +242,8 @@ def find_log_fault(workdir: Workdir, extents: dict[str, dict[str, Any]]) -> str:
     extents: by replicate, as `log_extent` returned them then
     """
     for name, extent in extents.items():
-        path = workdir.log(name)
-        content = path.read_bytes() if path.is_file() else b""
-        if hashlib.sha256(content[: extent["bytes"]]).hexdigest() != extent["sha256"]:
+        if not run_folder.begins_as(workdir.log(name), extent):
+            path = workdir.log(name)
             return f"{path}: damaged, it is not as it was at this checkpoint (SHA-256)"
     return ""
 
@@ -255,3 +255,17 @@ def cut_back(workdir: Workdir, names: list[str], extents: dict[str, dict[str, An
         if path.exists():
             with files.open_own(path) as file:
                 file.truncate(extents.get(name, {"bytes": 0})["bytes"])
+
+
+def log_time(workdir: Workdir, event: str, seconds: float, **details: Any) -> None:
+    """Append one line to timing.jsonl: where the wall-clock time of a run went."""
+    with files.open_own(workdir.times) as file:
+        file.write(json.dumps({"event": event, "seconds": round(seconds, 6), **details}) + "\n")
+
+
+@contextmanager
+def timed(workdir: Workdir, event: str) -> Iterator[None]:
+    """Log the time that a block took."""
+    start = time.perf_counter()
+    yield
+    log_time(workdir, event, time.perf_counter() - start)

@@ -104,6 +104,11 @@ def _is_sealed(data: bytes) -> bool:
 # --- files -------------------------------------------------------------------------------------
 
 
+def write(path: Path, value: dict[str, Any]) -> None:
+    """Create or replace a file that holds one JSON object, sealed."""
+    files.write_text(path, dumps(value))
+
+
 def read_json(path: Path, sealed: bool = False) -> dict[str, Any]:
     """Read a file that holds one JSON object; raise RunFolderError.
 

@@ -1,11 +1,12 @@
-"""How far a run is, from its folder alone: it needs a shared file system, and no server."""
+"""How far a run is, and where its time went, from its folder alone; it needs no server."""
 
+import collections
 import itertools
 import math
 import statistics
 import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mvae_jax.store import run_folder
 
@@ -52,18 +53,44 @@ def of(folder: Path) -> Status:
     found = Status("stopped", len(ended), planned, epoch, num_epochs, elbo)
     if len(ended) >= planned:
         return found._replace(state=state)
-    times = list(run_folder.read_times(folder, TAIL_BYTES))
-    laps = [line["seconds"] for line in times if line["event"] == "epoch"]
-    # The first epoch of a start compiles as well.
-    later = [
-        line["seconds"]
-        for before, line in itertools.pairwise(times)
-        if before["event"] == line["event"] == "epoch"
-    ]
+    firsts, later = _laps(list(run_folder.read_times(folder, TAIL_BYTES)))
+    laps = firsts + later
     if _is_alive(folder, statistics.median(laps) if laps else math.nan):
         left = statistics.median(later) * (num_epochs - epoch) if later else math.nan
         return found._replace(state="running", seconds_left=left)
     return found
+
+
+def time_summary(folder: Path) -> str:
+    """Return in one line where the run's time went, over all its starts.
+
+    What an epoch after a start takes more than the median epoch is compilation.
+    """
+    try:
+        times = list(run_folder.read_times(folder))
+    except run_folder.RunFolderError as error:
+        return f"seconds: unknown ({error})"
+    seconds: dict[str, float] = collections.defaultdict(float)
+    for line in times:
+        seconds[line["event"]] += line["seconds"]
+    firsts, later = _laps(times)
+    if "epoch" in seconds:
+        usual = statistics.median(later or firsts)
+        seconds["compile"] = sum(max(0, took - usual) for took in firsts)
+        seconds["train"] = seconds["epoch"] - seconds["compile"]
+    order = ("import", "data", "compile", "train", "embed", "evaluate", "report")
+    parts = [f"{event} {seconds[event]:.1f}" for event in order if event in seconds]
+    return f"seconds: {', '.join(parts)}"
+
+
+def _laps(times: list[dict[str, Any]]) -> tuple[list[float], list[float]]:
+    """Return the seconds of the first epoch of each start, which compiles too, and of others."""
+    firsts: list[float] = []
+    later: list[float] = []
+    for before, line in itertools.pairwise([{"event": ""}, *times]):
+        if line["event"] == "epoch":
+            (later if before["event"] == "epoch" else firsts).append(line["seconds"])
+    return firsts, later
 
 
 def _last_epoch(folder: Path) -> tuple[int, float]:
