@@ -40,9 +40,9 @@ def prepare_jax(num_seeds: int) -> None:
         str(cache).encode()  # JAX takes no other
     except (datasets.DataError, UnicodeEncodeError):  # without a folder, every run compiles
         return
-    made_for = f"{importlib.metadata.version('jaxlib')} {_instructions()}"
-    name = hashlib.sha256(made_for.encode()).hexdigest()[:16]
-    folder = cache / "programs" / name
+    instructions = _cpuinfo("flags") or _cpuinfo("Features") or platform.machine()
+    made_for = f"{importlib.metadata.version('jaxlib')} {instructions}"
+    folder = cache / "programs" / hashlib.sha256(made_for.encode()).hexdigest()[:16]
     with contextlib.suppress(OSError):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     jax.config.update("jax_compilation_cache_dir", str(folder))
@@ -118,12 +118,6 @@ def exit_process(error: Exception, status: int) -> NoReturn:
     if jax.distributed.is_initialized():
         os._exit(status)
     sys.exit(status)
-
-
-def _instructions() -> str:
-    """Return the processor's instruction sets, as far as the machine tells."""
-    flags = _cpuinfo("flags") or _cpuinfo("Features")
-    return flags or f"{platform.machine()} {platform.processor()}"
 
 
 def _cpuinfo(field: str) -> str:

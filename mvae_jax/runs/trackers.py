@@ -9,10 +9,11 @@ After a resume a tracker is told again of epochs behind the last checkpoint, whi
 again. Each of several processes has a tracker of its own, for the replicates that it trains.
 """
 
+import importlib.util
 import queue
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -39,6 +40,7 @@ class Tracker(Protocol):
 FINISH_SECONDS = 60.0  # that a tracker has behind the training, for what it has not sent yet
 Start = Callable[[Path, ConfigDict], Tracker]
 Log = Callable[[str, int, Mapping[str, float]], None]
+Queue = queue.SimpleQueue[tuple[str, int, Mapping[str, float]] | None]
 
 
 class TensorBoard:
@@ -72,13 +74,11 @@ def find(names: Sequence[str]) -> dict[str, Start]:
     found: dict[str, Start] = {}
     for name in (name for several in names for name in several.split(",")):
         if name == "tensorboard":
-            try:
-                import tensorboardX  # noqa: F401
-            except ImportError as error:
+            if importlib.util.find_spec("tensorboardX") is None:
                 raise ConfigError(
                     "--tracker: got 'tensorboard' without tensorboardX; "
                     "pip install 'mvae_jax[tensorboard]'"
-                ) from error
+                )
             found[name] = TensorBoard
             continue
         if "." not in name:
@@ -97,44 +97,41 @@ def find(names: Sequence[str]) -> dict[str, Start]:
 
 @contextmanager
 def tracking(starts: Mapping[str, Start], folder: Path, config: ConfigDict) -> Iterator[Log]:
-    """Yield the function that tells every tracker of an epoch; finish them at the end."""
-    with ExitStack() as stack:
-        told = [
-            stack.enter_context(_tracking(name, start, folder, config))
-            for name, start in starts.items()
-        ]
+    """Yield the function that tells every tracker of an epoch; finish them at the end.
 
-        def log(replicate: str, epoch: int, values: Mapping[str, float]) -> None:
-            for tell in told:
-                tell(replicate, epoch, values)
-
-        yield log
-
-
-@contextmanager
-def _tracking(name: str, start: Start, folder: Path, config: ConfigDict) -> Iterator[Log]:
-    """Run one tracker in a thread, so that it can neither delay the training nor end it.
-
-    If it raises, say so on stderr and tell it no more.
+    Each runs in a thread, so that it can neither delay the training nor end it.
     """
-    waiting: queue.SimpleQueue[tuple[str, int, Mapping[str, float]] | None] = queue.SimpleQueue()
+    waiting: dict[str, Queue] = {name: queue.SimpleQueue() for name in starts}
+    threads = [
+        threading.Thread(target=_follow, args=(name, start, folder, config, waiting[name]))
+        for name, start in starts.items()
+    ]
+    for thread in threads:
+        thread.daemon = True
+        thread.start()
 
-    def follow() -> None:
-        try:
-            tracker = start(folder, config)
-            for told in iter(waiting.get, None):
-                tracker.log(*told)
-            tracker.finish()
-        except Exception as error:  # a user's tracker may raise any
-            said = " ".join(f"{type(error).__name__}: {error}".split())
-            terminal.say(f"note: the tracker {name} failed and is off ({said}); training goes on")
+    def log(*told: Any) -> None:
+        for one in waiting.values():
+            one.put(told)
 
-    thread = threading.Thread(target=follow, name=f"tracker {name}", daemon=True)
-    thread.start()
     try:
-        yield lambda *told: waiting.put(told)
+        yield log
     finally:
-        waiting.put(None)
-        thread.join(FINISH_SECONDS)
-        if thread.is_alive():
-            terminal.say(f"note: the tracker {name} has not finished and is left behind")
+        for one in waiting.values():
+            one.put(None)
+        for name, thread in zip(starts, threads, strict=True):
+            thread.join(FINISH_SECONDS)
+            if thread.is_alive():
+                terminal.say(f"note: the tracker {name} has not finished and is left behind")
+
+
+def _follow(name: str, start: Start, folder: Path, config: ConfigDict, waiting: Queue) -> None:
+    """Run one tracker to its end. If it raises, say so on stderr and tell it no more."""
+    try:
+        tracker = start(folder, config)
+        for told in iter(waiting.get, None):
+            tracker.log(*told)
+        tracker.finish()
+    except Exception as error:  # a user's tracker may raise any
+        said = " ".join(f"{type(error).__name__}: {error}".split())
+        terminal.say(f"note: the tracker {name} failed and is off ({said}); training goes on")

@@ -96,15 +96,18 @@ def differ(one: Origin, other: Origin) -> Difference:
     A file that one of them lacks is no difference by itself: what imports it differs, or it is the
     family that the configuration names.
     """
-    files = _unequal_files(one["sources"], other["sources"])
+    files = _unequal_names(one["sources"], other["sources"])
     # A setting that one version of JAX lacks is the other's default or a matter of the version.
     machines = ({"device": origin["device"], **origin["versions"]} for origin in (one, other))
     return Difference(files, _unequal(one["settings"], other["settings"]), _unequal(*machines))
 
 
 def _unequal(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
-    names = sorted(one.keys() & other.keys())
-    return [f"{n} ({one[n]!r} and {other[n]!r})" for n in names if one[n] != other[n]]
+    return [f"{n} ({one[n]!r} and {other[n]!r})" for n in _unequal_names(one, other)]
+
+
+def _unequal_names(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    return sorted(name for name in one.keys() & other.keys() if one[name] != other[name])
 
 
 def check(folder: Path, earlier: Iterable[str], now: Origin, trains: bool, accepted: bool) -> None:
@@ -116,26 +119,20 @@ def check(folder: Path, earlier: Iterable[str], now: Origin, trains: bool, accep
     earlier: the identifiers of the origins of what is there
     trains:  whether something is to be trained or embedded
     """
-    known = read(folder)
-    code: dict[str, None] = {}
-    machine: dict[str, None] = {}
-    for origin in sorted(set(earlier) - {identify(now)}):
-        if origin in known:
-            found = differ(known[origin], now)
-            code |= dict.fromkeys(found.sources + found.settings)
-            machine |= dict.fromkeys(found.machine)
-        else:
-            code[f"{origin}, which its environment.json does not hold"] = None
+    known, others = read(folder), sorted(set(earlier) - {identify(now)})
+    found = [differ(known[name], now) for name in others if name in known]
+    lost = [f"{n}, which its environment.json does not hold" for n in others if n not in known]
+    code = dict.fromkeys([*(c for one in found for c in one.sources + one.settings), *lost])
+    machine = dict.fromkeys(name for one in found for name in one.machine)
+    said = f"{folder}: was trained with other code or settings ({', '.join(code)})"
+    if code and trains and not accepted:
+        raise ConfigError(f"{said}; {WAY_OUT}")
     if code:
-        said = f"{folder}: was trained with other code or settings ({', '.join(code)})"
-        if not trains:
-            _note(f"{said}; its results stay, because nothing is left to train; --overwrite trains")
-        elif not accepted:
-            raise ConfigError(f"{said}; {WAY_OUT}")
-        else:
-            _note(f"{said}; it goes on, and reports mark it")
+        stays = "its results stay, because nothing is left to train; --overwrite trains"
+        terminal.say(f"note: {said}; {'it goes on, and reports mark it' if trains else stays}")
     if machine and trains:
-        _note(f"{folder}: goes on with another {', another '.join(machine)}: other rounding")
+        what = f"another {', another '.join(machine)}"
+        terminal.say(f"note: {folder}: goes on with {what}: other rounding")
 
 
 def changed_files(folder: Path, now: Mapping[str, str]) -> list[str]:
@@ -144,12 +141,4 @@ def changed_files(folder: Path, now: Mapping[str, str]) -> list[str]:
     Needs no jax, and so no device, but does not know what of a start was saved.
     """
     of_starts = [origin["sources"] for origin in read(folder).values()]
-    return sorted({file for old in of_starts for file in _unequal_files(old, now)})
-
-
-def _unequal_files(one: Mapping[str, str], other: Mapping[str, str]) -> list[str]:
-    return sorted(file for file in one.keys() & other.keys() if one[file] != other[file])
-
-
-def _note(text: str) -> None:
-    terminal.say(f"note: {text}")
+    return sorted({file for old in of_starts for file in _unequal_names(old, now)})
