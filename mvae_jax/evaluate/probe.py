@@ -23,7 +23,6 @@ all but separated, the objective counts relative to itself. Where the penalty is
 the features, separable classes have no optimum that double precision holds, and no fit converges.
 """
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -35,6 +34,10 @@ SETTINGS: dict[str, Any] = {"C": 1.0, "gradient_tolerance": 1e-5, "max_iter": 20
 ROUND = 50  # Newton steps from one whitening to the next
 RESOLVED = 1e-12  # nats: the smallest objective that double precision tells from 0
 NEGLIGIBLE = 1e-8  # a penalty, beside the sum of the features' variances
+
+Weights = Float[np.ndarray, "p k"]
+Inputs = Float[np.ndarray, "n p"]
+Targets = Int[np.ndarray, " n"]
 
 
 class Probe(NamedTuple):
@@ -52,11 +55,8 @@ class Probe(NamedTuple):
 
 
 def objective(
-    weights: Float[np.ndarray, "p k"],
-    x: Float[np.ndarray, "n p"],
-    targets: Int[np.ndarray, " n"],
-    penalty: float,
-) -> tuple[float, Float[np.ndarray, "p k"]]:
+    weights: Weights, x: Inputs, targets: Targets, penalty: float
+) -> tuple[float, Weights]:
     """Return the objective in nats, summed over examples, and its gradient; in x's precision.
 
     The last of the p = d + 1 columns of x is one; its weights, the intercept, are not penalised.
@@ -74,27 +74,38 @@ def objective(
     return float(loss + 0.5 * np.sum(weights[:-1] * pull)), gradient
 
 
-class Whitened(NamedTuple):
-    """The objective over `unit`, by whitened coordinates v = R W, R^T R = H / unit.
+class Whitened:
+    """The objective over `unit`, by whitened coordinates v = R W, R^T R = H / unit, at the weights.
 
     x may be in single precision, and so are then the objective and its gradient.
     """
 
-    factor: Float[np.ndarray, "p p"]
-    unit: float
-    x: Float[np.ndarray, "n p"]
-    targets: Int[np.ndarray, " n"]
-    penalty: float
+    def __init__(
+        self, weights: Weights, x: Inputs, targets: Targets, penalty: float, unit: float = 1.0
+    ) -> None:
+        self.unit, self.x, self.targets, self.penalty = unit, x, targets, penalty
+        self.curved = x  # by which the curvature is computed
+        self.known: tuple[np.ndarray, np.ndarray] | None = None  # v and its probabilities
+        p = np.exp(log_scores(weights, x))
+        curvature = (1 - np.sum(p**2, axis=1)) / (p.shape[1] - 1)
+        floor = 1e-8 * unit  # certain of all, H would be singular
+        scaled = x * np.sqrt(np.maximum(curvature, floor).astype(x.dtype))[:, None]
+        hessian = (scaled.T @ scaled).astype(np.float64)
+        # Whatever positive definite matrix is near will do: the ridge absorbs the rounding errors.
+        ridge = np.finfo(x.dtype).eps * np.trace(hessian)
+        factor = scipy.linalg.cholesky(hessian + (penalty + ridge) * np.eye(len(hessian)))
+        self.factor = factor / np.sqrt(unit)
 
-    def coordinates(self, weights: Float[np.ndarray, "p k"]) -> np.ndarray:
-        """Return v, flat."""
-        return (self.factor @ weights).ravel()
+    def minimize(self, weights: Weights, **options: Any) -> scipy.optimize.OptimizeResult:
+        """Return what scipy.optimize.minimize finds from these weights."""
+        start = (self.factor @ weights).ravel()
+        return scipy.optimize.minimize(self.objective, start, jac=True, **options)
 
-    def weights(self, v: np.ndarray) -> Float[np.ndarray, "p k"]:
+    def weights(self, v: np.ndarray) -> Weights:
         """Return W = R^-1 v."""
         return scipy.linalg.solve_triangular(self.factor, v.reshape(len(self.factor), -1))
 
-    def gradient(self, by_weights: Float[np.ndarray, "p k"]) -> np.ndarray:
+    def gradient(self, by_weights: Weights) -> np.ndarray:
         """Return the gradient by v, flat, of the gradient by W."""
         by_v = scipy.linalg.solve_triangular(self.factor, by_weights / self.unit, trans="T")
         return by_v.ravel()
@@ -104,16 +115,14 @@ class Whitened(NamedTuple):
         value, gradient = objective(self.weights(v), self.x, self.targets, self.penalty)
         return value / self.unit, self.gradient(gradient)
 
-    def probabilities(self, v: np.ndarray) -> Float[np.ndarray, "n k"]:
-        """Return those of the examples' classes."""
-        return np.exp(log_scores(self.weights(v), self.x))
-
-    def hessian_product(self, p: Float[np.ndarray, "n k"], direction: np.ndarray) -> np.ndarray:
-        """Return the Hessian by v, where the probabilities are p, times a direction of v."""
-        weights = self.weights(direction)
-        change = p * (self.x @ weights.astype(self.x.dtype))
+    def hessian_product(self, v: np.ndarray, direction: np.ndarray) -> np.ndarray:
+        """Return the Hessian by v times a direction of v."""
+        if self.known is None or not np.array_equal(self.known[0], v):
+            self.known = v.copy(), np.exp(log_scores(self.weights(v), self.curved))
+        weights, p = self.weights(direction), self.known[1]
+        change = p * (self.curved @ weights.astype(self.curved.dtype))
         change -= p * change.sum(axis=1, keepdims=True)
-        product = (self.x.T @ change).astype(np.float64)
+        product = (self.curved.T @ change).astype(np.float64)
         product[:-1] += self.penalty * weights[:-1]
         return self.gradient(product)
 
@@ -144,7 +153,10 @@ def fit(
     resolved = bool(NEGLIGIBLE * np.vdot(z, z) / len(z) <= penalty)
     z = np.column_stack([z, np.ones(len(z))])
     weights = np.zeros((z.shape[1], len(classes)))  # the last row is the intercept
-    weights, value = _approach(weights, z.astype(np.float32), targets, penalty)
+    white = Whitened(weights, z.astype(np.float32), targets, penalty)
+    options = {"ftol": 1e-4, "gtol": 0, "maxcor": 20, "maxiter": 500}  # ends where steps do not pay
+    near = white.minimize(weights, method="L-BFGS-B", options=options)
+    weights, value = white.weights(near.x), float(near.fun)
     weights, converged = _newton(weights, value, z, targets, penalty, gradient_tolerance, max_iter)
     return Probe(weights[:-1], weights[-1], centre, classes, converged and resolved)
 
@@ -154,33 +166,15 @@ def log_probabilities(probe: Probe, x: Float[np.ndarray, "n d"]) -> Float[np.nda
     return log_softmax((x - probe.centre) @ probe.weights + probe.intercept)
 
 
-def _approach(
-    weights: Float[np.ndarray, "p k"],
-    x: Float[np.ndarray, "n p"],
-    targets: Int[np.ndarray, " n"],
-    penalty: float,
-) -> tuple[Float[np.ndarray, "p k"], float]:
-    """Return the weights and the objective after L-BFGS, which ends where steps no longer pay."""
-    white = whitened(weights, x, targets, penalty)
-    found = scipy.optimize.minimize(
-        white.objective,
-        white.coordinates(weights),
-        jac=True,
-        method="L-BFGS-B",
-        options={"ftol": 1e-4, "gtol": 0, "maxcor": 20, "maxiter": 500},
-    )
-    return white.weights(found.x), float(found.fun)
-
-
 def _newton(
-    weights: Float[np.ndarray, "p k"],
+    weights: Weights,
     value: float,
-    x: Float[np.ndarray, "n p"],
-    targets: Int[np.ndarray, " n"],
+    x: Inputs,
+    targets: Targets,
     penalty: float,
     gradient_tolerance: float,
     max_iter: int,
-) -> tuple[Float[np.ndarray, "p k"], bool]:
+) -> tuple[Weights, bool]:
     """Return the weights after a trust-region Newton method, and whether it converged.
 
     The curvature is in single precision at first: it sets the pace, the gradient the destination.
@@ -190,14 +184,11 @@ def _newton(
     tolerance, curved, steps, converged = gradient_tolerance, x.astype(np.float32), 0, False
     while steps < max_iter:
         unit = min(1.0, max(value, RESOLVED))
-        white = whitened(weights, x, targets, penalty, unit)
-        found = scipy.optimize.minimize(
-            white.objective,
-            white.coordinates(weights),
-            jac=True,
-            hessp=_curvature(white._replace(x=curved)),
-            method="trust-ncg",
-            options={"gtol": tolerance, "maxiter": min(ROUND, max_iter - steps)},
+        white = Whitened(weights, x, targets, penalty, unit)
+        white.curved = curved
+        options = {"gtol": tolerance, "maxiter": min(ROUND, max_iter - steps)}
+        found = white.minimize(
+            weights, hessp=white.hessian_product, method="trust-ncg", options=options
         )
         easy = not (steps or found.fun < 1)
         weights, curved, steps = white.weights(found.x), x, steps + max(found.nit, 1)
@@ -213,41 +204,7 @@ def _newton(
     return weights, converged
 
 
-def _curvature(white: Whitened) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-    """Return the function of v and a direction that gives the Hessian's product with it."""
-    at, p = np.empty(0), np.empty(0)
-
-    def product(v: np.ndarray, direction: np.ndarray) -> np.ndarray:
-        nonlocal at, p
-        if not np.array_equal(at, v):  # all directions at one v share its probabilities
-            at, p = v.copy(), white.probabilities(v)
-        return white.hessian_product(p, direction)
-
-    return product
-
-
-def whitened(
-    weights: Float[np.ndarray, "p k"],
-    x: Float[np.ndarray, "n p"],
-    targets: Int[np.ndarray, " n"],
-    penalty: float,
-    unit: float = 1.0,
-) -> Whitened:
-    """Return the objective, whitened by its average Hessian H at the weights."""
-    p = np.exp(log_scores(weights, x))
-    curvature = (1 - np.sum(p**2, axis=1)) / (p.shape[1] - 1)
-    floor = 1e-8 * unit  # certain of all, H would be singular
-    scaled = x * np.sqrt(np.maximum(curvature, floor).astype(x.dtype))[:, None]
-    hessian = (scaled.T @ scaled).astype(np.float64)
-    # Whatever positive definite matrix is near will do: the ridge absorbs the rounding errors.
-    ridge = np.finfo(x.dtype).eps * np.trace(hessian)
-    factor = scipy.linalg.cholesky(hessian + (penalty + ridge) * np.eye(len(hessian)))
-    return Whitened(factor / np.sqrt(unit), unit, x, targets, penalty)
-
-
-def log_scores(
-    weights: Float[np.ndarray, "p k"], x: Float[np.ndarray, "n p"]
-) -> Float[np.ndarray, "n k"]:
+def log_scores(weights: Weights, x: Inputs) -> Float[np.ndarray, "n k"]:
     """Return log p(class | x), in x's precision."""
     return log_softmax(x @ weights.astype(x.dtype))
 
