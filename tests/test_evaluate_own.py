@@ -84,7 +84,7 @@ def test_one_that_gives_no_number_is_absent_with_the_reason(run, compute, reason
         ({"better": 2}, "better is 2, not 1, 0 or -1"),
         ({"decimals": 99}, "decimals is 99, not from 0 to 17"),
         ({"title": "a\nb"}, "not a line of up to 80"),
-        ({"unit": 3}, "unit is 3, not a str"),
+        ({"unit": 3}, "'unit' is 3; write str"),
         ({"compute": None}, "its compute is None"),
         ({"split": "valid"}, "its split is 'valid'"),
         ({"settings": ("probe",)}, "it names settings"),
@@ -100,7 +100,7 @@ def test_the_file_refuses_what_the_report_cannot_show(run):
     content = metrics_file.read(run / "metrics.json")
     for changed in ({"decimals": 10**9}, {"better": "up"}, {"title": "x" * 81}, {"more": 1}):
         shown = content["described"]["radius"] | changed
-        with pytest.raises(metrics_file.MetricsError, match=r"described\.'radius'\."):
+        with pytest.raises(metrics_file.MetricsError, match=r"described\.'radius'"):
             metrics_file.check(content | {"described": {"radius": shown}})
 
 

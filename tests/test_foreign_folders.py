@@ -84,7 +84,7 @@ CASES = [
     ("config.json", less_deep, "nested too deeply; allowed: 32 levels"),
     ("config.json", merged(seed=10**400), "an integer is 10000000000000000000... (401 digits)"),
     ("config.json", merged(sweep="lr"), "'sweep' is 'lr'; write dict there"),
-    ("config.json", merged(sweep={"beta": "1,2"}), "'sweep.beta' is '1,2'; write a list of"),
+    ("config.json", merged(sweep={"beta": "1,2"}), "'sweep.beta' is '1,2'; write list there"),
     (
         "config.json",
         merged(sweep={f: [*range(1000)] for f in ("beta", "weight_decay", "learning_rate")}),
@@ -106,10 +106,10 @@ CASES = [
     (
         "manifest.json",
         merged(replicates={"seed_777": {"seed": 777, "swept": {"beta": "x"}}}),
-        "'swept' of seed_777 is no numbers",
+        "'swept.beta' is 'x'; write float there",
     ),
     ("environment.json", fifo, "environment.json: not readable (is a FIFO"),
-    ("environment.json", text('{"devices": [1]}'), "'devices' is no list of names"),
+    ("environment.json", text('{"devices": [1]}'), "'devices[0]' is 1; write str there"),
     ("metrics.json", endless, "metrics.json: not readable (is a device"),
     ("metrics.json", deep, "metrics.json: not readable (objects and lists are nested too deeply"),
     (

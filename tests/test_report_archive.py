@@ -191,8 +191,8 @@ DAMAGE = {
     "no seed": (edit_cell(replicates={"\u0667": "seed_7"}), "'replicates' has '\u0667', which"),
     "name": (edit_cell(replicates={"777": "seed_778"}), "has seed_778 as seed 777"),
     "tested on": (edit_cell(tested_on=[[1]]), "'tested_on' is [1]; write list there"),
-    "described": (edit_cell(described={"own": {}}), "described.'own'.title"),
-    "environment": (edit_cell(environment={"devices": [1]}), "'devices' is no list of names"),
+    "described": (edit_cell(described={"own": {}}), "described.'own': 'title'"),
+    "environment": (edit_cell(environment={"devices": [1]}), "'devices[0]' is 1; write str"),
     "absent": (edit_cell(absent={"nmi": []}), "'nmi' is []; write str there"),
 }
 

@@ -86,7 +86,7 @@ def test_a_value_that_is_not_finite(tmp_path, capsys, value):
     edit(pair(tmp_path), change)
     complete, text, complaints = report(tmp_path, capsys)
     assert not complete
-    assert f"replicates[2].values[6].value is {value}, not a float" in complaints
+    assert f"replicates[2]: 'values[6].value' is {value}; write float" in complaints
     assert row(text)[3::4] == ["-"] * 7  # evaluation writes no such file: none of it is believed
     assert row(text)[-3] == "±"  # VAE's is there
 

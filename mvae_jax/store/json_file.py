@@ -136,7 +136,7 @@ def read_value(path: Path, sealed: bool = False) -> Any:
 
 def read_lines(
     path: Path,
-    types: Mapping[str, type] = MappingProxyType({}),
+    types: Mapping[str, Any] = MappingProxyType({}),
     last_bytes: int | None = None,
     torn: bool = True,
 ) -> Iterator[dict[str, Any]]:
@@ -178,18 +178,50 @@ def read_lines(
 # --- types -------------------------------------------------------------------------------------
 
 
-def check_types(path: Path, found: Mapping[str, Any], types: Mapping[str, type]) -> None:
-    """Raise RunFolderError at the first field that is there, not null and of another type."""
-    for field, kind in types.items():
-        value = found.get(field)
-        if value is not None and not has_type(value, kind):
-            raise wrong(path, field, shown(value), kind)
+def check_types(path: Path, found: Any, schema: Mapping[str, Any], optional: bool = True) -> None:
+    """Raise RunFolderError at the first field that is not as the schema has it, see `find_fault`.
+
+    optional: fields may be null or missing
+    """
+    if fault := find_fault(found, schema, optional):
+        raise RunFolderError(f"{path}: {fault}")
 
 
-def typed(path: Path, found: Mapping[str, Any], types: Mapping[str, type]) -> dict[str, Any]:
+def typed(path: Path, found: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
     """Return an object after `check_types`, without those of its fields that are null."""
-    check_types(path, found, types)
-    return {k: value for k, value in found.items() if value is not None or k not in types}
+    check_types(path, found, schema)
+    return {k: value for k, value in found.items() if value is not None or k not in schema}
+
+
+def find_fault(found: Any, schema: Any, optional: bool = False) -> str:
+    """Return which field is not as the schema has it; empty if all are.
+
+    schema: a type; [what each element is]; {field: what it is}; or {...: what each field is}
+    """
+    fault = _find_fault(found, schema, optional)
+    return "" if fault is None else "'{}' is {}; write {} there".format(*fault).replace("'.", "'")
+
+
+def _find_fault(found: Any, schema: Any, optional: bool) -> tuple[str, str, str] | None:
+    """Return the field's path, what is there and what must be."""
+    if isinstance(schema, Mapping) and isinstance(found, dict):
+        fields = dict.fromkeys(found, schema[...]) if ... in schema else schema
+        for field, inside in fields.items():
+            if optional and found.get(field) is None:
+                continue
+            if fault := _find_fault(found.get(field), inside, optional):
+                said = fault[1] if field in found else "missing"
+                return f".{field}{fault[0]}", said, fault[2]
+        return None
+    if isinstance(schema, list) and isinstance(found, list):
+        for position, value in enumerate(found):
+            if fault := _find_fault(value, schema[0], optional):
+                return f"[{position}]{fault[0]}", *fault[1:]
+        return None
+    kind = schema if isinstance(schema, type | UnionType) else type(schema)
+    if has_type(found, kind) and (kind is not float or math.isfinite(found)):
+        return None
+    return "", shown(found), getattr(kind, "__name__", str(kind))
 
 
 def has_type(value: Any, kind: type | UnionType) -> bool:

@@ -27,7 +27,6 @@ it. Written by evaluation, which imports no jax; read by whoever wants the numbe
 
 import collections
 import json
-import math
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +41,7 @@ OUT_OF_MEMORY = "out of memory"  # begins the reason of what the next scoring is
 WAY_OUT = "run python -m mvae_jax.evaluate on the folder"
 SHOWN: dict[str, type] = {"title": str, "unit": str, "decimals": int, "better": int}
 LONGEST, MOST_DECIMALS = 80, 17  # letters of a title or unit, which are on one line; decimals
-# What each object must hold: of which type, or [what each element of a list must hold].
+# What each object must hold: a schema, see `json_file.find_fault`.
 RUN = {**run_folder.REQUIRED, "source": str, "settings": dict, "replicates": list}
 FAILED = {"replicate": str, "failed": str}
 COMPUTED = {"seed": int, "split": str, "n": int, "settings": [str]}
@@ -146,25 +145,8 @@ def check(content: Any) -> None:
 
 
 def _check(where: str, found: Any, schema: Any) -> None:
-    if fault := _find_fault(found, schema):
-        raise MetricsError(f"{where}{fault}".removeprefix("."))
-
-
-def _find_fault(found: Any, schema: Any) -> str:
-    """Return where a JSON value is not as RUN and the others have it; empty where it is."""
-    if isinstance(schema, dict):
-        for field, inside in schema.items():
-            value = found.get(field) if isinstance(found, dict) else None
-            if fault := _find_fault(value, inside):
-                return f".{field}{fault}"
-        return ""
-    if isinstance(schema, list) and isinstance(found, list):
-        faults = ((i, _find_fault(value, schema[0])) for i, value in enumerate(found))
-        return next((f"[{i}]{fault}" for i, fault in faults if fault), "")
-    kind = list if isinstance(schema, list) else schema
-    if json_file.has_type(found, kind) and (kind is not float or math.isfinite(found)):
-        return ""
-    return f" is {shown(found)}, not a {getattr(kind, '__name__', kind)}"
+    if fault := json_file.find_fault(found, schema):
+        raise MetricsError(f"{where}: {fault}" if where else fault)
 
 
 def check_shown(metric: Any, where: str = "") -> None:

@@ -13,7 +13,6 @@ from typing import Any, TypeVar
 
 from mvae_jax import config as config_lib
 from mvae_jax.config import Replicate
-from mvae_jax.escape import shown
 from mvae_jax.store import files, names
 from mvae_jax.store.json_file import (
     RunFolderError,
@@ -22,12 +21,12 @@ from mvae_jax.store.json_file import (
     read_json,
     read_lines,
     typed,
-    wrong,
 )
 
-REQUIRED: dict[str, type] = {"dataset": str, "protocol": str, "model": str, "latent_size": int}
+# Schemas, see `json_file.find_fault`.
+REQUIRED: dict[str, Any] = {"dataset": str, "protocol": str, "model": str, "latent_size": int}
 # What else is read, where it is there.
-OPTIONAL: dict[str, type] = {
+OPTIONAL: dict[str, Any] = {
     "source": str,
     "tag": str,
     "batch_size": int,
@@ -36,20 +35,19 @@ OPTIONAL: dict[str, type] = {
     "num_seeds": int,
     "couple_mean": bool,
     "keep_embeddings": bool,
-    "sweep": dict,
+    "sweep": {field: [float] for field in config_lib.SWEPT},
 }
 LEAST = {"latent_size": 1, "batch_size": 1, "num_seeds": 1, "first_seed": 0, "num_epochs": 0}
-ENVIRONMENT = {"devices": list, "processor": str, "git_revision": str, "versions": dict}
+ENVIRONMENT = {"devices": [str], "processor": str, "git_revision": str, "versions": dict}
 TRAINED = {
     "seed": int,
     "epoch": int,
     "failed": str,
-    "swept": dict,
-    "origins": list,
+    "swept": {...: float},
+    "origins": [str],
     "epoch_seconds": float,
 }
-DONE = {"sha256": dict, "log": dict}
-LOG = {"bytes": int, "sha256": str}
+DONE = {"sha256": {...: str}, "log": {"bytes": int, "sha256": str}}
 EPOCH = {"seed": int, "epoch": int, "elbo": float}
 TIME = {"event": str, "seconds": float, "seeds": int}
 SWEEP = {
@@ -78,23 +76,12 @@ def check_config(path: Path, config: dict[str, Any]) -> dict[str, Any]:
 
     path: of the file that holds it
     """
-    for field in OPTIONAL:
-        if config.get(field, 0) is None:
-            del config[field]
-    if absent := [field for field in REQUIRED if config.get(field) is None]:
-        found = "None" if absent[0] in config else "missing"
-        raise wrong(path, absent[0], found, REQUIRED[absent[0]])
-    check_types(path, config, REQUIRED | OPTIONAL)
+    check_types(path, config, REQUIRED, optional=False)
+    config = typed(path, config, OPTIONAL)
     for field, least in LEAST.items():
         if config.get(field, least) < least:
             raise RunFolderError(
                 f"{path}: '{field}' is {config[field]}; write an integer of at least {least}"
-            )
-    for field in config_lib.SWEPT:
-        values = config.get("sweep", {}).get(field, [])
-        if not isinstance(values, list) or not all(map(is_finite, values)):
-            raise RunFolderError(
-                f"{path}: 'sweep.{field}' is {shown(values)}; write a list of finite numbers"
             )
     number = config_lib.num_replicates(config.get("num_seeds", 1), config.get("sweep", {}))
     if number > config_lib.MAX_REPLICATES:
@@ -130,10 +117,7 @@ def check_environment(path: Path, environment: dict[str, Any]) -> dict[str, Any]
 
     path: of the file that holds it
     """
-    check_types(path, environment, ENVIRONMENT)
-    if not all(isinstance(device, str) for device in environment.get("devices") or ()):
-        raise RunFolderError(f"{path}: 'devices' is no list of names; write str there")
-    return {field: value for field, value in environment.items() if value is not None}
+    return typed(path, environment, ENVIRONMENT)
 
 
 def is_own(folder: Path) -> bool:
@@ -153,12 +137,11 @@ def read_manifest(folder: Path) -> dict[str, dict[str, Any]]:
     if not os.path.lexists(path):
         return {"replicates": {}, "sha256": {}}
     manifest = read_json(path)
-    for field in ("replicates", "sha256"):
-        if not isinstance(manifest.get(field), dict):
-            raise RunFolderError(f"{path}: '{field}' is missing; train again")
+    schema = {"replicates": dict, "sha256": {...: str}}
+    check_types(path, manifest, schema, optional=False)
     for name, replicate in manifest["replicates"].items():
         manifest["replicates"][name] = _trained(path, name, replicate)
-    _check_digests(path, manifest["sha256"])
+    _check_paths(path, manifest["sha256"])
     return {field: manifest[field] for field in ("replicates", "sha256")}
 
 
@@ -168,9 +151,7 @@ def _read_done(folder: Path) -> dict[str, dict[str, Any]]:
     sha256: dict[str, Any] = {}
     for path in sorted((folder / "done").glob("[!.]*.json")):
         record = _trained(path, path.stem, typed(path, read_json(path, sealed=True), DONE))
-        if "log" in record and not LOG.keys() <= typed(path, record["log"], LOG).keys():
-            raise RunFolderError(f"{path}: 'log' is {shown(record['log'])}; train again")
-        _check_digests(path, record.get("sha256", {}))
+        _check_paths(path, record.get("sha256", {}))
         sha256 |= record.pop("sha256", {})
         replicates[path.stem] = record
     return {"replicates": replicates, "sha256": sha256}
@@ -181,18 +162,12 @@ def _trained(path: Path, name: str, replicate: Any) -> dict[str, Any]:
     seed = _checked(path, names.seed_of, name)
     if not isinstance(replicate, dict) or replicate.get("seed") != seed:
         raise RunFolderError(f"{path}: replicate {name} has no seed {seed}; train again")
-    replicate = typed(path, replicate, TRAINED)
-    if not all(map(is_finite, replicate.get("swept", {}).values())):
-        raise RunFolderError(f"{path}: 'swept' of {name} is no numbers; train again")
-    if not all(isinstance(origin, str) for origin in replicate.get("origins", ())):
-        raise RunFolderError(f"{path}: 'origins' of {name} is no list of names; train again")
-    return replicate
+    return typed(path, replicate, TRAINED)
 
 
-def _check_digests(path: Path, sha256: Mapping[str, Any]) -> None:
-    for name, digest in sha256.items():
+def _check_paths(path: Path, sha256: Mapping[str, Any]) -> None:
+    for name in sha256:
         _checked(path, names.check_below, name)
-        check_types(path, {name: digest}, {name: str})
 
 
 def epoch_logs(folder: Path) -> list[Path]:
@@ -224,10 +199,10 @@ def begins_as(path: Path, extent: Mapping[str, Any]) -> bool:
     """Return whether a log begins with the bytes that were recorded of it."""
     try:
         with files.open_binary(path) as file:
-            known = file.read(max(0, extent["bytes"]))
+            known = file.read(max(0, extent.get("bytes", 0)))
     except OSError:
         known = b""
-    return bool(hashlib.sha256(known).hexdigest() == extent["sha256"])
+    return hashlib.sha256(known).hexdigest() == extent.get("sha256")
 
 
 def read_times(folder: Path, last_bytes: int | None = None) -> Iterator[dict[str, Any]]:
