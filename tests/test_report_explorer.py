@@ -140,11 +140,11 @@ def test_the_report_links_to_it_and_a_model_of_another_kind_has_none(tmp_path, w
 @pytest.mark.parametrize(
     ("name", "damaged", "said"),
     [
-        ("config.json", b"null", "config.json: image_shape is None; allowed: [height, width"),
+        ("config.json", b"null", "config.json: image_shape is None; the decoder has 30 pixels"),
         ("config.json", b"[6, 6, 1]", "image_shape is [6, 6, 1]; the decoder has 30 pixels"),
         ("config.json", b"[-6, -5, 1]", "image_shape is [-6, -5, 1]; the decoder has 30 pixels"),
         ("activation", b"null", "config.json: activation is None; allowed: tanh, relu, silu, gelu"),
-        ("config.json", b"[6]", "config.json: image_shape is [6]; allowed: [height, width"),
+        ("config.json", b"[6]", "config.json: image_shape is [6]; the decoder has 30 pixels"),
         ("kernel", np.zeros(()), "params/pixels/Dense_0/kernel has shape (); allowed: two axes"),
     ],
 )

@@ -7,7 +7,6 @@ import base64
 import itertools
 import json
 import math
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +55,10 @@ def write(out: Path, found: Scores) -> tuple[dict[str, Path], list[Problem]]:
 
 
 def _model(name: str, run: Run, path: Path) -> dict[str, Any] | None:
-    """Return what the page needs of one model; None of one that has no decoder as ours."""
+    """Return what the page needs of one model; None of one that has no decoder as ours.
+
+    Raise ValueError where the arrays and the configuration are not those of one decoder.
+    """
     arrays = npz.read(path, sha256=run.sha256.get(f"model/{path.name}"))
     layers = (f"params/decoder/layer_{n}/Dense_0/kernel" for n in itertools.count())
     hidden = list(itertools.takewhile(arrays.__contains__, layers))
@@ -68,41 +70,33 @@ def _model(name: str, run: Run, path: Path) -> dict[str, Any] | None:
         raise ValueError(f"{path}: {flat[0]} has shape {arrays[flat[0]].shape}; allowed: two axes")
     if lacking := [bias for bias in biases if bias not in arrays]:
         raise ValueError(f"the run's files lack '{lacking[0]}'")
-    _check(run.config, arrays[PIXELS].shape[1])
+    shape, activation = run.config["image_shape"], run.config.get("activation")
+    if not _is_shape(shape, arrays[PIXELS].shape[1]):
+        said = f"image_shape is {shape!r}; the decoder has {arrays[PIXELS].shape[1]} pixels"
+        raise ValueError(f"config.json: {said}; allowed: [height, width, channels]")
+    if activation not in ACTIVATIONS:
+        allowed = ", ".join(ACTIVATIONS)
+        raise ValueError(f"config.json: activation is {activation!r}; allowed: {allowed}")
     if sum(arrays[kernel].size for kernel in kernels) > MOST_NUMBERS:
         return None
-    shape = run.config["image_shape"]
-    found = {
+    coupling = arrays.get("params/coupling")
+    return {
         "name": name,
         "seed": path.stem.removeprefix("seed_"),
         "latent_size": len(arrays[hidden[0]]),
         "image_shape": shape,
         "note": "" if shape[2] in AS_THEY_ARE else f", mean of {shape[2]} channels",
-        "activation": run.config["activation"],
+        "activation": activation,
         "layers": [
-            [_base64(arrays[kernel]), _base64(arrays[bias])]
-            for kernel, bias in zip(kernels, biases, strict=True)
+            [_base64(arrays[of]) for of in pair] for pair in zip(kernels, biases, strict=True)
         ],
-        "singular": None,
+        "singular": None if coupling is None else _base64(np.linalg.svd(coupling.astype(float))[0]),
     }
-    if "params/coupling" in arrays:
-        directions, _, _ = np.linalg.svd(arrays["params/coupling"].astype(np.float64))
-        found["singular"] = _base64(directions)
-    return found
 
 
-def _check(config: Mapping[str, Any], pixels: int) -> None:
-    """Raise ValueError where the configuration is not that of a decoder of so many pixels."""
-    shape, activation = config["image_shape"], config.get("activation")
-    if not (isinstance(shape, list) and len(shape) == 3 and all(type(n) is int for n in shape)):
-        raise ValueError(
-            f"config.json: image_shape is {shape!r}; allowed: [height, width, channels]"
-        )
-    if min(shape) < 1 or math.prod(shape) != pixels:
-        raise ValueError(f"config.json: image_shape is {shape!r}; the decoder has {pixels} pixels")
-    if activation not in ACTIVATIONS:
-        allowed = ", ".join(ACTIVATIONS)
-        raise ValueError(f"config.json: activation is {activation!r}; allowed: {allowed}")
+def _is_shape(found: Any, pixels: int) -> bool:
+    is_list = isinstance(found, list) and len(found) == 3
+    return is_list and all(type(n) is int and n > 0 for n in found) and math.prod(found) == pixels
 
 
 def _base64(array: np.ndarray) -> str:

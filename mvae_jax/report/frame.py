@@ -138,30 +138,18 @@ class Scores:
 
         Where some of the seeds lack the metric it says so, and there are no figures.
         """
-        found = self._means.reset_index().rename(
-            columns={"n": "seeds", "low": "low95", "high": "high95"}
-        )
-        found = found.assign(metric=found.metric.astype(str), missing="")
-        cells = list(self.cells.items())
-        expected = np.array([-1 if run.missing else len(run.seeds) for _, run in cells])
-        per_run = {name for name in self.metrics if describe(name).per_run}
-        partly = (found.seeds != expected[found.cell]) & ~found.metric.isin(per_run)
-        partly |= expected[found.cell] < 0
-        for row in found.index[partly]:
-            found.loc[row, "missing"] = self.why_missing(
-                cells[found.cell[row]][0], found.metric[row]
-            )
+        found = self._means.reset_index().astype({"metric": object})
+        found = found.rename(columns={"n": "seeds", "low": "low95", "high": "high95"})
+        cells = [*self.cells]
+        places = zip(found.cell, found.metric, strict=True)
+        found["missing"] = [self.why_missing(cells[cell], metric) for cell, metric in places]
         found.loc[found.missing != "", ["mean", "sd", "low95", "high95"]] = np.nan
         return found
 
     @cached_property
     def counted(self) -> pd.DataFrame:
         """The values without those of seeds that failed for a model of their row."""
-        failed = {
-            (position, seed)
-            for position, run in enumerate(self.cells.values())
-            for seed in run.failed
-        }
+        failed = {(i, seed) for i, run in enumerate(self.cells.values()) for seed in run.failed}
         if not failed:
             return self.values
         pairs = pd.MultiIndex.from_frame(self.values[["cell", "seed"]])

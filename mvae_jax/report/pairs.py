@@ -65,16 +65,16 @@ def mark(found: Scores, baseline: str) -> Scores:
 
 def _mark_other_examples(cells: dict[Cell, Run], row: Row) -> None:
     first, *others = row.values()
+    ours = cells[first].tested_on
     for cell in others:
-        ours, theirs = cells[first].tested_on, cells[cell].tested_on
-        numbers = [{number for number, _ in of} for of in (ours, theirs)]
-        known = {digest for _, digest in ours | theirs if digest is not None}
-        if ours and theirs and (numbers[0] != numbers[1] or len(known) > 1):
-            counts = [" and ".join(map(str, sorted(of))) for of in numbers]
+        theirs = cells[cell].tested_on
+        numbers = [sorted({number for number, _ in of}) for of in (theirs, ours)]
+        digests = {digest for _, digest in ours | theirs} - {None}
+        if ours and theirs and (numbers[0] != numbers[1] or len(digests) > 1):
+            counts = ", not ".join(" and ".join(map(str, of)) for of in numbers)
             reason = (
-                f"scored on other test examples than {first.model} ({counts[1]}, not "
-                f"{counts[0]}, or other index_test); take index_train and index_test from an "
-                "embeddings file of a run"
+                f"scored on other test examples than {first.model} ({counts}, or other "
+                "index_test); take index_train and index_test from an embeddings file of a run"
             )
             cells[cell] = cells[cell]._replace(missing=cells[cell].missing or reason)
 
@@ -83,24 +83,20 @@ def _mark_unequal(cells: dict[Cell, Run], row: Row, baseline: str) -> None:
     """Mark the cells whose seeds are not the baseline's; the baseline too, if no cell has its."""
     ours = cells[row[baseline]]
     others = [cell for m, cell in row.items() if m != baseline and not cells[cell].missing]
-    unequal = {}
+    unequal = 0
     for cell in others:
         theirs = cells[cell]
-        if theirs.replicates.keys() == ours.replicates.keys() or is_seedless(ours, theirs):
-            continue
-        lacks = [
-            f"{model} lacks seed {listed(sorted(seeds))}"
-            for model, seeds in (
-                (baseline, theirs.replicates.keys() - ours.replicates.keys()),
-                (cell.model, ours.replicates.keys() - theirs.replicates.keys()),
-            )
-            if seeds
-        ]
-        unequal[cell] = f"{' and '.join(lacks)}; train and score the same seeds of both"
-    for cell, reason in unequal.items():
-        cells[cell] = cells[cell]._replace(missing=reason)
-    if unequal and len(unequal) == len(others):
-        cells[row[baseline]] = ours._replace(missing=next(iter(unequal.values())))
+        lacking = {
+            baseline: theirs.replicates.keys() - ours.replicates.keys(),
+            cell.model: ours.replicates.keys() - theirs.replicates.keys(),
+        }
+        said = [f"{m} lacks seed {listed(sorted(seeds))}" for m, seeds in lacking.items() if seeds]
+        if said and not is_seedless(ours, theirs):
+            reason = f"{' and '.join(said)}; train and score the same seeds of both"
+            cells[cell] = theirs._replace(missing=reason)
+            unequal += 1
+    if others and unequal == len(others):
+        cells[row[baseline]] = ours._replace(missing=cells[others[0]].missing)
 
 
 def is_seedless(ours: Run, theirs: Run) -> bool:
@@ -132,7 +128,11 @@ def unlike(one: Run, other: Run) -> str:
     Every field counts but those of FREE. A run of another tool is taken at its word: it is compared
     with others in the fields that both name.
     """
-    a, b = _with_defaults(one), _with_defaults(other)
+    a, b = (
+        # The default of every field that is newer than the run.
+        _defaults() | run.config if "data_sha256" in run.config else run.config
+        for run in (one, other)
+    )
     both_are_ours = "data_sha256" in a and "data_sha256" in b
     named = a.keys() | b.keys() if both_are_ours else a.keys() & b.keys()
     differing = [
@@ -141,13 +141,6 @@ def unlike(one: Run, other: Run) -> str:
         if a.get(field) != b.get(field)
     ]
     return ", ".join([*differing, *provenance.settings_apart(one, other)])
-
-
-def _with_defaults(run: Run) -> dict[str, Any]:
-    """Return a run's configuration with the default of every field that is newer than the run."""
-    if "data_sha256" not in run.config:  # of another tool
-        return run.config
-    return _defaults() | run.config
 
 
 @functools.cache

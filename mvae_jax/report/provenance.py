@@ -22,16 +22,14 @@ def notes(cells: Mapping[Cell, Run], baseline: str) -> Notes:
         if run.missing:
             continue
         where = f"{cell.setting.dataset}, z={cell.latent_size}"
-        within = _apart(combinations(run.origins, 2))
-        differences = {within: f"{where}, the seeds of {cell.model}"} if within else {}
+        differences = {_apart(combinations(run.origins, 2)): f"{where}, the seeds of {cell.model}"}
         base = cells.get(cell._replace(model=baseline))
         if cell.model != baseline and base is not None and not base.missing:
-            of_base = _apart(combinations(base.origins, 2))
             between = _apart(product(base.origins, run.origins))
-            if between and between not in (within, of_base):
-                differences[between] = f"{where}, {baseline} and {cell.model}"
-        for words, place in differences.items():
-            found.setdefault(cell.setting, {}).setdefault(words, []).append(place)
+            if between != _apart(combinations(base.origins, 2)):
+                differences.setdefault(between, f"{where}, {baseline} and {cell.model}")
+        for words in filter(None, differences):
+            found.setdefault(cell.setting, {}).setdefault(words, []).append(differences[words])
     return found
 
 

@@ -152,22 +152,20 @@ def _cell_notes(found: Scores, cell: Cell, shown: Collection[str]) -> list[str]:
 def run_table(found: Scores, cell: Cell) -> Grid:
     """Return one run's metrics: mean, sd over seeds, 95% t-interval of the mean."""
     rows = []
-    for metric in _ordered(found, cell):
-        if metric in (*CONDITIONS, *MEASURED):
+    for metric in dict.fromkeys((*METRICS, *found.metrics)):
+        if metric in (*CONDITIONS, *MEASURED) or not found.has(cell, metric):
             continue
         shown, summary = found.describe(metric), found.summary(cell, metric)
-        label = shown.label
-        if metric == "iwae" and (ks := set(found.of(cell, "iwae_k").values())):
-            listed = " or ".join(f"{k:.0f}" for k in sorted(ks))
-            label = label.replace("nats", f"nats, K = {listed}")
+        label, decimals = shown.label, shown.decimals
+        if metric == "iwae" and (ks := sorted({*found.of(cell, "iwae_k").values()})):
+            label = label.replace("nats", f"nats, K = {' or '.join(f'{k:.0f}' for k in ks)}")
         if summary is None:  # a mean over some of the seeds is none
             rows.append((label, *[MISSING] * 3, str(len(found.of(cell, metric)))))
             continue
-        sd, interval = "-", "-"
-        if summary.sd is not None and summary.interval is not None:
-            sd = f"{summary.sd:.{shown.decimals}f}"
-            interval = " to ".join(f"{end:.{shown.decimals}f}" for end in summary.interval)
-        rows.append((label, f"{summary.mean:.{shown.decimals}f}", sd, interval, str(summary.n)))
+        sd = "-" if summary.sd is None else f"{summary.sd:.{decimals}f}"
+        ends = [f"{end:.{decimals}f}" for end in summary.interval or ()]
+        row = (f"{summary.mean:.{decimals}f}", sd, " to ".join(ends) or "-", str(summary.n))
+        rows.append((label, *row))
     if size := found.summary(cell, "num_parameters"):
         rows.append((describe("num_parameters").label, f"{size.mean:,.0f}", "-", "-", "-"))
     headers = ("metric", "mean", "sd over seeds", "95% interval of the mean", "seeds")
@@ -185,29 +183,22 @@ def records(found: Scores) -> pd.DataFrame:
         ],
         columns=[*Setting._fields, "model", "latent_size", "failed_seeds"],
     )
-    means = found.summaries()
-    lost = [i for i, run in enumerate(found.cells.values()) if run.missing]
-    why = [run.missing for run in found.cells.values() if run.missing]
-    empty = pd.DataFrame({"cell": lost, "metric": "", "seeds": 0, "missing": why})
-    rows = pd.concat([empty, means]) if lost else means
+    lost = {i: run.missing for i, run in enumerate(found.cells.values()) if run.missing}
+    empty = pd.DataFrame({"cell": [*lost], "metric": "", "seeds": 0, "missing": lost.values()})
+    rows = pd.concat([empty, found.summaries()]) if lost else found.summaries()
     order = {name: i for i, name in enumerate(["", *METRICS])}
-    position = rows.metric.map(order).fillna(len(order))
-    rows = rows.assign(position=position).sort_values(["cell", "position", "metric"])
-    of_cell = cells.iloc[rows.cell.to_numpy(int)].reset_index(drop=True)
+    rows = rows.assign(position=rows.metric.map(order).fillna(len(order)))
+    rows = rows.sort_values(["cell", "position", "metric"])
     columns = ["metric", "mean", "sd", "low95", "high95", "seeds", "missing"]
-    return pd.concat([of_cell, rows[columns].reset_index(drop=True)], axis=1)
+    return cells.merge(rows[["cell", *columns]], left_index=True, right_on="cell")[
+        [*cells, *columns]
+    ]
 
 
 def unconverged(found: Scores, cell: Cell) -> int:
     """Return how many of the cell's probes stopped before they converged."""
     converged = found.summary(cell, "probe_converged")
     return round((1 - converged.mean) * converged.n) if converged else 0
-
-
-def _ordered(found: Scores, cell: Cell) -> list[str]:
-    """Return the metrics that the cell has in the usual order, unknown ones behind by name."""
-    known = [name for name in METRICS if found.has(cell, name)]
-    return [*known, *(m for m in found.metrics if m not in METRICS and found.has(cell, m))]
 
 
 def _range(numbers: Collection[int]) -> str:
