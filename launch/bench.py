@@ -216,7 +216,7 @@ def loop(
     step = jax.jit(train.train_step, static_argnums=0, donate_argnums=1)
     state = train.init(config, jnp.asarray(config.first_seed))
     if follow:
-        state = state._replace(carry=posteriors.of(config).start_epoch(config, state.params))
+        state = state._replace(carry=posteriors.of(config).start_epoch(config, state.params, None))
     rng, is_real = np.random.default_rng(0), jnp.ones(BATCH, bool)
 
     def go() -> None:

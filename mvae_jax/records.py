@@ -6,6 +6,7 @@ imports jax, but a record's own module does.
 """
 
 import os
+import re
 import sys
 import traceback
 from importlib import import_module
@@ -21,7 +22,12 @@ def posterior_path(config: Any) -> str:
         return str(config.posterior)
     if config.model not in MODELS:
         raise ValueError(f"config.model: got {config.model!r}; allowed: {', '.join(MODELS)}")
-    return f"mvae_jax.posteriors.{config.model}.{config.model}"
+    return f"{module_of(config.model)}.{config.model}"
+
+
+def module_of(model: str) -> str:
+    """Return the module of one of MODELS: `householder` holds householder_1, say."""
+    return f"mvae_jax.posteriors.{re.sub(r'_[0-9]+$', '', model)}"
 
 
 def likelihood_path(config: Any) -> str:

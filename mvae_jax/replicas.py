@@ -16,14 +16,15 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import joblib
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Array, UInt8
+from jaxtyping import Array, Bool, UInt8
 from ml_collections import ConfigDict
 
 from mvae_jax import config as config_lib
-from mvae_jax import programs, records, train
+from mvae_jax import posteriors, programs, records, train
 from mvae_jax.train import EpochMetrics, TrainState
 
 OVER_REPLICATES, EVERYWHERE = PartitionSpec("replicates"), PartitionSpec()
@@ -76,19 +77,39 @@ def train_epoch(
     images: UInt8[Array, "n ..."],
     valid_images: UInt8[Array, "m ..."] | None = None,
 ) -> tuple[TrainState, EpochMetrics]:
-    """Train every replicate for one epoch, in one dispatch; the states passed in are consumed."""
+    """Train every replicate for one epoch, in one dispatch; the states passed in are consumed.
+
+    Where the family follows something, the first epoch is exact. An epoch in which a replicate has
+    strayed too far is then trained again, exactly, and the result is taken for that replicate.
+    """
     sharding = states.step.sharding
     assert isinstance(sharding, NamedSharding)  # as `init` and `to_devices` return them
-    result: tuple[TrainState, EpochMetrics] = epoch_program(config)(
-        config, mode, sharding.mesh, states, images, valid_images
-    )
-    return result
+    family = posteriors.of(config)
+    arguments = (config, mode, sharding.mesh, states, images, valid_images)
+    if family.error is None:
+        result: tuple[TrainState, EpochMetrics] = epoch_program(config)(*arguments)
+        return result
+    if not states.step[0]:
+        result = epoch_program(config)(*arguments, exact=True)
+        return result
+    followed = epoch_program(config, donate=False)(*arguments)
+    strayed = followed[1].carry_error > family.max_error
+    if not jax.device_get(strayed).any():
+        return followed
+    states, metrics = _choose(strayed, epoch_program(config)(*arguments, exact=True), followed)
+    return states, metrics._replace(carry_error=followed[1].carry_error)
 
 
-def epoch_program(config: ConfigDict) -> Any:
-    """Return the compiled function of `train_epoch`, with the mesh as third argument."""
-    static, modules = ("config", "mode", "mesh"), records.modules(config)
-    return programs.jit(_train_epoch, modules, static_argnames=static, donate_argnames="states")
+def epoch_program(config: ConfigDict, donate: bool = True) -> Any:
+    """Return the compiled function of `train_epoch`, with the mesh as third argument.
+
+    donate: let the program write over the states that it is given
+    """
+    modules = records.modules(config)
+    options: dict[str, Any] = {"static_argnames": ("config", "mode", "mesh", "exact")}
+    if donate:
+        options["donate_argnames"] = "states"
+    return programs.jit(_train_epoch, modules, **options)
 
 
 def _train_epoch(
@@ -98,10 +119,11 @@ def _train_epoch(
     states: TrainState,
     images: UInt8[Array, "n ..."],
     valid_images: UInt8[Array, "m ..."] | None,
+    exact: bool = False,
 ) -> tuple[TrainState, EpochMetrics]:
     def of_a_device(states: TrainState, images: Array, valid_images: Array | None) -> Any:
         def one_replicate(state: TrainState) -> tuple[TrainState, EpochMetrics]:
-            return train.train_epoch(config, state, images, valid_images)
+            return train.train_epoch(config, state, images, valid_images, exact)
 
         return (
             jax.lax.map(one_replicate, states) if mode == "map" else jax.vmap(one_replicate)(states)
@@ -109,6 +131,16 @@ def _train_epoch(
 
     function = _shard(of_a_device, mesh, (OVER_REPLICATES, EVERYWHERE, EVERYWHERE))
     return function(states, images, valid_images)
+
+
+@jax.jit
+def _choose(is_first: Bool[Array, " r"], first: Any, second: Any) -> Any:
+    """Return the one or the other result, by replicate."""
+
+    def choose(a: Array, b: Array) -> Array:
+        return jnp.where(is_first.reshape(-1, *[1] * (a.ndim - 1)), a, b)
+
+    return jax.tree.map(choose, first, second)
 
 
 def profile(config: ConfigDict, mode: str, images: UInt8[Array, "n ..."], folder: Path) -> None:

@@ -31,7 +31,7 @@ class Best(NamedTuple):
 class TrainState(NamedTuple):
     """Everything that changes while one replicate trains, its seed and its swept values.
 
-    carry: what the family hands from step to step; None between epochs, or where it has nothing
+    carry: what the family hands from step to step; between epochs what it keeps for the next one
     best:  None without select=best_valid
     swept: the replicate's values of the configuration's fields that are swept
     """
@@ -50,12 +50,14 @@ class EpochMetrics(NamedTuple):
 
     parameter_norm: of all parameters together
     valid_elbo:     mean over the validation examples, or None without a validation split
+    carry_error:    the largest error of what the family carries; None where it carries nothing such
     """
 
     log_likelihood: Float[Array, "*replicates"]
     kl: Float[Array, "*replicates"]
     parameter_norm: Float[Array, "*replicates"]
     valid_elbo: Float[Array, "*replicates"] | None
+    carry_error: Float[Array, "*replicates"] | None
 
 
 def init(
@@ -67,7 +69,9 @@ def init(
     best = None
     if config.select == "best_valid":
         best = Best(params, jnp.full((), -jnp.inf, jnp.float32), zero)
-    return TrainState(params, None, optimizer(config).init(params), zero, seed, best, swept or {})
+    family, opt_state = posteriors.of(config), optimizer(config).init(params)
+    kept = family.keep(family.start_epoch(config, params, None))
+    return TrainState(params, kept, opt_state, zero, seed, best, swept or {})
 
 
 def key(seed: Int[Array, ""], purpose: int) -> Key[Array, ""]:
@@ -104,22 +108,23 @@ def train_step(
     state: TrainState,
     images: UInt8[Array, "batch ..."],
     is_real: Bool[Array, " batch"],
+    exact: bool = False,
 ) -> tuple[TrainState, elbo.ElboTerms]:
     """Take one AdamW step on the batch's mean negative ELBO.
 
     is_real: false for the rows that fill up a smaller last batch, which count for nothing.
+    exact:   compute what the family would otherwise follow
 
     Return the new state, and the sums of the ELBO's terms over the real examples.
     """
     config = _with_swept(config, state)
-    carry = posteriors.of(config).start_step(config, state.params, state.carry)
     noise_key = jax.random.fold_in(key(state.seed, NOISE), state.step)
     noise = elbo.draw_noise(config, noise_key, len(images))
 
     def loss(params: model.Params) -> tuple[Float[Array, ""], elbo.ElboTerms]:
         def one_example(image: Array, eps: Array) -> elbo.ElboTerms:
             x = model.scale_pixels(config, image)
-            return elbo.elbo_terms(config, params, x, eps, carry)[0]
+            return elbo.elbo_terms(config, params, x, eps, state.carry)[0]
 
         terms = jax.vmap(one_example)(images, noise)
         sums = elbo.ElboTerms(*(jnp.sum(jnp.where(is_real, term, 0)) for term in terms))
@@ -129,6 +134,7 @@ def train_step(
     gradient, sums = jax.grad(loss, has_aux=True)(state.params)
     updates, opt_state = optimizer(config).update(gradient, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
+    carry = posteriors.of(config).follow(config, state.params, params, state.carry, exact)
     new = state._replace(params=params, carry=carry, opt_state=opt_state, step=state.step + 1)
     return new, sums
 
@@ -138,6 +144,7 @@ def train_epoch(
     state: TrainState,
     images: UInt8[Array, "n ..."],
     valid_images: UInt8[Array, "m ..."] | None = None,
+    exact: bool = False,
 ) -> tuple[TrainState, EpochMetrics]:
     """Train on every image once, in an order of the epoch's own; the last batch may be smaller.
 
@@ -152,22 +159,31 @@ def train_epoch(
     order = jnp.pad(jax.random.permutation(order_key, num_images), (0, padding))
     is_real = jnp.arange(num_steps * batch_size) < num_images
 
-    def step(state: TrainState, batch: tuple[Array, Array]) -> tuple[TrainState, elbo.ElboTerms]:
-        indices, is_real = batch
-        return train_step(config, state, images[indices], is_real)
+    def step(
+        carry: tuple[TrainState, elbo.ElboTerms], batch: tuple[Array, Array]
+    ) -> tuple[tuple[TrainState, elbo.ElboTerms], None]:
+        state, sums = train_step(config, carry[0], images[batch[0]], batch[1], exact)
+        # Sums as an output of each step would be copies, which break a GPU's command buffer in two.
+        return (state, jax.tree.map(jnp.add, carry[1], sums)), None
 
-    state = state._replace(carry=posteriors.of(config).start_epoch(config, state.params))
+    family, norm_before = posteriors.of(config), optax.tree.norm(state.params)
+    state = state._replace(carry=family.start_epoch(config, state.params, state.carry))
     batches = (order.reshape(num_steps, batch_size), is_real.reshape(num_steps, batch_size))
-    state, sums = jax.lax.scan(step, state, batches)
-    state = state._replace(carry=None)
-    log_likelihood, kl = (jnp.sum(term) / num_images for term in sums)
+    zero = elbo.ElboTerms(jnp.zeros(()), jnp.zeros(()))
+    (state, sums), _ = jax.lax.scan(step, (state, zero), batches)
+    error = None
+    if family.error:  # what had diverged before gains nothing from a repetition
+        error = jnp.where(jnp.isfinite(norm_before), family.error(state.carry), 0)
+    state = state._replace(carry=family.keep(state.carry))
+    log_likelihood, kl = (term / num_images for term in sums)
     valid = None
     if valid_images is not None:
         valid = valid_elbo(config, state, valid_images)
         if state.best is not None:
             now = Best(state.params, valid, state.step // num_steps)
             state = state._replace(best=_better(state.best, now))
-    return state, EpochMetrics(log_likelihood, kl, optax.tree.norm(state.params), valid)
+    norm = optax.tree.norm(state.params)
+    return state, EpochMetrics(log_likelihood, kl, norm, valid, error)
 
 
 def valid_elbo(
@@ -175,7 +191,7 @@ def valid_elbo(
 ) -> Float[Array, ""]:
     """Return the mean ELBO of the images in nats, with the same noise in every epoch."""
     config = _with_swept(config, state)
-    carry = posteriors.of(config).start_epoch(config, state.params)
+    carry = posteriors.of(config).start_epoch(config, state.params, None)
 
     def one_example(pair: tuple[Array, Array]) -> Float[Array, ""]:
         image, noise = pair

@@ -77,7 +77,7 @@ def test_samples_have_the_moments_and_the_kl(d):
     q, loc, sigma, _ = random_posterior(np.random.default_rng(d), d)
     n = 20_000
     noise = jax.random.normal(jax.random.key(d), (n, d))
-    z, log_ratio = jax.vmap(lambda e: mvae.sample(q, e))(noise)
+    z, log_ratio, _ = jax.vmap(lambda e: mvae.sample(q, e))(noise)
     standard_error = np.sqrt(np.diag(sigma) / n)
     assert np.max(np.abs(np.mean(z, axis=0) - loc) / standard_error) < 5
     # Wishart: the covariance of an entry of the sample covariance.

@@ -285,7 +285,7 @@ def test_python_functions_refuse_what_is_of_no_model_or_of_another(folder, argum
     assert hasattr(q, "coupling") == (config.model == "mvae")
     other = "vae" if config.model == "mvae" else "mvae"
     for name, reason in (
-        ("pca", "got 'pca'; allowed: mvae, vae"),
+        ("pca", "got 'pca'; allowed: vae, mvae, triangular"),
         (other, f"'{other}'; take both"),
     ):
         for answer in answers(config_lib.replace(config, model=name)):

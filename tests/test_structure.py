@@ -17,7 +17,9 @@ MOST_LINES, MOST_LINES_OF_A_FUNCTION = 300, 70
 ALLOWED = {
     "escape": set(),
     "gaussian": set(),
+    "gauge": {"config", "model", "posteriors", "rules"},
     "inverse": set(),
+    "unit_triangular": set(),
     "paths": set(),
     "sources": set(),
     "numerics": set(),
@@ -30,12 +32,12 @@ ALLOWED = {
     "command_line": {"config", "escape", "paths", "rules", "terminal"},
     "datasets": {"paths", "store", "terminal"},
     "records": {"escape", "rules"},
-    "posteriors": {"gaussian", "inverse", "records"},
+    "posteriors": {"gaussian", "inverse", "records", "rules", "unit_triangular"},
     "likelihoods": {"records"},
     "model": {"likelihoods", "posteriors", "rules"},
     "elbo": {"likelihoods", "model", "posteriors"},
     "train": {"config", "elbo", "model", "posteriors"},
-    "replicas": {"config", "programs", "records", "train"},
+    "replicas": {"config", "posteriors", "programs", "records", "train"},
     "inference": {"config", "likelihoods", "model", "numerics", "posteriors", "rules", "store"},
     "embed": {
         *("datasets", "elbo", "inference", "model", "posteriors", "programs", "records", "store"),
@@ -52,8 +54,8 @@ ALLOWED = {
     },
     "paper": {"escape", "paths", "report", "store", "terminal"},
     "sweep": {
-        *("command_line", "config", "datasets", "escape", "paper", "paths", "replicas", "report"),
-        *("runs", "sources", "store", "terminal"),
+        *("command_line", "config", "datasets", "escape", "paper", "paths", "records", "replicas"),
+        *("report", "runs", "sources", "store", "terminal"),
     },
     "main": {
         *("command_line", "config", "datasets", "evaluate", "report", "runs", "store", "terminal"),

@@ -24,10 +24,12 @@ class Draw(NamedTuple):
     """A sample of q(z|x).
 
     log_ratio: log q(z|x) - log N(z; 0, I) in nats, whose mean over draws is the KL
+    noise:     what the sample was made of, for a family whose `kl` needs it
     """
 
     z: Float[Array, " d"]
     log_ratio: Float[Array, ""]
+    noise: Float[Array, " n"] | None = None
 
 
 class Family(NamedTuple):
@@ -52,8 +54,13 @@ class Family(NamedTuple):
 
     What each step hands to the next, outside the gradient, as an inverse that is followed (carry is
     None by default, and wherever nothing is known of an earlier step):
-      start_epoch: (config, parameters) -> carry
-      start_step:  (config, parameters, carry) -> carry
+      start_epoch: (config, parameters, kept) -> carry; kept is None at the start of a training
+      follow:      (config, before, after, carry, exact) -> carry, from the parameters before and
+                   after a step of the optimiser, without a loop or a factorisation, on which an
+                   accelerator would wait for its host; exact: with whatever it takes
+      keep:        (carry) -> kept, what the next epoch is to know of this one
+      error:       (carry) -> the largest error of the epoch's steps; None where there is none. The
+                   first epoch is exact, and so is a repetition of one that passed max_error
     """
 
     posterior: Callable[[ConfigDict, Parameters, Heads, Any], Any]
@@ -70,10 +77,15 @@ class Family(NamedTuple):
     extra_noise: Callable[[ConfigDict], int] = lambda config: 0
     axes: Any = 0
     frozen: tuple[str, ...] = ()
-    start_epoch: Callable[[ConfigDict, Parameters], Any] = lambda config, parameters: None
-    start_step: Callable[[ConfigDict, Parameters, Any], Any] = lambda config, parameters, carry: (
-        carry
+    start_epoch: Callable[[ConfigDict, Parameters, Any], Any] = lambda config, parameters, kept: (
+        None
     )
+    follow: Callable[[ConfigDict, Parameters, Parameters, Any, bool], Any] = (
+        lambda config, before, after, carry, exact: carry
+    )
+    keep: Callable[[Any], Any] = lambda carry: None
+    error: Callable[[Any], Float[Array, ""]] | None = None
+    max_error: float = 0.0
 
 
 def of(config: ConfigDict) -> Family:

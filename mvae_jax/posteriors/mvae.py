@@ -62,7 +62,7 @@ def from_heads(
 def sample(q: Coupled, noise: Float[Array, " d"]) -> Draw:
     """Draw z = loc + C (sigma * noise), with noise from N(0, I)."""
     z = q.loc + _apply(q.coupling, jnp.exp(0.5 * q.log_variance) * noise)
-    return Draw(z, gaussian.log_ratio(z, noise, log_det(q)))
+    return Draw(z, gaussian.log_ratio(z, noise, log_det(q)), noise)
 
 
 def covariance(q: Coupled) -> Float[Array, "d d"]:
@@ -116,14 +116,18 @@ def dense(matrix: Callable[[Parameters], Float[Array, "d d"]] = _learned) -> Fam
         coupling = couple(matrix(parameters), carry)
         return from_heads(heads["mean"], heads["log_variance"], coupling, config.couple_mean)
 
-    def start_epoch(_config: ConfigDict, parameters: Parameters) -> Inverse:
+    def start_epoch(
+        _config: ConfigDict, parameters: Parameters, kept: Float[Array, "d d"] | None
+    ) -> Inverse:
         """Factorise each epoch, so errors cannot accumulate and resuming changes nothing."""
-        return inverse.of(matrix(parameters))
+        return inverse.of(matrix(parameters), kept)
 
-    def start_step(
-        _config: ConfigDict, parameters: Parameters, carry: Inverse | None
-    ) -> Inverse | None:
-        return None if carry is None else inverse.follow(carry, matrix(parameters))
+    def follow(
+        _config: ConfigDict, before: Parameters, after: Parameters, carry: Inverse, exact: bool
+    ) -> Inverse:
+        if exact:
+            return inverse.of(matrix(after), carry.transpose)
+        return inverse.follow(carry, matrix(before), matrix(after))
 
     return Family(
         posterior=posterior,
@@ -134,7 +138,10 @@ def dense(matrix: Callable[[Parameters], Float[Array, "d d"]] = _learned) -> Fam
         coupling=lambda q: q.coupling.matrix,
         axes=Coupled(0, 0, None),  # type: ignore[arg-type]
         start_epoch=start_epoch,
-        start_step=start_step,
+        follow=follow,
+        keep=lambda carry: carry.before,
+        error=lambda carry: carry.error,
+        max_error=inverse.MAX_ERROR,
     )
 
 

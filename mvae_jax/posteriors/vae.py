@@ -27,7 +27,7 @@ def posterior(
 def sample(q: Diagonal, noise: Float[Array, " d"]) -> Draw:
     """Draw z = loc + sigma * noise, with noise from N(0, I)."""
     z = q.loc + jnp.exp(0.5 * q.log_variance) * noise
-    return Draw(z, gaussian.log_ratio(z, noise, log_det(q)))
+    return Draw(z, gaussian.log_ratio(z, noise, log_det(q)), noise)
 
 
 def covariance(q: Diagonal) -> Float[Array, "d d"]:

@@ -54,7 +54,7 @@ def run(
       Interrupted: on SIGINT, SIGTERM or SIGUSR1, after a checkpoint.
     """
     start = time.perf_counter()
-    posteriors.of(config), likelihoods.of(config)  # a mistake in the user's is answered at once
+    posteriors.of(config).heads(config), likelihoods.of(config)  # mistakes are answered at once
     sources.hashes(records.modules(config))
     photographs = Path(config.photographs) if config.photographs else None
     dataset = datasets.load(config.dataset, config.protocol, config.source, data_dir, photographs)

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from absl import flags
 
-from mvae_jax import command_line, datasets, sources
+from mvae_jax import command_line, datasets, records, sources
 from mvae_jax import config as config_lib
 from mvae_jax.config import ConfigError
 from mvae_jax.datasets.catalogue import CATALOGUE
@@ -149,8 +149,8 @@ def cost(config: Any) -> float:
     images, pixels = training_size(config.dataset)
     hidden, latent = config.hidden_size, config.latent_size
     per_image = hidden * (2 * pixels + 3 * latent + 2 * (config.num_hidden_layers - 1) * hidden)
-    if config.model == "mvae":
-        per_image += 2 * latent**2 + 3 * latent**3 / config.batch_size
+    if config.model != "vae":
+        per_image += 2 * latent**2 + 2 * latent**3 / config.batch_size
     return 3.0 * per_image * images * config.num_epochs
 
 
@@ -164,7 +164,7 @@ def sort_out(
     overwrite: move the folder of another run aside, and start this one
     """
     missing, refused, older = [], [], []
-    now = sources.hashes([f"mvae_jax.posteriors.{model}" for model in config_lib.MODELS])
+    now = sources.hashes(map(records.module_of, config_lib.MODELS))
     for run in planned:
         path = root / run.workdir
         try:
