@@ -6,9 +6,10 @@
 
 The program is the one that a run dispatches on such a device, `vmap` over the seeds. For an H100,
 what counts is read from XLA's dump: the kernels of a training step, the loops inside it, at each of
-which the host waits, and the command buffers, which launch many kernels at once. Memory per seed is
-the program's own and its arguments', so the most seeds that fit leave nothing for other programs.
-Nothing is measured on an accelerator, and no figure here is a time on one.
+which the host waits, the command buffers, which launch many kernels at once, and what stands apart
+from these and is launched by itself. Memory is of states, results and temporary arrays; all seeds
+share the images. The most seeds that fit leave nothing for other programs. Nothing is measured on
+an accelerator, and no figure here is a time on one.
 """
 
 from mvae_jax import terminal
@@ -54,10 +55,17 @@ device_description_str: "NVIDIA H100 80GB HBM3"
 
 
 class Compiled(NamedTuple):
-    """One program: its compile time, its bytes for all seeds, XLA's list of what it launches."""
+    """One program.
+
+    seconds: to compile
+    shared:  bytes of the images
+    own:     bytes of all else, for all seeds
+    thunks:  XLA's list of what it launches
+    """
 
     seconds: float
-    per_program: int
+    shared: int
+    own: int
     thunks: str
 
 
@@ -71,14 +79,15 @@ def main() -> None:
         sys.exit(f"error: config.dataset: got '{config.dataset}'; allowed: {', '.join(CATALOGUE)}")
     with tempfile.TemporaryDirectory() as folder:
         found = compile_for(target, config, Path(folder))
+    per_seed = found.own / config.num_seeds
     row: dict[str, Any] = {
         "target": target,
         "model": config.model,
         "z": config.latent_size,
         "seeds": config.num_seeds,
         "compile s": f"{found.seconds:.1f}",
-        "MB per seed": f"{found.per_program / config.num_seeds / 1e6:.1f}",
-        "seeds that fit": f"{DEVICE_BYTES[target] * config.num_seeds / found.per_program:,.0f}",
+        "MB per seed": f"{per_seed / 1e6:.1f}",
+        "seeds that fit": f"{(DEVICE_BYTES[target] - found.shared) / per_seed:,.0f}",
     }
     if target == "h100":
         row |= launches(found.thunks)
@@ -97,7 +106,7 @@ def compile_for(target: str, config: Any, dump: Path) -> Compiled:
     from jax.experimental import topologies
     from jax.sharding import Mesh, NamedSharding
 
-    from mvae_jax import replicas, train
+    from mvae_jax import posteriors, replicas, train
 
     platform, name, topology = TOPOLOGY[target]
     options: dict[str, Any] = {"topology": topology} if topology else {}
@@ -119,7 +128,8 @@ def compile_for(target: str, config: Any, dump: Path) -> Compiled:
     seeds = jax.ShapeDtypeStruct((config.num_seeds,), np.int32)
     states = jax.eval_shape(jax.vmap(lambda seed: train.init(of_program, seed)), seeds)
     images = jax.ShapeDtypeStruct((number * 4 // 5, *shape), np.uint8)
-    program = replicas.epoch_program(of_program)
+    donate = posteriors.of(of_program).error is None  # as `replicas.train_epoch` does it
+    program = replicas.epoch_program(of_program, donate)
     start = time.perf_counter()
     compiled = program.lower(
         of_program,
@@ -136,7 +146,8 @@ def compile_for(target: str, config: Any, dump: Path) -> Compiled:
         path.read_text(encoding="utf-8")
         for path in dump.glob("*thunk_sequence_after_thunk_passes.txt")
     ]
-    return Compiled(seconds, size - memory.alias_size_in_bytes, max(thunks, key=len, default=""))
+    shared, own = images.size, size - memory.alias_size_in_bytes - images.size
+    return Compiled(seconds, shared, own, max(thunks, key=len, default=""))
 
 
 def launches(thunks: str) -> dict[str, int]:

@@ -3,7 +3,7 @@
 Their sum is what the step would take if the parts ran one after the other, each at the speed that
 the compiler reaches for it alone; a step in which they overlap, or share what they read, may take
 less. Products have the shapes of the step's; for the MVAE with the two by C,
-forward and backward, and the three that follow C's inverse.
+forward and backward, and the two that follow C's inverse.
 """
 
 from collections.abc import Callable
@@ -72,7 +72,7 @@ def _products(params: model.Params, x: Array) -> Any:
             dm, ds = jnp.split(d_both @ c, 2)
             # Of the step before, or the compiler would take the products out of the loop.
             r = c.T @ outputs[2]
-            gradients += [d_both.T @ both, r, (r @ c) @ r]
+            gradients += [d_both.T @ both, r, c @ r]
         dh = dm @ wm.T + ds @ ws.T
         return [*gradients, h.T @ dm, h.T @ ds, x.T @ dh], None
 

@@ -29,13 +29,23 @@ def test_a_small_benchmark_has_every_contestant(tmp_path):
     names = {"ours (map)", "a jitted step per batch", "encode", "reconstruct"}
     names |= {"floor: products", "floor: AdamW", "floor: the rest"}
     factorised = ("mvae", "a jitted step per batch, slogdet")
-    assert found == {(model, name) for model in ("vae", "mvae") for name in names} | {factorised}
+    ours = {(model, "ours (map)") for model in ("triangular", "lu")}
+    expected = {(model, name) for model in ("vae", "mvae") for name in names}
+    assert found == expected | ours | {factorised}
     assert all(len(t["laps"]) == 2 and min(t["laps"]) > 0 for t in size["timed"])
     assert "784 pixels, z=2" in done.stdout
 
 
 @pytest.mark.parametrize(
-    "flag", ["--steps=0", "--seeds=1,x", "--peers=tensorflow", "--pixels=28", "--out=/none/x.json"]
+    "flag",
+    [
+        "--steps=0",
+        "--seeds=1,x",
+        "--peers=tensorflow",
+        "--models=pca",
+        "--pixels=28",
+        "--out=/none/x.json",
+    ],
 )
 def test_a_mistake_is_answered_at_once(flag, monkeypatch, capsys):
     returned, out, err = in_process.call(bench.main, monkeypatch, capsys, flag)
