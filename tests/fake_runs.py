@@ -11,6 +11,7 @@ from mvae_jax.paper import audit, document
 from mvae_jax.paper.study import STUDY
 from mvae_jax.report import writing
 from mvae_jax.report.figures.table import Table
+from mvae_jax.report.problems import isolated, tell
 from mvae_jax.report.study import Report, Study
 
 PAPER = ("mse", "probe_accuracy", "probe_nll", "brier", "ece", "nmi", "ari")
@@ -109,6 +110,6 @@ def write_paper(root: Path, out: Path, page: Path | None = None, **options: Any)
     report, problems = writing.read(root, None, STUDY)
     drawn = writing.write(report, problems, [root], out, STUDY, **options)
     if page:
-        with writing.isolated(problems, str(page)):
+        with isolated(problems, str(page)):
             document.write(page, report, drawn, audit.findings(report.scores))
-    return writing.tell(problems)
+    return tell(problems)

@@ -17,7 +17,7 @@ from mvae_jax import escape, paths, records
 from mvae_jax.report import tensorboard, writing
 from mvae_jax.report.export import export
 from mvae_jax.report.figures import Drawn
-from mvae_jax.report.problems import Problem
+from mvae_jax.report.problems import Problem, tell
 from mvae_jax.report.study import Report, Section, Study
 from mvae_jax.rules import ConfigError
 from mvae_jax.store import files
@@ -34,7 +34,7 @@ def main() -> None:
     args = parser.parse_args()
     check(args)
     if args.tensorboard:
-        _write_events(args)
+        tensorboard.command(args.path, args.tensorboard)
     report(args, Study())
 
 
@@ -95,7 +95,7 @@ def report(args: argparse.Namespace, study: Study, finish: Finish | None = None)
         exit_with(error)
     except OSError as error:  # what is read is checked: this is of what is written
         exit_with(f"--out: {error}", status=1)
-    sys.exit(0 if writing.tell(problems) else 1)
+    sys.exit(0 if tell(problems) else 1)
 
 
 def _export(args: argparse.Namespace, study: Study) -> NoReturn:
@@ -107,20 +107,7 @@ def _export(args: argparse.Namespace, study: Study) -> NoReturn:
     except (OSError, ValueError) as error:
         exit_with(error, status=1)
     print(escape.plain(f"{args.export}: {len(exported)} cells"))
-    sys.exit(0 if writing.tell(problems) else 1)
-
-
-def _write_events(args: argparse.Namespace) -> NoReturn:
-    """Write the event files of --tensorboard, and exit with its status."""
-    try:
-        events = tensorboard.EventFiles(args.path, args.tensorboard)
-        events.update()
-    except ImportError:
-        exit_with("--tensorboard: there is no tensorboardX; pip install tensorboardX")
-    except OSError as error:
-        exit_with(f"--tensorboard: {error}", status=1)
-    print(escape.plain(f"wrote {args.tensorboard}; tensorboard --logdir {args.tensorboard}"))
-    sys.exit(0 if writing.tell(events.problems) else 1)
+    sys.exit(0 if tell(problems) else 1)
 
 
 if __name__ == "__main__":

@@ -124,9 +124,9 @@ def _line(folder: Path, cell: Cell, run: Run) -> dict[str, Any]:
     }
     return {
         **{"path": os.fspath(run.path.relative_to(folder)), "swept": swept_in(cell, run)},
-        **{field: getattr(run, field) for field in ("config", "environment", "missing", "origins")},
+        **{field: getattr(run, field) for field in ("config", "environment", "missing")},
         **{f: dict(getattr(run, f)) for f in ("replicates", "epochs", "failed", "absent")},
-        "described": shown,
+        **{"described": shown, "origins": run.origins},
         "tested_on": sorted(run.tested_on, key=repr),
         "sha256": {k: v for k, v in run.sha256.items() if k.startswith(DIGESTS)},
     }

@@ -13,7 +13,7 @@ import pandas as pd
 
 from mvae_jax.report import archive, figures, scores, writing
 from mvae_jax.report.cells import NO_SEED, Cell, Run
-from mvae_jax.report.frame import Scores
+from mvae_jax.report.frame import NO_VALUES, Scores
 from mvae_jax.report.problems import Problem
 from mvae_jax.report.study import Study
 from mvae_jax.store import files
@@ -40,10 +40,9 @@ def export(
     """
     paths, out = files.as_paths(paths), Path(out)
     _check_out(paths, out)
-    places = _places(paths, out)
     found = scores.read(paths)
     new = {
-        cell: run._replace(path=_place(run.path, places))
+        cell: run._replace(path=_place(run.path, paths, out))
         for cell, run in found.cells.items()
         if run.replicates
     }
@@ -65,60 +64,41 @@ def _check_out(paths: Sequence[Path], out: Path) -> None:
         raise ValueError(f"--export: got '{out}', which holds the run {runs[0]}; choose another")
 
 
-def _places(paths: Sequence[Path], out: Path) -> dict[Path, Path]:
-    """Return folder -> its path below `out`, of every run and archive below the paths."""
-    places: dict[Path, Path] = {}
-    taken: dict[Path, Path] = {}
-    for path in paths:
-        for folder in files.find_runs([path], holding=scores.MARKS):
-            # A path that is itself a run keeps its name.
-            is_root = folder == path and not archive.is_archive(folder)
-            place = out / (path.resolve().name if is_root else folder.relative_to(path))
-            if not archive.is_archive(folder):
-                if place in taken:
-                    raise ValueError(f"{taken[place]} and {folder}: would both be {place}")
-                taken[place] = folder
-            places[folder] = place
-    return places
-
-
-def _place(path: Path, places: dict[Path, Path]) -> Path:
-    """Return where a run is written, which may be one of an archive."""
-    folder = next(folder for folder in (path, *path.parents) if folder in places)
-    return places[folder] / path.relative_to(folder)
+def _place(run: Path, paths: Sequence[Path], out: Path) -> Path:
+    """Return where a run is written: as below its root; a root that is a run, by its name."""
+    root = next(path for path in paths if run.is_relative_to(path))
+    return out / (run.resolve().name if run == root else run.relative_to(root))
 
 
 def _write(found: Scores, new: dict[Cell, Run], out: Path) -> None:
     """Write the cells found, and those of the archive that are none of them."""
-    there, old = _read_archive(out)
-    old_frame = Scores(old, there, [])
-    for cell in new.keys() & there.keys():
-        _check_nothing_lost(cell, found, old_frame)
-    cells = dict(sorted((there | new).items()))
+    there = _read_archive(out)
+    for cell in new.keys() & there.cells.keys():
+        _check_nothing_lost(cell, found, there)
+    cells = dict(sorted((there.cells | new).items()))
     keys = {cell: archive.key_of(out, cell, run) for cell, run in cells.items()}
-    if len({*keys.values()}) < len(keys):
-        by_key = {key: cell for cell, key in keys.items()}
-        cell = next(cell for cell, key in keys.items() if by_key[key] != cell)
-        raise ValueError(
-            f"--export: {cell.setting}, {cell} and {by_key[keys[cell]].setting}, "
-            f"{by_key[keys[cell]]} would both be {out / keys[cell]}; choose another folder"
-        )
-    rows = [_rows(found, keys, new), _rows(old_frame, keys, there.keys() - new.keys())]
+    taken: dict[str, Cell] = {}
+    for cell, key in keys.items():
+        if other := taken.get(key):
+            both = f"{other.setting}, {other} and {cell.setting}, {cell}"
+            raise ValueError(f"--export: {both} would both be {out / key}; choose another folder")
+        taken[key] = cell
+    rows = [_rows(found, keys, new), _rows(there, keys, there.cells.keys() - new.keys())]
     values = pd.concat([of for of in rows if len(of)] or rows[:1])
-    order = {key: position for position, key in enumerate(keys.values())}
+    order = {key: position for position, key in enumerate(taken)}
     values = values.sort_values("run", key=lambda column: column.map(order), kind="stable")
     archive.write(out, cells, values)
 
 
-def _read_archive(out: Path) -> tuple[dict[Cell, Run], pd.DataFrame]:
+def _read_archive(out: Path) -> Scores:
     """Return what the archive holds already; raise ValueError where it cannot be read."""
     if not archive.is_archive(out) and not (out / archive.SCORES).exists():
-        return {}, archive.find(out)[1]
+        return Scores(NO_VALUES, {}, [])
     try:
         cells, values = archive.read(out)
     except ValueError as error:
         raise ValueError(f"--export: {out} cannot be read, so it is kept: {error}") from error
-    return dict(cells), values
+    return Scores(values, dict(cells), [])
 
 
 def _rows(found: Scores, keys: dict[Cell, str], of: Iterable[Cell]) -> pd.DataFrame:

@@ -10,7 +10,7 @@ import os
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import quote
 
 import jinja2
@@ -23,32 +23,25 @@ from mvae_jax.report.formats import Grid, escaped
 from mvae_jax.report.frame import Scores
 from mvae_jax.report.metrics import describe
 from mvae_jax.report.problems import Problem, isolated
+from mvae_jax.report.study import Section
 from mvae_jax.store import files
 
 MAX_INLINE = 200
 LISTED = ("elbo", "mse", "probe_accuracy", "nmi")  # in the list of runs
 
 
-class Part(NamedTuple):
-    """A part of the page: tables under one heading; a `folded` one opens on a click."""
-
-    title: str
-    grids: Sequence[Grid]
-    folded: bool = False
-
-
 def write(
     out: Path,
     found: Scores,
     problems: list[Problem],
-    sections: Sequence[Part],
+    sections: Sequence[tuple[Section, Sequence[Grid]]],
     figures: Sequence[Drawn],
     explorers: Mapping[str, Path],
 ) -> None:
     """Write index.html.
 
     problems: what the page lists, and to which it adds why a run has no page
-    explorers: pages beside it, by title
+    sections: with their tables; explorers: pages beside it, by title
     """
     pages: dict[Cell, dict[str, Any]] = {}
     for cell in found.cells if len(found.cells) <= MAX_INLINE else ():
@@ -62,7 +55,7 @@ def write(
         "overview": _overview(found),
         "links": links,
         "problems": problems,
-        "sections": sections,
+        "sections": [of for of in sections if of[1]],
         "figures": figures,
         "explorers": explorers,
         "pages": pages.values(),

@@ -1,8 +1,10 @@
 """What keeps a report from being complete: a line each, and everything else is written."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
+
+from mvae_jax import terminal
 
 
 class Problem(NamedTuple):
@@ -30,3 +32,10 @@ def reason_of(error: Exception) -> str:
     reason = " ".join(str(error).split())
     named = isinstance(error, ValueError | OSError) and reason
     return reason if named else f"{type(error).__name__}: {reason}"
+
+
+def tell(problems: Sequence[Problem]) -> bool:
+    """Print what is missing; return whether nothing is."""
+    for problem in problems:
+        terminal.say(f"error: {problem.where}: {problem.reason}")
+    return not problems

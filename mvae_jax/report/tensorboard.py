@@ -1,15 +1,36 @@
 """`--tensorboard`: the training curves as TensorBoard event files."""
 
-from collections.abc import Iterable
+import sys
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-from mvae_jax.report.problems import Problem
+from mvae_jax import escape
+from mvae_jax.report.problems import Problem, tell
 from mvae_jax.store import files, run_folder
 from mvae_jax.store.files import PathLike
+from mvae_jax.terminal import exit_with
 
 Line = dict[str, Any]  # of a log
 NOT_CURVES = ("seed", "epoch")
+
+
+def command(
+    paths: Iterable[Path], out: Path, follow: Callable[[Callable[[], None]], None] = lambda f: f()
+) -> NoReturn:
+    """Write the event files of --tensorboard, and exit with its status.
+
+    follow: calls what it is given, which writes the epochs that are new, as often as it likes
+    """
+    try:
+        events = EventFiles(paths, out)
+        follow(events.update)
+    except ImportError:
+        exit_with("--tensorboard: tensorboardX is not installed; pip install tensorboardX")
+    except OSError as error:
+        exit_with(f"--tensorboard: {error}", status=1)
+    print(escape.plain(f"wrote {out}; tensorboard --logdir {out}"))
+    sys.exit(0 if tell(events.problems) else 1)
 
 
 class EventFiles:
@@ -34,16 +55,14 @@ class EventFiles:
         for path in self.paths:
             out = self.out / path.resolve().relative_to("/") if len(self.paths) > 1 else self.out
             for run in files.find_runs([path], holding=("config.json",)):
-                self._update_run(run, out / run.relative_to(path))
-
-    def _update_run(self, run: Path, out: Path) -> None:
-        for log in run_folder.epoch_logs(run):
-            try:
-                lines = list(run_folder.read_epochs(log))  # which checks the log's name
-            except run_folder.RunFolderError as error:
-                self.problems.append(Problem(str(run), str(error)))
-                continue
-            self._append(out / log.stem, lines, log.stat().st_mtime)
+                for log in run_folder.epoch_logs(run):
+                    try:
+                        lines = list(run_folder.read_epochs(log))  # which checks the log's name
+                    except run_folder.RunFolderError as error:
+                        self.problems.append(Problem(str(run), str(error)))
+                    else:
+                        folder = out / run.relative_to(path) / log.stem
+                        self._append(folder, lines, log.stat().st_mtime)
 
     def _append(self, folder: Path, lines: list[Line], written_at: float) -> None:
         if folder not in self.epochs:  # what an earlier call has left

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from mvae_jax import escape, terminal
+from mvae_jax import escape
 from mvae_jax.report import (
     comparisons,
     differences,
@@ -21,7 +21,7 @@ from mvae_jax.report import (
 from mvae_jax.report.figures import Drawn
 from mvae_jax.report.formats import Grid
 from mvae_jax.report.pairs import BASELINE
-from mvae_jax.report.problems import Problem, isolated
+from mvae_jax.report.problems import Problem, isolated, tell
 from mvae_jax.report.study import Report, Section, Study
 from mvae_jax.store import files
 from mvae_jax.store.files import PathLike
@@ -112,7 +112,7 @@ def write(
     """
     found = report.scores
     notes = provenance.notes(found.cells, report.compared.baseline)
-    of_page: list[html.Part] = []
+    of_page: list[tuple[Section, list[Grid]]] = []
     for section in (*SECTIONS, *study.sections, *sections):
         grids: list[Grid] = []
         with isolated(problems, section.title):
@@ -127,7 +127,7 @@ def write(
             formats.write_or_remove(out / f"{section.file}.csv", csv)
         if section.printed and text:
             print(text, flush=True)
-        of_page.append(html.Part(section.title, grids, section.folded))
+        of_page.append((section, grids))
 
     drawn: list[Drawn] = []
     if samples:
@@ -146,10 +146,3 @@ def write(
         html.write(out, found, problems, of_page, drawn, explorers)
         print(escape.plain(f"wrote {out / 'index.html'}"))
     return drawn
-
-
-def tell(problems: Sequence[Problem]) -> bool:
-    """Print what is missing; return whether nothing is."""
-    for problem in problems:
-        terminal.say(f"error: {problem.where}: {problem.reason}")
-    return not problems

@@ -13,9 +13,9 @@ import collections
 import datetime
 import math
 import statistics
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -63,17 +63,9 @@ def main() -> None:
         watch(args.path)
         return
     with terminal.importing():
-        from mvae_jax.report.tensorboard import EventFiles
-    try:
-        events = EventFiles(args.path, args.tensorboard)
-        watch(args.path, also=events.update)
-    except ImportError:
-        terminal.exit_with("--tensorboard: tensorboardX is not installed; pip install tensorboardX")
-    except OSError as error:
-        terminal.exit_with(f"--tensorboard: {error}", status=1)
-    for problem in events.problems:
-        terminal.say(f"error: {problem.where}: {problem.reason}")
-    sys.exit(int(bool(events.problems)))
+        from mvae_jax.report import tensorboard
+    follow = partial(watch, args.path, EVERY_SECONDS)
+    tensorboard.command(args.path, args.tensorboard, follow)
 
 
 def watch(
