@@ -22,6 +22,7 @@ install_import_hook("mvae_jax", "beartype.beartype")
 
 from tests.evaluated_runs import calls, run, scored  # noqa: E402, F401
 from tests.published_files import memory, published, ready, server  # noqa: E402, F401
+from tests.trained_runs import finished, folder  # noqa: E402, F401
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_debug_key_reuse", True)
