@@ -12,6 +12,11 @@ from jaxtyping import Bool, Float, Int
 ECE_BINS = 15
 CLUSTERS: dict[str, Any] = {"n_init": 10, "random_state": 0}  # k-means' settings
 
+LogP = Float[np.ndarray, "n k"]
+Targets = Int[np.ndarray, " n"]
+Confidence = Float[np.ndarray, " n"]
+Hits = Bool[np.ndarray, " n"]
+
 
 class Reliability(NamedTuple):
     """Per confidence bin: how many examples, their mean confidence and accuracy (NaN if none)."""
@@ -21,35 +26,29 @@ class Reliability(NamedTuple):
     accuracy: Float[np.ndarray, " bins"]
 
 
-def accuracy(log_p: Float[np.ndarray, "n k"], targets: Int[np.ndarray, " n"]) -> float:
+def accuracy(log_p: LogP, targets: Targets) -> float:
     """Return the share of examples whose most probable class is theirs."""
     return float(np.mean(log_p.argmax(axis=1) == targets))
 
 
-def negative_log_likelihood(
-    log_p: Float[np.ndarray, "n k"], targets: Int[np.ndarray, " n"]
-) -> float:
+def negative_log_likelihood(log_p: LogP, targets: Targets) -> float:
     """Return -mean log p(target), in nats per example."""
     return float(-np.mean(log_p[np.arange(len(targets)), targets]))
 
 
-def brier(log_p: Float[np.ndarray, "n k"], targets: Int[np.ndarray, " n"]) -> float:
+def brier(log_p: LogP, targets: Targets) -> float:
     """Return the Brier score summed over classes, from 0 to 2 (Brier 1950), as released."""
     error = np.exp(log_p)
     error[np.arange(len(targets)), targets] -= 1
     return float(np.mean(np.sum(error**2, axis=1)))
 
 
-def confidence_and_hits(
-    log_p: Float[np.ndarray, "n k"], targets: Int[np.ndarray, " n"]
-) -> tuple[Float[np.ndarray, " n"], Bool[np.ndarray, " n"]]:
+def confidence_and_hits(log_p: LogP, targets: Targets) -> tuple[Confidence, Hits]:
     """Return the largest probability of each example, and whether its class is right."""
     return np.exp(log_p.max(axis=1)), log_p.argmax(axis=1) == targets
 
 
-def reliability(
-    confidence: Float[np.ndarray, " n"], hits: Bool[np.ndarray, " n"], num_bins: int = ECE_BINS
-) -> Reliability:
+def reliability(confidence: Confidence, hits: Hits, num_bins: int = ECE_BINS) -> Reliability:
     """Return the reliability curve over equal-width bins [a, b), the last one [a, 1]."""
     edges = np.linspace(0, 1, num_bins + 1)
     bins = np.minimum(np.searchsorted(edges, confidence, side="right") - 1, num_bins - 1)
@@ -60,10 +59,7 @@ def reliability(
 
 
 def expected_calibration_error(
-    confidence: Float[np.ndarray, " n"],
-    hits: Bool[np.ndarray, " n"],
-    num_bins: int = ECE_BINS,
-    drop_certain: bool = False,
+    confidence: Confidence, hits: Hits, num_bins: int = ECE_BINS, drop_certain: bool = False
 ) -> float:
     """Return sum_b (n_b / n) |accuracy_b - confidence_b| (Naeini et al. 2015).
 

@@ -8,10 +8,12 @@ from jaxtyping import Float
 
 ACTIVE_VARIANCE = 0.01
 
+Points = Float[np.ndarray, "n d"]
+Eigenvalues = Float[np.ndarray, " d"]
+Correlation = Float[np.ndarray, "v v"]
 
-def standardise(
-    x: Float[np.ndarray, "n d"], reference: Float[np.ndarray, "m d"]
-) -> Float[np.ndarray, "n d"]:
+
+def standardise(x: Points, reference: Float[np.ndarray, "m d"]) -> Points:
     """Return x less the reference's mean, over its standard deviation, coordinate by coordinate.
 
     A coordinate that is constant in the reference is only centred.
@@ -22,7 +24,7 @@ def standardise(
     return (x - centre) / np.where(constant, 1, np.std(reference, axis=0))
 
 
-def active_units(mu: Float[np.ndarray, "n d"]) -> int:
+def active_units(mu: Points) -> int:
     """Return how many latent coordinates have Var(mu_j) > 0.01 (Burda et al. 2016, Section 5.2).
 
     C mixes the coordinates, so of an MVAE this counts coordinates of z, not of the encoder's head.
@@ -31,7 +33,7 @@ def active_units(mu: Float[np.ndarray, "n d"]) -> int:
     return int(np.sum(deviation > np.sqrt(ACTIVE_VARIANCE)))
 
 
-def active_directions(eigenvalues: Float[np.ndarray, " d"]) -> int:
+def active_directions(eigenvalues: Eigenvalues) -> int:
     """Return how many eigenvalues of Cov(mu) exceed 0.01: active units of the best rotation.
 
     Unlike the units, these are not raised by a C that only mixes coordinates. Raise ValueError
@@ -45,7 +47,7 @@ def active_directions(eigenvalues: Float[np.ndarray, " d"]) -> int:
     return int(np.sum(eigenvalues > ACTIVE_VARIANCE))
 
 
-def covariance_eigenvalues(mu: Float[np.ndarray, "n d"]) -> Float[np.ndarray, " d"]:
+def covariance_eigenvalues(mu: Points) -> Eigenvalues:
     """Return the eigenvalues of Cov(mu), the largest first; an orthogonal C does not move them."""
     centred = mu - mu.mean(axis=0, dtype=np.float64)
     covariance = np.atleast_2d(np.cov(centred, rowvar=False))
@@ -53,14 +55,14 @@ def covariance_eigenvalues(mu: Float[np.ndarray, "n d"]) -> Float[np.ndarray, " 
     return np.maximum(np.linalg.eigvalsh(covariance)[::-1], 0)
 
 
-def correlation(mu: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "v v"]:
+def correlation(mu: Points) -> Correlation:
     """Return the correlation matrix of the coordinates that vary at all."""
     varying = mu[:, mu.max(axis=0) > mu.min(axis=0)]
     centred = varying - varying.mean(axis=0, dtype=np.float64)
     return np.atleast_2d(np.corrcoef(centred, rowvar=False))
 
 
-def gaussian_total_correlation(correlation: Float[np.ndarray, "v v"]) -> float:
+def gaussian_total_correlation(correlation: Correlation) -> float:
     """Return -log det(R) / 2 in nats: KL(N(0, R) || product of its marginals) (Watanabe 1960).
 
     Zero for uncorrelated coordinates, infinite for a singular R (more coordinates than
@@ -72,7 +74,7 @@ def gaussian_total_correlation(correlation: Float[np.ndarray, "v v"]) -> float:
     return float(-0.5 * np.sum(np.log(values)))
 
 
-def off_diagonal_correlation(correlation: Float[np.ndarray, "v v"]) -> float:
+def off_diagonal_correlation(correlation: Correlation) -> float:
     """Return the mean |r_ij| over i != j, from 0 to 1: the redundancy the paper speaks of."""
     return float(np.mean(np.abs(off_diagonal(correlation))))
 

@@ -48,7 +48,7 @@ def described(content: Mapping[str, Any]) -> dict[str, Metric]:
 
 
 def _bound(name: str) -> Compute:
-    return lambda found: shared.mean(getattr(shared.elbo_terms(found), name))
+    return lambda found: shared.mean(shared.elbo_terms(found)[name])
 
 
 def _term(name: str) -> Compute:
@@ -58,7 +58,7 @@ def _term(name: str) -> Compute:
 def _elbo_release(found: Embeddings) -> float:
     """The release averages its ELBO over the batches of its training."""
     batch_size = found.config.get("batch_size", DEFAULT_BATCH_SIZE)
-    return shared.mean_of_batch_means(shared.elbo_terms(found).elbo, batch_size)
+    return shared.mean_of_batch_means(shared.elbo_terms(found)["elbo"], batch_size)
 
 
 def _iwae_k(found: Embeddings) -> float:

@@ -20,10 +20,9 @@ def load(paths: Iterable[str]) -> list[Metric]:
     for path in dict.fromkeys(named):
         try:
             metric = records.load("--metric", path)
+            check(metric)
         except ConfigError as error:
             raise ValueError(str(error)) from error
-        try:
-            check(metric)
         except ValueError as error:
             raise ValueError(f"--metric: got '{path}', but {error}") from error
         if metric.name in found:

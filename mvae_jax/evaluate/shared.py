@@ -23,14 +23,6 @@ class Absent(Exception):
     """A replicate's files cannot give a metric; the message is the reason."""
 
 
-class ElboTerms(NamedTuple):
-    """Per test example, in nats; elbo = log_likelihood - kl."""
-
-    elbo: Float[np.ndarray, " n"]
-    log_likelihood: Float[np.ndarray, " n"]
-    kl: Float[np.ndarray, " n"]
-
-
 class Predictions(NamedTuple):
     """What the fitted probe says of the test split.
 
@@ -87,11 +79,11 @@ def term(found: Embeddings, name: str) -> Float[np.ndarray, " n"]:
     return found.terms[name]
 
 
-@once
-def elbo_terms(found: Embeddings) -> ElboTerms:
+def elbo_terms(found: Embeddings) -> dict[str, Float[np.ndarray, " n"]]:
     """Return the bound and its two terms, which are given together or not at all."""
     log_likelihood, kl = term(found, "log_likelihood"), term(found, "kl")
-    return ElboTerms(log_likelihood.astype(np.float64) - kl, log_likelihood, kl)
+    elbo = log_likelihood.astype(np.float64) - kl
+    return {"elbo": elbo, "log_likelihood": log_likelihood, "kl": kl}
 
 
 def labels_of_test(found: Embeddings) -> Int[np.ndarray, " n"]:
