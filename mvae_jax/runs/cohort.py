@@ -63,9 +63,7 @@ def train_and_embed(
         if workdir_lib.is_done(workdir, config, name, done):
             continue
         record: dict[str, Any] = {"seed": seed, "epoch": config.num_epochs}
-        # What embeds, even if nothing was left to train.
-        now = origins.identify(environment.origin(config))
-        record["origins"] = list(dict.fromkeys([*known.origins, now]))
+        record["origins"] = known.origins
         if trained.swept:
             record["swept"] = trained.swept
         if known.epoch_seconds is not None:
@@ -170,7 +168,8 @@ def _start(
     workdir: Workdir, config: ConfigDict, cohort: range
 ) -> tuple[int, replicas.TrainState, Progress]:
     """Return the epochs that are done, the states after them, and what else is known of them."""
-    of_program, names = config_lib.of_program(config), _names(config, cohort)
+    of_program = config_lib.of_program(config)
+    names = [replicate.name for replicate in config_lib.replicates(cohort, config.sweep)]
 
     def find_fault(details: dict[str, Any]) -> str:
         return workdir_lib.find_log_fault(workdir, details["logs"])
@@ -185,10 +184,6 @@ def _start(
     workdir_lib.cut_back(workdir, names, so_far.logs)
     now = origins.identify(environment.origin(config))
     return done, states, so_far._replace(origins=list(dict.fromkeys([*so_far.origins, now])))
-
-
-def _names(config: ConfigDict, cohort: range) -> list[str]:
-    return [replicate.name for replicate in config_lib.replicates(cohort, config.sweep)]
 
 
 def _title(config: ConfigDict, cohort: range, number: int) -> str:

@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 import jax
 import joblib
 from jax.experimental import multihost_utils
+from jax.extend import backend
 from ml_collections import ConfigDict
 
 from mvae_jax import __version__, datasets, numerics, records, replicas, sources, terminal
@@ -20,7 +21,6 @@ from mvae_jax.config import ConfigError
 from mvae_jax.datasets import Dataset
 from mvae_jax.store.origins import LIBRARIES, Origin
 
-PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 HEARTBEAT_SECONDS = 30  # after which the processes of a dead one's run give up
 
 
@@ -57,12 +57,8 @@ def check_platform() -> None:
     except (RuntimeError, AssertionError):  # JAX's answers to names it knows not, and knows
         asked = jax.config.values["jax_platforms"]
     jax.config.update("jax_platforms", None)
-    there = []
-    for name in PLATFORMS:
-        with contextlib.suppress(RuntimeError):
-            jax.devices(name)
-            there.append(name)
-    raise ConfigError(f"JAX_PLATFORMS: got '{asked}'; allowed on this machine: {', '.join(there)}")
+    there = ", ".join(backend.backends())
+    raise ConfigError(f"JAX_PLATFORMS: got '{asked}'; allowed on this machine: {there}")
 
 
 def connect(coordinator: str | None, num_processes: int | None, process_id: int | None) -> None:
