@@ -25,6 +25,7 @@ WAY_OUT = (
     "--overwrite, which moves the old one aside, or --accept_changes, which goes on and marks the "
     "run in every report"
 )
+ORIGIN = {"sources": dict, "settings": dict, "device": str, "versions": dict}  # a schema
 LIBRARIES = ("jax", "jaxlib", "flax", "optax")  # that decide numbers
 
 
@@ -59,12 +60,9 @@ def read(folder: Path) -> dict[str, Origin]:
 def in_environment(environment: Mapping[str, Any]) -> dict[str, Origin]:
     """Return the origins that an environment.json holds; none of an older or a foreign run."""
     found = environment.get("origins")
-    return {k: v for k, v in found.items() if _is_origin(v)} if isinstance(found, dict) else {}
-
-
-def _is_origin(found: Any) -> bool:
-    fields = {"sources": dict, "settings": dict, "device": str, "versions": dict}
-    return isinstance(found, dict) and all(isinstance(found.get(f), t) for f, t in fields.items())
+    if not isinstance(found, dict):
+        return {}
+    return {k: v for k, v in found.items() if not json_file.find_fault(v, ORIGIN)}
 
 
 def named_by(replicates: Iterable[Mapping[str, Any]]) -> set[str]:
