@@ -193,7 +193,7 @@ DAMAGE = {
     "tested on": (edit_cell(tested_on=[[1]]), "'tested_on' is [1]; write list there"),
     "described": (edit_cell(described={"own": {}}), "described.'own': 'title'"),
     "environment": (edit_cell(environment={"devices": [1]}), "'devices[0]' is 1; write str"),
-    "absent": (edit_cell(absent={"nmi": []}), "'nmi' is []; write str there"),
+    "absent": (edit_cell(absent={"nmi": []}), "'absent.nmi' is []; write str there"),
 }
 
 

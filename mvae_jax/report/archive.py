@@ -44,10 +44,10 @@ FORMAT, VERSION = "mvae_jax archive", 1
 MAX_BYTES = 1 << 30  # of each file
 WAY_OUT = "restore both files, or export the runs again into another folder"
 HEADER = {"format": str, "version": int, "sha256": str, "metrics": list}
-CELL: dict[str, type] = {
+CELL = {
     **{"path": str, "swept": str, "config": dict, "environment": dict, "missing": str},
-    **{"replicates": dict, "epochs": dict, "failed": dict, "absent": dict, "tested_on": list},
-    **{"sha256": dict, "origins": list, "described": dict},
+    **{"replicates": {...: str}, "epochs": {...: int}, "failed": {...: str}, "tested_on": list},
+    **{"absent": {...: str}, "sha256": {...: str}, "origins": list, "described": dict},
 }
 DIGESTS = tuple(f"{folder}/" for folder in metrics_file.SCORED_FILES.values())
 # As text, because pandas may parse a float to its neighbour.
@@ -75,7 +75,7 @@ def read(folder: Path) -> Found:
     path = folder / RUNS
     try:
         header, *lines = _read_lines(path)
-        _check(path, header, HEADER)
+        json_file.check_types(path, header, HEADER, optional=False)
         if (header["format"], header["version"]) != (FORMAT, VERSION):
             said = escape.shown((header["format"], header["version"]))
             raise ValueError(f"{path}: is of format {said}; this version reads {FORMAT} {VERSION}")
@@ -134,14 +134,12 @@ def _line(folder: Path, cell: Cell, run: Run) -> dict[str, Any]:
 
 def _cell(folder: Path, where: Path, line: dict[str, Any]) -> tuple[str, Cell, Run]:
     """Return a line's key, cell and run; raise ValueError at what is not of the format."""
-    _check(where, line, CELL)
+    json_file.check_types(where, line, CELL, optional=False)
     config = run_folder.check_config(where, line["config"])
-    replicates = _seeds(where, line, "replicates", str)
+    replicates = _seeds(where, line, "replicates")
     for seed, name in replicates.items():
         if names.seed_of(name) != seed:
             raise RunFolderError(f"{where}: 'replicates' has {name} as seed {seed}")
-    for field in ("absent", "sha256"):
-        json_file.check_types(where, line[field], dict.fromkeys(line[field], str))
     for name, shown in line["described"].items():
         metrics_file.check_shown(shown, f"{where}: described.{escape.shown(name)}.")
     cell = cell_of(config, line["swept"])
@@ -152,26 +150,24 @@ def _cell(folder: Path, where: Path, line: dict[str, Any]) -> tuple[str, Cell, R
         line["missing"],
         run_folder.check_environment(where, line["environment"]),
         replicates,
-        _seeds(where, line, "failed", str),
+        _seeds(where, line, "failed"),
         line["absent"],
         frozenset(_tested_on(where, found) for found in line["tested_on"]),
         line["sha256"],
         tuple(origins.in_environment({"origins": of_cell}).values()),
         described(line),
-        _seeds(where, line, "epochs", int),
+        _seeds(where, line, "epochs"),
     )
     return key_of(folder, cell, run), cell, run
 
 
-def _seeds(where: Path, line: dict[str, Any], field: str, kind: type) -> dict[int, Any]:
+def _seeds(where: Path, line: dict[str, Any], field: str) -> dict[int, Any]:
     """Return a field that has the cell's seeds as its keys, checked."""
     found: dict[str, Any] = line[field]
-    for seed, value in found.items():
+    for seed in found:
         known = field == "replicates" or seed in line["replicates"]
         if not (seed.isascii() and seed.isdigit() and len(seed) <= 18 and known):
             raise RunFolderError(f"{where}: '{field}' has {escape.shown(seed)}, which is no seed")
-        if not json_file.has_type(value, kind):
-            raise json_file.wrong(where, f"{field}.{seed}", escape.shown(value), kind)
     return {int(seed): value for seed, value in found.items()}
 
 
@@ -181,14 +177,6 @@ def _tested_on(where: Path, found: Any) -> tuple[int, str | None]:
         if digest is None or isinstance(digest, str):
             return number, digest
     raise json_file.wrong(where, "tested_on", escape.shown(found), list)
-
-
-def _check(where: Path, found: Any, fields: Mapping[str, type]) -> None:
-    """Raise RunFolderError where a field is missing or of another type."""
-    for field, kind in fields.items():
-        if not json_file.has_type(found.get(field), kind):
-            said = escape.shown(found[field]) if field in found else "missing"
-            raise json_file.wrong(where, field, said, kind)
 
 
 def _read_bytes(path: Path) -> bytes:
