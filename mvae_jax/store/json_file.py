@@ -13,7 +13,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import MappingProxyType, UnionType
+from types import UnionType
 from typing import Any
 
 from mvae_jax.escape import shown
@@ -136,7 +136,7 @@ def read_value(path: Path, sealed: bool = False) -> Any:
 
 def read_lines(
     path: Path,
-    types: Mapping[str, Any] = MappingProxyType({}),
+    types: dict[str, Any] | None = None,
     last_bytes: int | None = None,
     torn: bool = True,
 ) -> Iterator[dict[str, Any]]:
@@ -169,7 +169,7 @@ def read_lines(
                     continue
                 raise unreadable(path, error) from error
             if isinstance(found, dict):
-                check_types(path, found, types)
+                check_types(path, found, types or {})
                 yield found
             elif not torn:
                 raise RunFolderError(f"{path}: holds {shown(found)}; write an object there")
@@ -178,7 +178,7 @@ def read_lines(
 # --- types -------------------------------------------------------------------------------------
 
 
-def check_types(path: Path, found: Any, schema: Mapping[str, Any], optional: bool = True) -> None:
+def check_types(path: Path, found: Any, schema: dict[str, Any], optional: bool = True) -> None:
     """Raise RunFolderError at the first field that is not as the schema has it, see `find_fault`.
 
     optional: fields may be null or missing
@@ -187,7 +187,7 @@ def check_types(path: Path, found: Any, schema: Mapping[str, Any], optional: boo
         raise RunFolderError(f"{path}: {fault}")
 
 
-def typed(path: Path, found: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
+def typed(path: Path, found: Mapping[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
     """Return an object after `check_types`, without those of its fields that are null."""
     check_types(path, found, schema)
     return {k: value for k, value in found.items() if value is not None or k not in schema}
@@ -204,12 +204,13 @@ def find_fault(found: Any, schema: Any, optional: bool = False) -> str:
 
 def _find_fault(found: Any, schema: Any, optional: bool) -> tuple[str, str, str] | None:
     """Return the field's path, what is there and what must be."""
-    if isinstance(schema, Mapping) and isinstance(found, dict):
+    if isinstance(schema, dict) and isinstance(found, dict):
         fields = dict.fromkeys(found, schema[...]) if ... in schema else schema
         for field, inside in fields.items():
-            if optional and found.get(field) is None:
-                continue
-            if fault := _find_fault(found.get(field), inside, optional):
+            value = found.get(field)
+            if (optional and value is None) or (inside is not float and type(value) is inside):
+                continue  # as most are, which saves a call
+            if fault := _find_fault(value, inside, optional):
                 said = fault[1] if field in found else "missing"
                 return f".{field}{fault[0]}", said, fault[2]
         return None
