@@ -27,8 +27,7 @@ from mvae_jax import escape
 from mvae_jax.evaluate.metrics import described
 from mvae_jax.report.cells import NO_SEED, SPLITS, Cell, Run, cell_of, swept_in
 from mvae_jax.report.formats import to_csv
-from mvae_jax.report.frame import NO_VALUES, VALUES
-from mvae_jax.report.problems import Problem, isolated
+from mvae_jax.report.frame import VALUES
 from mvae_jax.store import (
     files,
     json_file,
@@ -59,15 +58,6 @@ Found = tuple[list[tuple[Cell, Run]], pd.DataFrame]  # cells, and their values a
 def is_archive(folder: Path) -> bool:
     """Return whether the folder holds an archive, whole or not."""
     return os.path.lexists(folder / RUNS)
-
-
-def find(folder: Path) -> tuple[list[tuple[Cell, Run]], pd.DataFrame, list[Problem]]:
-    """Return an archive's cells and values; where it cannot be read, a problem in their place."""
-    problems: list[Problem] = []
-    found: Found = ([], NO_VALUES)
-    with isolated(problems, str(folder)):
-        found = read(folder)
-    return *found, problems
 
 
 def read(folder: Path) -> Found:

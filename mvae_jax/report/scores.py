@@ -103,7 +103,10 @@ def read(paths: PathLike | Iterable[PathLike], jobs: int | None = None) -> Score
     jobs = 1 if len(runs) < FEW else jobs or joblib.cpu_count()
     # Sorted, because which of two runs of one cell is the first must not depend on the processes.
     read = sorted(workers.run(_read_folders, chunks, jobs), key=itemgetter(0))
-    found = [([], NO_VALUES, []), *(of[1:] for of in read), *map(archive.find, archives)]
+    found = [([], NO_VALUES, []), *(of[1:] for of in read)]
+    for folder in archives:
+        with isolated(problems, str(folder)):
+            found.append((*archive.read(folder), []))
     frames: list[pd.DataFrame] = []
     parts: list[tuple[Cell, Run]] = []
     for of_chunk, values, why in found:
@@ -147,14 +150,15 @@ def _not_begun(root: Path) -> Iterator[Problem]:
     except run_folder.RunFolderError as error:
         yield Problem(str(root / "sweep.jsonl"), str(error))
         return
-    lacking = [folder for folder in listed if not (folder / "config.json").is_file()]
-    logs = {folder: root / "logs" / f"{folder.relative_to(root)}.txt" for folder in lacking}
-    failed = [folder for folder in lacking if run_folder.failure_mark(logs[folder]).is_file()]
+    waiting = [folder for folder in listed if not (folder / "config.json").is_file()]
+    logs = {folder: root / "logs" / f"{folder.relative_to(root)}.txt" for folder in waiting}
+    failed = [folder for folder in waiting if run_folder.failure_mark(logs[folder]).is_file()]
+    waiting = [folder for folder in waiting if folder not in failed]
+    of_all = f"of the {len(listed)} runs that it lists"
     if failed:
-        number = f"{len(failed)} of the {len(listed)} runs that it lists failed at their start"
-        yield Problem(str(root / "sweep.jsonl"), f"{number}; {logs[failed[0]]} says why")
-    lacking = [folder for folder in lacking if folder not in failed]
-    if lacking:
-        number = f"{len(lacking)} of the {len(listed)} runs that it lists have not begun"
-        first = lacking[0].relative_to(root)
-        yield Problem(str(root / "sweep.jsonl"), f"{number}, {first} the first of them")
+        said = f"{len(failed)} {of_all} failed at their start; {logs[failed[0]]} says why"
+        yield Problem(str(root / "sweep.jsonl"), said)
+    if waiting:
+        first = waiting[0].relative_to(root)
+        said = f"{len(waiting)} {of_all} have not begun, {first} the first of them"
+        yield Problem(str(root / "sweep.jsonl"), said)
