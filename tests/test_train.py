@@ -62,28 +62,8 @@ def test_one_step_is_adamw_on_the_masked_mean(make_config, images):
         np.testing.assert_allclose(found[clear], expected[clear], atol=2e-6)
 
 
-lower = mvae.dense(lambda params: jnp.tril(params["coupling"]))
-frozen = mvae.mvae._replace(frozen=("coupling",))
-
-
-def test_another_kind_of_c_is_a_family_of_one_line(make_config, images):
-    """A triangular C: its determinant is the diagonal's product, wherever the inverse is from."""
-    config = make_config(model="lower", posterior=f"{__name__}.lower")
-    state, family = train.init(config, jnp.asarray(1)), posteriors.of(config)
-    after, _ = train.train_step(config, begin_epoch(config, state), images[:8], jnp.ones(8, bool))
-    c = np.tril(np.float64(after.params["coupling"]))
-    expected = np.log(np.abs(np.diag(c))).sum()
-    np.testing.assert_allclose(after.carry.log_abs_det, expected, rtol=1e-5)
-    x = model.scale_pixels(config, images[0])
-    for carry in (after.carry, None):
-        q = model.encode(config, after.params, x, carry)
-        np.testing.assert_allclose(family.coupling(q), c, rtol=1e-6)
-        np.testing.assert_allclose(q.coupling.log_abs_det, expected, rtol=1e-5)
-        np.testing.assert_allclose(q.coupling.matrix, c, rtol=1e-6)
-
-
 def test_a_frozen_c_stays_at_its_random_start_and_all_else_is_trained(make_config, images):
-    config = make_config(model="frozen", posterior=f"{__name__}.frozen")
+    config = make_config("frozen,4")
     before = train.init(config, jnp.asarray(1))
     after, _ = jax.jit(train.train_epoch, static_argnums=0)(config, before, images)
     np.testing.assert_array_equal(before.params["coupling"], after.params["coupling"])

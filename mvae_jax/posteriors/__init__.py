@@ -54,7 +54,7 @@ class Family(NamedTuple):
 
     What each step hands to the next, outside the gradient, as an inverse that is followed (carry is
     None by default, and wherever nothing is known of an earlier step):
-      start_epoch: (config, parameters, kept) -> carry; kept is None at the start of a training
+      start_epoch: (config, parameters, kept) -> carry; kept is None where no epoch was before
       follow:      (config, before, after, carry, exact) -> carry, from the parameters before and
                    after a step of the optimiser, without a loop or a factorisation, on which an
                    accelerator would wait for its host; exact: with whatever it takes

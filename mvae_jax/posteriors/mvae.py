@@ -3,7 +3,6 @@
 All products with C run in full float32 precision: on accelerators the default would round C.
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -99,50 +98,41 @@ def _apply(coupling: Coupling, vector: Float[Array, " d"]) -> Float[Array, " d"]
     return jnp.matmul(vector, coupling.matrix.T, precision="highest")
 
 
-def _learned(parameters: Parameters) -> Float[Array, "d d"]:
-    matrix: Float[Array, "d d"] = parameters["coupling"]
-    return matrix
+def posterior(
+    config: ConfigDict, parameters: Parameters, heads: Heads, carry: Inverse | None = None
+) -> Coupled:
+    """Return q(z|x) of the encoder's two heads; the carry is the inverse of C, if it is known."""
+    coupling = couple(parameters["coupling"], carry)
+    return from_heads(heads["mean"], heads["log_variance"], coupling, config.couple_mean)
 
 
-def dense(matrix: Callable[[Parameters], Float[Array, "d d"]] = _learned) -> Family:
-    """Return the family of one kind of C, that `matrix` makes of the parameters.
-
-    Its carry is the inverse of C, which gives log|det C| and the gradient of it.
-    """
-
-    def posterior(
-        config: ConfigDict, parameters: Parameters, heads: Heads, carry: Inverse | None = None
-    ) -> Coupled:
-        coupling = couple(matrix(parameters), carry)
-        return from_heads(heads["mean"], heads["log_variance"], coupling, config.couple_mean)
-
-    def start_epoch(
-        _config: ConfigDict, parameters: Parameters, kept: Float[Array, "d d"] | None
-    ) -> Inverse:
-        """Factorise each epoch, so errors cannot accumulate and resuming changes nothing."""
-        return inverse.of(matrix(parameters), kept)
-
-    def follow(
-        _config: ConfigDict, before: Parameters, after: Parameters, carry: Inverse, exact: bool
-    ) -> Inverse:
-        if exact:
-            return inverse.of(matrix(after), carry.transpose)
-        return inverse.follow(carry, matrix(before), matrix(after))
-
-    return Family(
-        posterior=posterior,
-        sample=sample,
-        log_prob=log_prob,
-        init=init,
-        kl=kl,
-        coupling=lambda q: q.coupling.matrix,
-        axes=Coupled(0, 0, None),  # type: ignore[arg-type]
-        start_epoch=start_epoch,
-        follow=follow,
-        keep=lambda carry: carry.before,
-        error=lambda carry: carry.error,
-        max_error=inverse.MAX_ERROR,
-    )
+def start_epoch(
+    _config: ConfigDict, parameters: Parameters, kept: Float[Array, "d d"] | None
+) -> Inverse:
+    """Factorise each epoch, so errors cannot accumulate and resuming changes nothing."""
+    return inverse.of(parameters["coupling"], kept)
 
 
-mvae = dense()
+def follow(
+    _config: ConfigDict, before: Parameters, after: Parameters, carry: Inverse, exact: bool
+) -> Inverse:
+    """Return the inverse of the C after a step, followed or by a factorisation."""
+    if exact:
+        return inverse.of(after["coupling"], carry.transpose)
+    return inverse.follow(carry, before["coupling"], after["coupling"])
+
+
+mvae = Family(
+    posterior=posterior,
+    sample=sample,
+    log_prob=log_prob,
+    init=init,
+    kl=kl,
+    coupling=lambda q: q.coupling.matrix,
+    axes=Coupled(0, 0, None),  # type: ignore[arg-type]
+    start_epoch=start_epoch,
+    follow=follow,
+    keep=lambda carry: carry.before,
+    error=lambda carry: carry.error,
+    max_error=inverse.MAX_ERROR,
+)
