@@ -114,8 +114,8 @@ def test_arrays_a_failing_task_and_a_second_call(cluster, manifest, tiny, tmp_pa
 
 def test_a_preempted_run_saves_is_queued_again_and_resumes(cluster, manifest, tmp_path):
     """A job of higher priority takes the node; the run ends with the epochs of one that was not."""
-    epochs = 3000
-    path = manifest("--latent=2", f"--config.num_epochs={epochs}")
+    epochs = 20_000  # half a minute, of which few checkpoints take none
+    path = manifest("--latent=2", f"--config.num_epochs={epochs}", "--config.checkpoint_every=5000")
     options = ("--cpus_per_task=2", "--partition=low", "--time=1:00:00")
     _, out, err = python(cluster, "-m", "mvae_jax.sweep.slurm", path, *options)
     assert "1 runs: 1 submitted" in out, err
