@@ -81,6 +81,7 @@ def test_a_checkpoint_without_its_record_is_not_whole(saved, tmp_path):
     assert sorted(path.name for path in folder.iterdir()) == ["2", "2.json", "5", "5.json"]
 
 
+@pytest.mark.thorough
 def test_a_damaged_log_falls_back_too(tmp_path, capsys):
     """Of the lines behind the earlier checkpoint; of those before it there is no way back."""
     folder = tmp_path / "run"

@@ -34,7 +34,7 @@ DIGITS = "--config=configs/digits.py:mvae,16"
         ([], ["--config", "missing", "configs/digits.py:mvae,16"]),
         (["--config=configs/digits.py"], ["model", "missing", "mvae,16"]),
         (["--config=configs/digits.py:mvae"], ["latent", "missing"]),
-        (["--config=configs/digits.py:gan,16"], ["model", "'gan'", "mvae, vae", "posterior"]),
+        (["--config=configs/digits.py:gan,16"], ["model", "'gan'", "vae, mvae", "posterior"]),
         (["--config=configs/digits.py:a/b,16"], ["model", "'a/b'", "a letter"]),
         ([DIGITS, "--config.posterior=family"], ["config.posterior", "'family'", "dotted path"]),
         ([DIGITS, "--config.posterior=no_such.f"], ["config.posterior", "'no_such.f'", "import"]),

@@ -88,6 +88,7 @@ def check_damage(scored, tmp_path, capsys, kind, rng):
     shutil.rmtree(folder)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", [*FOLDERS, *FILES])
 def test_a_damaged_file_is_named(scored, tmp_path, capsys, kind):
     check_damage(scored, tmp_path, capsys, kind, np.random.default_rng(3))

@@ -33,6 +33,7 @@ def moments(images):
     return mean, np.sqrt(shares @ (values - mean) ** 2)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", DOWNLOADED)
 def test_a_data_set_downloads_once_and_is_the_same_from_cache_and_from_the_users_folder(
     name, ready, server, tmp_path, monkeypatch

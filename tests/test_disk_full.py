@@ -9,6 +9,8 @@ import pytest
 
 from tests.conftest import ROOT
 
+pytestmark = pytest.mark.thorough
+
 FIELDS = {"hidden_size": 64, "batch_size": 500, "num_epochs": 6, "num_seeds": 2}
 FIELDS |= {"checkpoint_every": 2, "iwae_samples": 0}
 FLAGS = [f"--config.{name}={value}" for name, value in FIELDS.items()]

@@ -188,6 +188,7 @@ def test_the_estimate_in_a_training_of_lu_has_no_bias_and_less_variance(d):
     assert family.kl(now, family.sample(now, draws.noise[0])) == pytest.approx(exact, rel=1e-9)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("model", "couple_mean"), [*itertools.product(MODELS, [True]), ("mvae", False)]
 )

@@ -9,7 +9,7 @@ from mvae_jax.evaluate import scoring
 from mvae_jax.rules import MODELS
 from mvae_jax.runs import run
 
-OFTEN = ("triangular", "lu", "iaf")  # the rest, of the same code, in the whole suite alone
+OFTEN = ("lu",)  # the rest, of the same code, in the whole suite alone
 OTHERS = [pytest.param(model, marks=pytest.mark.thorough) for model in MODELS if model not in OFTEN]
 SMALL = {"num_seeds": 1, "hidden_size": 12, "batch_size": 300, "iwae_samples": 3}
 

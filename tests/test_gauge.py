@@ -57,7 +57,13 @@ def assert_all_gauges_agree(config, params, images, atol):
 
 @pytest.mark.parametrize(
     ("argument", "couple_mean"),
-    [("mvae,16", True), ("mvae,16", False), ("lu,5", True), ("vae,16", True), ("frozen,4", True)],
+    [
+        ("mvae,16", True),
+        *(
+            pytest.param(*case, marks=pytest.mark.thorough)
+            for case in [("mvae,16", False), ("lu,5", True), ("vae,16", True), ("frozen,4", True)]
+        ),
+    ],
 )
 def test_a_model_of_the_digits_is_the_same_in_every_gauge(argument, couple_mean):
     config, params, images = trained("digits", argument, 20, couple_mean=couple_mean)

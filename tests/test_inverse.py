@@ -193,6 +193,7 @@ def test_an_epoch_that_strayed_is_trained_again_exactly(make_config, monkeypatch
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("mode", ["vmap", "map"])
 def test_the_repetition_leaves_the_other_seeds_as_they_were(make_config, monkeypatch, mode):
     images = jnp.asarray(np.random.default_rng(0).integers(0, 256, (64, 6, 5, 1), np.uint8))
@@ -217,6 +218,7 @@ def test_the_repetition_leaves_the_other_seeds_as_they_were(make_config, monkeyp
     assert (exact.params["coupling"] != followed.params["coupling"]).any()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("learning_rate", [1e-3, 1e-2])
 def test_training_with_and_without_is_the_same(make_config, learning_rate, monkeypatch):
     """Forty epochs; the exact inverse of every step gives the same ELBO and parameters."""

@@ -18,6 +18,8 @@ import pytest
 from mvae_jax.store import files
 from tests.conftest import ROOT
 
+pytestmark = pytest.mark.thorough
+
 EPOCHS = 60
 FIELDS = {"hidden_size": 8, "batch_size": 500, "num_epochs": EPOCHS, "num_seeds": 2}
 FIELDS |= {"checkpoint_every": 5, "iwae_samples": 2}

@@ -16,6 +16,7 @@ from tests import in_process
 from tests.conftest import ROOT
 
 
+@pytest.mark.thorough
 def test_a_small_benchmark_has_every_contestant(tmp_path):
     sizes = ("--latent=2", "--pixels=784", "--seeds=1")
     sizes += ("--steps=2", "--repeats=2", "--warm_steps=2")

@@ -8,6 +8,8 @@ import nbformat
 import pytest
 from nbclient.exceptions import DeadKernelError
 
+pytestmark = pytest.mark.thorough
+
 SMALL = {"NUM_EPOCHS": 2, "NUM_SEEDS": 2, "LATENT_SIZE": 4}
 SETTINGS = {
     "quickstart": SMALL,

@@ -36,6 +36,7 @@ def accuracy(run):
     return found
 
 
+@pytest.mark.thorough
 def test_the_wheel_sweeps_digits_from_an_empty_folder(tmp_path):
     """Each run is the command of the README, in a process of its own, in an empty folder."""
     site, empty = install(tmp_path), tmp_path / "empty"

@@ -20,6 +20,8 @@ from mvae_jax.runs.workdir import RunError
 from mvae_jax.store import config_file, run_folder
 from tests.conftest import ROOT
 
+pytestmark = pytest.mark.thorough
+
 SMALL = {"hidden_size": 8, "batch_size": 500, "num_epochs": 4, "checkpoint_every": 2}
 SMALL |= {"num_seeds": 3, "iwae_samples": 0}
 FOLDERS = ("embeddings", "model", "pictures")

@@ -69,6 +69,7 @@ def one_device(tmp_path_factory):
     return trained(folder, 1, "vmap") | trained(folder, 1, "map"), printed
 
 
+@pytest.mark.thorough
 def test_eight_devices_train_what_one_does_and_need_nothing_of_each_other(one_device, tmp_path):
     printed_by_eight = python(TRAIN, tmp_path / "8", "vmap", "map", XLA_FLAGS=flags(8))
     for printed, used in ((one_device[1], 1), (printed_by_eight, 6)):

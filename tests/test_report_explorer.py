@@ -100,6 +100,7 @@ def shown(config, params, z):
     return np.concatenate([coloured, np.full((*mean.shape[:2], 1), 255.0)], axis=2).ravel()
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(not BROWSER, reason="no chromium is installed")
 @pytest.mark.parametrize(("image_shape", "activation", "layers"), SHAPES)
 def test_the_pages_decoders_are_the_python_ones(

@@ -169,6 +169,7 @@ def test_seeds_that_share_a_gpu_are_not_cheaper(monkeypatch):
     assert of_gpu[2] == pytest.approx(many)
 
 
+@pytest.mark.thorough
 def test_costs_are_those_of_this_machine(root, monkeypatch):
     """Of another, or of other numbers of seeds, they are timed anew; here with the real script."""
     rows = json.loads((root / "costs.json").read_text())

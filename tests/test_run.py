@@ -165,6 +165,7 @@ def test_the_seconds_are_summed_by_stage(tmp_path):
     assert time_summary(tmp_path) == expected
 
 
+@pytest.mark.thorough
 def test_a_profile_is_written_and_changes_nothing(tmp_path):
     run.run(small(), tmp_path / "plain")
     run.run(small(), tmp_path / "profiled", profile=tmp_path / "trace")

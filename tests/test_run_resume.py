@@ -102,6 +102,7 @@ def test_interrupted_and_resumed_is_bitwise_the_uninterrupted_run(finished, tmp_
     assert contents(tmp_path / "run") == contents(finished)
 
 
+@pytest.mark.thorough
 def test_best_valid_keeps_the_epoch_of_the_best_validation_elbo(tmp_path, monkeypatch):
     """Interrupted and resumed; the kept parameters are those of a run that ends at that epoch."""
     # A large step makes the validation ELBO rise and fall.
@@ -161,6 +162,7 @@ def test_more_epochs_go_on_from_the_last(folder, tmp_path):
     assert contents(folder) == contents(tmp_path / "at_once")
 
 
+@pytest.mark.thorough
 def test_more_seeds_train_the_new_ones_alone(folder, monkeypatch):
     before = contents(folder)
     trained = []
@@ -195,6 +197,7 @@ def command(folder, *extra):
     return [sys.executable, "-m", "mvae_jax.main", config, *flags, f"--workdir={folder}", *extra]
 
 
+@pytest.mark.thorough
 def test_killed_at_random_moments_ends_as_if_never_killed(tmp_path):
     """kill -9 behind a checkpoint, twice; then the same command: all bitwise equal, and a table."""
     killed, whole = tmp_path / "killed", tmp_path / "whole"

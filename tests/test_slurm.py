@@ -15,6 +15,8 @@ from mvae_jax.sweep import grid, slurm
 from tests import in_process, slurm_cluster
 from tests.conftest import ROOT
 
+pytestmark = pytest.mark.thorough
+
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):

@@ -34,6 +34,7 @@ def model(folder, name):
         return dict(file)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("learning_rate", "beta"), [(1e-4, 2.0), (1e-2, 0.5)])
 def test_each_is_the_run_that_has_the_values_alone(swept, tmp_path, learning_rate, beta):
     run.run(small(learning_rate=learning_rate, beta=beta, num_seeds=1), tmp_path / "alone")
@@ -85,6 +86,7 @@ def test_a_finished_grid_is_done_and_another_is_refused(swept):
         run.run(small(GRID | {"beta": (0.5, 1.0)}), swept)
 
 
+@pytest.mark.thorough
 def test_the_decoders_variance_is_that_of_the_replicate(tmp_path):
     sweep = {"likelihood_variance": (0.05, 0.5)}
     run.run(small(sweep, likelihood="gaussian", num_seeds=1), tmp_path / "run")
