@@ -50,7 +50,7 @@ class EpochMetrics(NamedTuple):
 
     parameter_norm: of all parameters together
     valid_elbo:     mean over the validation examples, or None without a validation split
-    carry_error:    the largest error of what the family carries; None where it carries nothing such
+    carry_error:    the largest error of what the family follows; None if it follows nothing
     """
 
     log_likelihood: Float[Array, "*replicates"]

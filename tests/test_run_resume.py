@@ -83,17 +83,23 @@ def test_data_is_known_by_its_content(tmp_path, monkeypatch):
         run.run(small(**config | {"num_seeds": 3}), tmp_path / "run")
 
 
-def test_interrupted_and_resumed_is_bitwise_the_uninterrupted_run(finished, tmp_path, monkeypatch):
-    """SIGTERM in epoch 3: a checkpoint at once, and the same files in the end."""
+def terminate_in(epoch, monkeypatch):
+    """SIGTERM as that epoch begins; returns a list that grows by one with each epoch."""
     original, epochs = replicas.train_epoch, []
 
-    def interrupting(*arguments):
+    def train_epoch(*arguments):
         epochs.append(1)
-        if len(epochs) == 3:
+        if len(epochs) == epoch:
             os.kill(os.getpid(), signal.SIGTERM)
         return original(*arguments)
 
-    monkeypatch.setattr(replicas, "train_epoch", interrupting)
+    monkeypatch.setattr(replicas, "train_epoch", train_epoch)
+    return epochs
+
+
+def test_interrupted_and_resumed_is_bitwise_the_uninterrupted_run(finished, tmp_path, monkeypatch):
+    """SIGTERM in epoch 3: a checkpoint at once, and the same files in the end."""
+    epochs = terminate_in(3, monkeypatch)
     with pytest.raises(stop.Interrupted, match="after epoch 3"):
         run.run(small(), tmp_path / "run")
     assert not (tmp_path / "run" / "embeddings").exists()
@@ -108,15 +114,7 @@ def test_best_valid_keeps_the_epoch_of_the_best_validation_elbo(tmp_path, monkey
     # A large step makes the validation ELBO rise and fall.
     changes = {"learning_rate": 1.0, "num_epochs": 6, "num_seeds": 2}
     config = small("mvae,3,paper", select="best_valid", **changes)
-    original, epochs = replicas.train_epoch, []
-
-    def interrupting(*arguments):
-        epochs.append(1)
-        if len(epochs) == 4:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return original(*arguments)
-
-    monkeypatch.setattr(replicas, "train_epoch", interrupting)
+    terminate_in(4, monkeypatch)
     with pytest.raises(stop.Interrupted):
         run.run(config, tmp_path / "run")
     run.run(config, tmp_path / "run")

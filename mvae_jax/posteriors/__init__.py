@@ -57,7 +57,7 @@ class Family(NamedTuple):
       start_epoch: (config, parameters, kept) -> carry; kept is None where no epoch was before
       follow:      (config, before, after, carry, exact) -> carry, from the parameters before and
                    after a step of the optimiser, without a loop or a factorisation, on which an
-                   accelerator would wait for its host; exact: with whatever it takes
+                   accelerator would wait for its host; exact: at any cost, without error
       keep:        (carry) -> kept, what the next epoch is to know of this one
       error:       (carry) -> the largest error of the epoch's steps; None where there is none. The
                    first epoch is exact, and so is a repetition of one that passed max_error
