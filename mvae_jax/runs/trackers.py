@@ -55,8 +55,12 @@ class TensorBoard:
     def log(self, replicate: str, epoch: int, values: Mapping[str, float]) -> None:
         """Write the epoch's values, in place of those of a later epoch of before a resume."""
         if replicate not in self.writers:
-            of = str(self.folder / replicate)
-            self.writers[replicate] = self.writer(of, purge_step=epoch, flush_secs=1)
+            self.writers[replicate] = self.writer(
+                str(self.folder / replicate),
+                purge_step=epoch,
+                flush_secs=1,
+                filename_suffix=f".{epoch}",  # the rest of the name is the same within a second
+            )
         for name, value in values.items():
             self.writers[replicate].add_scalar(name, value, epoch)
 
