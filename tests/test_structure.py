@@ -54,8 +54,17 @@ ALLOWED = {
     },
     "paper": {"escape", "paths", "report", "store", "terminal"},
     "sweep": {
-        *("command_line", "config", "datasets", "escape", "paper", "paths", "records", "replicas"),
-        *("report", "runs", "sources", "store", "terminal"),
+        *(
+            "command_line",
+            "config",
+            "datasets",
+            "escape",
+            "paper",
+            "paths",
+            "posteriors",
+            "records",
+        ),
+        *("replicas", "report", "runs", "sources", "store", "terminal", "train"),
     },
     "main": {
         *("command_line", "config", "datasets", "evaluate", "report", "runs", "store", "terminal"),

@@ -2,6 +2,7 @@
 
     python -m mvae_jax.sweep.predict                 # 84 configurations, 5 seeds, 200 epochs
     python -m mvae_jax.sweep.predict --num_seeds=10
+    python -m mvae_jax.sweep.predict --bound=h100    # by arithmetic, on any machine
 
 The 84 configurations have 24 shapes: two models, six latent sizes, images of 784 and of 3,072
 pixels. Each shape is compiled and timed for a few steps, with all its seeds; the rest is
@@ -31,10 +32,9 @@ from mvae_jax.paper import reference
 from mvae_jax.paper.cells import LATENT_SIZES, MODELS
 from mvae_jax.runs import environment
 from mvae_jax.store import files, json_file
-from mvae_jax.sweep import arguments, grid, local
+from mvae_jax.sweep import arguments, bound, grid, local
+from mvae_jax.sweep.shapes import BATCH, SHAPES, configuration
 
-BATCH = 100
-SHAPES = {784: (28, 28, 1), 3072: (32, 32, 3)}  # of the paper's images, by their pixels
 STEPS = 20  # timed per shape for `measured`
 WARM_STEPS = 300  # the first steps of a random, ill-conditioned C cost more than the rest
 LAPS = 3
@@ -57,6 +57,9 @@ Costs = dict[Shape, Cost]
 def main() -> None:
     """Time every shape and print what the paper would take."""
     args = parse()
+    if args.bound:
+        print(bound.report(args.bound, args.num_seeds, args.num_epochs))
+        return
     replicas.split_cores(args.num_seeds)  # as a run does
     print(machine())
     rows, total = [], 0.0
@@ -99,6 +102,11 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--steps", **number, default=200, help="timed per shape; 200 by default")
     parser.add_argument("--warm_steps", **number, default=WARM_STEPS, help="that are not timed")
     parser.add_argument(
+        "--bound",
+        choices=bound.DEVICES,
+        help="print what this device takes at least, by its data sheet, and time nothing",
+    )
+    parser.add_argument(
         "--out", type=paths.from_user, help="add the costs to this JSON file, predict nothing"
     )
     args = parser.parse_args()
@@ -135,13 +143,6 @@ def made_up_images(pixels: int, steps: int) -> np.ndarray:
     """Return noise, one batch per step, four fifths of it black: as dark as digits are."""
     images = np.random.default_rng(0).integers(0, 256, (steps * BATCH, *SHAPES[pixels]), np.uint8)
     return images * (np.random.default_rng(1).random(images.shape) < 0.2)
-
-
-def configuration(model: str, latent_size: int, pixels: int) -> FrozenConfigDict:
-    """Return the release protocol's configuration for images of that size."""
-    config = config_lib.base_config("digits", f"{model},{latent_size}")
-    config.update({"image_shape": SHAPES[pixels], "pixel_scale": 1 / 255, "batch_size": BATCH})
-    return FrozenConfigDict(config)
 
 
 def training(config: FrozenConfigDict, images: np.ndarray, seeds: int) -> Callable[[], None]:
