@@ -14,11 +14,12 @@ from typing import Any
 
 __version__ = "0.1.0"
 
+_OF_A_MODEL = ("decode", "encode", "load", "load_published", "sample_prior")
 _ROOMS = {
-    **dict.fromkeys(("decode", "encode", "load", "sample_prior"), "mvae_jax.inference"),
+    **dict.fromkeys(_OF_A_MODEL, "mvae_jax.inference"),
     "scores": "mvae_jax.report.scores",
 }
-__all__ = ["decode", "encode", "load", "sample_prior", "scores"]
+__all__ = ["decode", "encode", "load", "load_published", "sample_prior", "scores"]
 
 
 def __getattr__(name: str) -> Any:

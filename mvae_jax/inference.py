@@ -6,7 +6,8 @@ the user's settings of JAX say, and raise ValueError where the parameters are no
 configuration's model.
 """
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import export
 from jaxtyping import Array, Float, Key, UInt8
 from ml_collections import ConfigDict, FrozenConfigDict
 
@@ -53,13 +55,20 @@ def encode(config: ConfigDict, params: Params, images: UInt8[Array, "n h w c"]) 
 
     with numerics.fixed(), jax.default_matmul_precision("highest"):
         of_any = one(jnp.zeros(config.image_shape, jnp.uint8))
-        of_each = jax.lax.map(without_globals, images, batch_size=BATCH_SIZE)
+        of_each = _map(without_globals, images)
         return _by_axis(lambda axis, x, any_: any_ if axis is None else x, axes, of_each, of_any)
 
 
 def _by_axis(function: Callable[..., Any], axes: Any, *trees: Any) -> Any:
     """Map a function over a family's axes, None among them, and what they are of."""
     return jax.tree.map(function, axes, *trees, is_leaf=lambda axis: axis is None)
+
+
+def _map(function: Callable[[Array], Any], xs: Array) -> Any:
+    """Map over the first axis in parts; all at once where `jax.export` leaves its length open."""
+    if export.is_symbolic_dim(xs.shape[0]):
+        return jax.vmap(function)(xs)
+    return jax.lax.map(function, xs, batch_size=BATCH_SIZE)
 
 
 def decode(config: ConfigDict, params: Params, z: Float[Array, "n d"]) -> Float[Array, "n h w c"]:
@@ -70,7 +79,7 @@ def decode(config: ConfigDict, params: Params, z: Float[Array, "n d"]) -> Float[
         return model.decode(config, params, z).mean
 
     with numerics.fixed(), jax.default_matmul_precision("highest"):
-        means = jax.lax.map(mean, z, batch_size=BATCH_SIZE)
+        means = _map(mean, z)
         return means.reshape(-1, *config.image_shape)
 
 
@@ -115,15 +124,43 @@ def load(run_dir: str | Path, seed: int) -> tuple[FrozenConfigDict, Params]:
         raise FileNotFoundError(f"{path}: no such file; replicates with a model: {there}")
     digest = run_folder.read_manifest(run_dir)["sha256"].get(name)
     stored = config_file.read(run_dir / "config.json", sealed=run_folder.is_own(run_dir))
-    # Fields that the run's version did not know have their defaults.
+    return _complete(run_dir, stored), read_params(path, digest)
+
+
+def load_published(folder: str | Path) -> tuple[FrozenConfigDict, Params]:
+    """Return the configuration and the parameters of what `mvae_jax.publish` wrote.
+
+    Raises:
+      FileNotFoundError: the folder has no model.safetensors.
+      ConfigError: as `load` does.
+      ImportError: safetensors is not installed.
+      ValueError: the file is damaged, or of another program.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path = Path(folder) / "model.safetensors"
+    try:
+        with safe_open(path, "numpy") as opened:
+            header: dict[str, str] = opened.metadata() or {}
+            arrays = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise ValueError(f"{path}: damaged ({error}); fetch it again") from error
+    if header.get("format") != "mvae_jax":
+        raise ValueError(f"{path}: got a file of another program; allowed: of mvae_jax.publish")
+    config = _complete(path, config_file.from_fields(json.loads(header["config"])))
+    return config, nest_params(path, arrays)
+
+
+def _complete(where: Path, stored: ConfigDict) -> FrozenConfigDict:
+    """Return a stored configuration, with defaults for fields that its version did not know."""
     config = FrozenConfigDict({**config_lib.defaults().to_dict(), **stored.to_dict()})
     if not (config.posterior or config.model in MODELS) or config.image_shape is None:
         raise ConfigError(
-            f"{run_dir}: its model '{config.model}' was not trained by mvae_jax; allowed: runs of "
+            f"{where}: its model '{config.model}' was not trained by mvae_jax; allowed: runs of "
             f"{', '.join(MODELS)} whose config.json has image_shape"
         )
     posteriors.of(config), likelihoods.of(config)  # which may be the user's
-    return config, read_params(path, digest)
+    return config
 
 
 def read_params(path: Path, sha256: str | None = None) -> Params:
@@ -131,8 +168,13 @@ def read_params(path: Path, sha256: str | None = None) -> Params:
 
     Raise ValueError where the file is damaged, or its SHA-256 is another one.
     """
+    return nest_params(path, npz.read(path, sha256=sha256))
+
+
+def nest_params(path: Path, arrays: Mapping[str, np.ndarray]) -> Params:
+    """Return what `flatten_params` flattened; raise ValueError, which begins with the path."""
     params: dict[str, Any] = {}
-    for name, array in npz.read(path, sha256=sha256).items():
+    for name, array in arrays.items():
         if name.startswith("params/"):
             *parents, last = name.split("/")[1:]
             node = params

@@ -66,6 +66,10 @@ ALLOWED = {
         ),
         *("replicas", "report", "runs", "sources", "store", "terminal", "train"),
     },
+    "publish": {
+        *("config", "datasets", "escape", "inference", "model", "paths", "posteriors", "report"),
+        *("store", "terminal"),
+    },
     "main": {
         *("command_line", "config", "datasets", "evaluate", "report", "runs", "store", "terminal"),
     },

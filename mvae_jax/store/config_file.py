@@ -1,5 +1,6 @@
 """config.json, read back into the configuration that it holds."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,17 @@ def read(path: Path, sealed: bool = False) -> FrozenConfigDict:
     sealed: refuse one without a SHA-256 of its own, which this version writes and others do not
     """
     try:
-        fields = json_file.read_json(path, sealed)
+        return from_fields(json_file.read_json(path, sealed))
+    except (ValueError, AttributeError, KeyError, TypeError) as error:
+        raise ConfigError(
+            f"{path}: not a config.json of this version ({error}); choose another folder, or pass "
+            "--overwrite, which moves this one aside"
+        ) from error
+
+
+def from_fields(fields: Mapping[str, Any]) -> FrozenConfigDict:
+    """Return the configuration of what JSON holds; raise ValueError where it is none."""
+    try:
         config = ConfigDict({key: _with_tuples(value) for key, value in fields.items()})
         for field in sorted(STORED.keys() & config.keys()):
             if not STORED[field].holds(config[field]):
@@ -26,11 +37,8 @@ def read(path: Path, sealed: bool = False) -> FrozenConfigDict:
         if "sweep" in config:
             validate_sweep(config)
         return FrozenConfigDict(config)
-    except (ValueError, AttributeError, KeyError, TypeError) as error:
-        raise ConfigError(
-            f"{path}: not a config.json of this version ({error}); choose another folder, or pass "
-            "--overwrite, which moves this one aside"
-        ) from error
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ValueError(str(error)) from error
 
 
 def _with_tuples(value: Any) -> Any:
