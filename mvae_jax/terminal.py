@@ -187,11 +187,13 @@ def say(line: object) -> None:
 class _Pipe(io.FileIO):
     """A stream's file, for which it is no error that nobody reads it any more."""
 
+    given_up = False  # once an error was said
+
     def write(self, data: Any) -> int:
-        try:
-            return super().write(data)
-        except BrokenPipeError:
-            return memoryview(data).nbytes
+        if not self.given_up:
+            with contextlib.suppress(BrokenPipeError):
+                return super().write(data)
+        return memoryview(data).nbytes
 
 
 def _stream(stream: TextIO | None) -> TextIO:
@@ -224,9 +226,10 @@ def _ascii(sign: str) -> str:
 
 def _flush() -> str | None:
     """Let out all that was printed; return why that failed, if it did."""
+    stdout: Any = sys.stdout
     try:
-        sys.stdout.flush()
+        stdout.flush()
         return None
     except OSError as error:
-        sys.stdout = _stream(None)  # or the interpreter tries again
+        stdout.buffer.raw.given_up = True  # or the interpreter tries again, and says so
         return f"error: standard output: {error}"

@@ -6,12 +6,14 @@ Kills: at 100 random moments, and before and after each call of POINTS. Signals:
 of every phase, from the import to the report.
 """
 
+import contextlib
 import os
 import random
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -106,11 +108,14 @@ def end(process):
 
 
 def processes(session):
-    """Returns the processes of a session that are alive."""
-    listed = subprocess.run(
-        ["ps", "-o", "pid=,stat=,args=", "-s", str(session)], capture_output=True, text=True
-    )
-    return [line for line in listed.stdout.splitlines() if " Z" not in line]
+    """Returns the command lines of a session's processes that are alive."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it has just ended
+            state, _, _, of_session, *_ = (folder / "stat").read_text().rpartition(") ")[2].split()
+            if int(of_session) == session and state != "Z":
+                found.append((folder / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+    return found
 
 
 @pytest.fixture(scope="module")
