@@ -17,9 +17,15 @@ __version__ = "0.1.0"
 _OF_A_MODEL = ("decode", "encode", "load", "load_published", "sample_prior")
 _ROOMS = {
     **dict.fromkeys(_OF_A_MODEL, "mvae_jax.inference"),
+    "fit": "mvae_jax.fitting",
+    **dict.fromkeys(("Run", "load_run"), "mvae_jax.trained"),
+    "compare": "mvae_jax.report.compare",
     "scores": "mvae_jax.report.scores",
 }
-__all__ = ["decode", "encode", "load", "load_published", "sample_prior", "scores"]
+__all__ = [
+    *("Run", "compare", "decode", "encode", "fit", "load", "load_published", "load_run"),
+    *("sample_prior", "scores"),
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -3,7 +3,6 @@
 Nothing here imports jax: a mistake is answered before any device is touched.
 """
 
-import difflib
 import os
 import re
 import traceback
@@ -17,7 +16,7 @@ from ml_collections import config_flags
 from mvae_jax import paths
 from mvae_jax.config import defaults, validate
 from mvae_jax.escape import shown
-from mvae_jax.rules import RULES, SWEPT, ConfigError, refusal
+from mvae_jax.rules import RULES, SWEPT, ConfigError, refusal, unknown
 from mvae_jax.terminal import exit_with
 
 LONGEST = 500  # characters of a library's message
@@ -142,13 +141,5 @@ def _unknown_field(argv: Sequence[str]) -> ConfigError | None:
     """Return the error for the first --config.FIELD that no configuration has."""
     fields = [field for field in defaults() if field != "sweep"]
     fields += [f"sweep.{field}" for field in SWEPT]
-    for arg in argv:
-        match = re.match(r"--?(?:no)?config\.([^=]*)", arg)
-        if match and match[1] not in fields:
-            if match[1].startswith("sweep."):
-                fields = [field for field in fields if field.startswith("sweep.")]
-            close = difflib.get_close_matches(match[1], fields, n=1)
-            hint = f"did you mean {close[0]}? " if close else ""
-            name = match[1] if re.fullmatch(r"[\w.]{,60}", match[1]) else shown(match[1])
-            return ConfigError(f"config.{name}: no such field; {hint}all: {', '.join(fields)}")
-    return None
+    names = [match[1] for arg in argv if (match := re.match(r"--?(?:no)?config\.([^=]*)", arg))]
+    return next((unknown(name) for name in names if name not in fields), None)

@@ -5,6 +5,8 @@ Nothing here imports jax: a mistake is answered before any device is touched.
 
 import itertools
 import math
+import numbers
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -14,7 +16,7 @@ from ml_collections import ConfigDict, FrozenConfigDict, config_dict
 
 from mvae_jax import paths
 from mvae_jax.escape import shown
-from mvae_jax.rules import MODELS, PROTOCOLS, RULES, SWEPT, ConfigError, refusal
+from mvae_jax.rules import MODELS, PROTOCOLS, RULES, SWEPT, ConfigError, refusal, unknown
 
 MAX_REPLICATES = 10_000  # of one run: seeds times the grid of swept values
 # Fields that change no number of a replicate. A resume may change them, and runs that differ in
@@ -182,6 +184,40 @@ def validate_sweep(config: ConfigDict) -> None:
             f"config.sweep.likelihood_variance: got {shown(config.sweep.likelihood_variance)}; "
             f"allowed: nothing, because the likelihood is {config.likelihood}, not gaussian"
         )
+
+
+def change(config: ConfigDict, fields: Mapping[str, Any]) -> FrozenConfigDict:
+    """Return the configuration with fields of a user's changed; raise ConfigError.
+
+    fields: may hold numbers of numpy and paths; `sweep` is values by field
+    """
+    changed = config.to_dict()
+    for field, value in fields.items():
+        if field not in changed:
+            raise unknown(field)
+        value, before = _plain(value), changed[field]
+        if type(value) is int and isinstance(before, float):
+            value = float(value)
+        changed[field] = before | value if field == "sweep" and isinstance(value, dict) else value
+    return validate(ConfigDict(changed))
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as JSON has it, with tuples, whatever its number's type and its container."""
+    match value:
+        case None | bool() | str():
+            return value
+        case os.PathLike():
+            return os.fspath(value)
+        case numbers.Integral():
+            return int(value)
+        case numbers.Real():
+            return float(value)
+        case Mapping():
+            return {key: _plain(inside) for key, inside in value.items()}
+        case Iterable():
+            return tuple(map(_plain, value))
+    return value
 
 
 def replace(config: ConfigDict, **fields: Any) -> FrozenConfigDict:

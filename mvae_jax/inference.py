@@ -20,10 +20,10 @@ from jaxtyping import Array, Float, Key, UInt8
 from ml_collections import ConfigDict, FrozenConfigDict
 
 from mvae_jax import config as config_lib
-from mvae_jax import likelihoods, model, numerics, posteriors
+from mvae_jax import likelihoods, model, numerics, posteriors, rules
 from mvae_jax.config import ConfigError
 from mvae_jax.model import Params
-from mvae_jax.rules import MODELS
+from mvae_jax.rules import MODELS, SWEPT
 from mvae_jax.store import config_file, npz, run_folder
 
 # How many examples one step of a map over a data set works on: bounds the memory.
@@ -107,24 +107,30 @@ def _checked(config: ConfigDict, params: Params) -> Params:
     return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), params)
 
 
-def load(run_dir: str | Path, seed: int) -> tuple[FrozenConfigDict, Params]:
+def load(run_dir: str | Path, seed: int, **swept: float | int) -> tuple[FrozenConfigDict, Params]:
     """Return the configuration and the parameters of one seed of a finished run.
 
+    swept: of a run that swept scalars, their values, as `beta=4.0`; the configuration has them
+
     Raises:
-      FileNotFoundError: the run has no such seed; the message lists those it has.
+      FileNotFoundError: the run has no such replicate; the message lists those it has.
       ConfigError: config.json is damaged, or of a model that is not of this package; or the
         user's family or likelihood cannot be imported.
       ValueError: another file is damaged.
     """
     run_dir = Path(run_dir)
-    name = f"model/seed_{seed}.npz"
+    if unknown := sorted(swept.keys() - {*SWEPT}):
+        raise rules.unknown(f"sweep.{unknown[0]}")
+    (replicate,) = config_lib.replicates([seed], {field: [of] for field, of in swept.items()})
+    name = f"model/{replicate.name}.npz"
     path = run_dir / name
     if not path.is_file():
         there = ", ".join(sorted(file.stem for file in path.parent.glob("*.npz"))) or "none"
         raise FileNotFoundError(f"{path}: no such file; replicates with a model: {there}")
     digest = run_folder.read_manifest(run_dir)["sha256"].get(name)
     stored = config_file.read(run_dir / "config.json", sealed=run_folder.is_own(run_dir))
-    return _complete(run_dir, stored), read_params(path, digest)
+    config = config_lib.replace(_complete(run_dir, stored), **replicate.swept)
+    return config, read_params(path, digest)
 
 
 def load_published(folder: str | Path) -> tuple[FrozenConfigDict, Params]:

@@ -49,23 +49,21 @@ def main(_argv: Sequence[str]) -> None:
             metrics = own.load(METRIC.value)
         except ValueError as error:
             exit_with(error)
-        from mvae_jax import datasets
+        from mvae_jax import datasets, stages
         from mvae_jax.runs import environment, run, trackers
         from mvae_jax.runs.checkpoint import CheckpointError
         from mvae_jax.runs.stop import Interrupted
-        from mvae_jax.runs.workdir import LockedError, RunError, Workdir, log_time, timed
+        from mvae_jax.runs.workdir import LockedError, RunError, Workdir, log_time
         from mvae_jax.store.status import time_summary
 
     imported = time.perf_counter()
     try:
-        config = config_lib.validate(CONFIG.value)
-        environment.prepare_jax(config.num_seeds)
+        config = stages.prepare(CONFIG.value)
         if DISTRIBUTED.value:
             try:
                 environment.connect(COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
             except ValueError as error:
                 exit_with(error)
-        config = config_lib.replace(config, source=datasets.find_source(config))
         path = WORKDIR.value or config_lib.default_workdir(config)
         if PROFILE.value:
             PROFILE.value.mkdir(parents=True, exist_ok=True)
@@ -91,14 +89,8 @@ def main(_argv: Sequence[str]) -> None:
     if process:
         return  # process 0 alone scores
     log_time(Workdir(path), "import", imported - START)
-    with timed(Workdir(path), "evaluate"):
-        with importing():
-            from mvae_jax.evaluate import score
-        scored = score([path], own=metrics)
-    with timed(Workdir(path), "report"):
-        with importing():
-            from mvae_jax import report
-        rendered = report.render([path], path / "report")
+    scored = stages.score(path, metrics)
+    rendered = stages.report(path)
     print(time_summary(path), file=sys.stderr)
     sys.exit(0 if scored and rendered else 1)
 

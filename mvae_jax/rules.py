@@ -3,6 +3,7 @@
 Nothing here imports jax: a mistake is answered before any device is touched.
 """
 
+import difflib
 import re
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -118,3 +119,14 @@ def refusal(field: str, value: Any) -> ConfigError:
     """Return the error that says what a field, or a swept field, may be."""
     rule = RULES[field.removeprefix("sweep.")]
     return ConfigError(f"config.{field}: got {shown(value)}; allowed: {rule.allowed}")
+
+
+def unknown(field: str) -> ConfigError:
+    """Return the error for a field that no configuration has, which proposes the nearest."""
+    fields = [*RULES, *(f"sweep.{name}" for name in SWEPT)]
+    if field.startswith("sweep."):
+        fields = [name for name in fields if name.startswith("sweep.")]
+    close = difflib.get_close_matches(field, fields, n=1)
+    hint = f"did you mean {close[0]}? " if close else ""
+    name = field if re.fullmatch(r"[\w.]{,60}", field) else shown(field)
+    return ConfigError(f"config.{name}: no such field; {hint}all: {', '.join(fields)}")

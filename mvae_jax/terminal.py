@@ -117,12 +117,23 @@ def _end_late() -> None:
     os._exit(INTERRUPTED)
 
 
+def is_command() -> bool:
+    """Return whether this process runs a command of the package, and not a program of the user's.
+
+    A notebook, say, which is not to end because an import or a training is interrupted.
+    """
+    return signal.getsignal(signal.SIGINT) in (_interrupt, leave)
+
+
 @contextlib.contextmanager
 def importing() -> Iterator[None]:
     """Let signals end the process at once while a command imports libraries.
 
     They may swallow an exception from a signal's handler, or crash by it.
     """
+    if not is_command():
+        yield
+        return
     previous = {signum: signal.signal(signum, leave) for signum in SIGNALS}
     yield
     for signum, handler in previous.items():

@@ -16,6 +16,14 @@ from tests.conftest import ROOT
 
 SMALL = ("num_epochs=2", "hidden_size=16", "iwae_samples=0")
 GRID = ["--dataset=digits", "--model=vae,mvae", "--latent=2", "--num_seeds=1"]
+FIT = """
+import mvae_jax
+small = dict(latent_size=2, num_seeds=2, num_epochs=2, hidden_size=16, iwae_samples=0)
+vae, mvae = (mvae_jax.fit(model, "digits", **small) for model in ("vae", "mvae"))
+found = mvae_jax.compare(vae, mvae)
+images = mvae.decode([[0.0, 0.0]] * 9)
+print([*found.index[:3]], mvae.encode((255 * images).astype("uint8")).shape, flush=True)
+"""
 
 
 def install(folder):
@@ -61,6 +69,7 @@ def test_the_wheel_sweeps_digits_from_an_empty_folder(tmp_path):
     assert (site / "mvae_jax" / "docs" / "metrics.md").is_file()
     assert (site / "mvae_jax" / "py.typed").is_file()
     assert python("-c", "import mvae_jax; print(mvae_jax.__file__)").startswith(str(site))
+    assert "['elbo', 'log_likelihood', 'kl'] (9, 2)" in python("-c", FIT)
     said = python("-m", "mvae_jax.sweep", *GRID, *(f"--config.{field}" for field in SMALL))
     assert "2 of 2 runs are complete, 0 failed" in said
     runs = [empty / "runs" / "digits" / "release" / f"{model}-z2" for model in ("vae", "mvae")]

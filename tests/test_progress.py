@@ -3,6 +3,7 @@
 import io
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -38,3 +39,34 @@ def test_nothing_is_shown_that_is_not_known_and_compilation_is_no_epoch(stream, 
         assert shown[0] == ""
         assert shown[1] == "digits [/red] vae: epoch 4/9, ELBO -20.00 nats, 1,000 examples/s\n"
         assert shown[2].endswith(", 8 s left\n")
+
+
+def test_a_notebook_has_one_line_which_is_replaced(monkeypatch, capsys):
+    """As ipykernel's shell and IPython's display behave; a kernel runs in test_notebooks.py."""
+    shown = []
+
+    class Line:
+        def update(self, data, raw):
+            shown.append(data["text/plain"])
+
+    def display(data, raw, display_id):
+        Line().update(data, raw)
+        return Line()
+
+    shell = SimpleNamespace(kernel=object())
+    ipython = SimpleNamespace(get_ipython=lambda: shell, display=SimpleNamespace(display=display))
+    monkeypatch.setitem(sys.modules, "IPython", ipython)
+    monkeypatch.setitem(sys.modules, "IPython.display", ipython.display)
+    clock = iter([100.0, 100.1, 102.0, 102.1])
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+    with progress.epochs("digits vae", 0, 4) as report:
+        assert shown == ["digits vae: compiling"]
+        for epoch in (1, 2, 3, 4):
+            report(epoch, -20.0, 1000.0)
+    assert [line.split(",")[0] for line in shown[1:]] == [
+        f"digits vae: epoch {epoch}/4" for epoch in (1, 3, 4)
+    ]
+    assert capsys.readouterr() == ("", "")
+    del shell.kernel  # IPython in a terminal
+    with progress.epochs("digits vae", 0, 1):
+        assert len(shown) == 4

@@ -70,10 +70,16 @@ ALLOWED = {
         *("config", "datasets", "escape", "inference", "model", "paths", "posteriors", "report"),
         *("store", "terminal"),
     },
-    "main": {
-        *("command_line", "config", "datasets", "evaluate", "report", "runs", "store", "terminal"),
+    "stages": {"config", "datasets", "evaluate", "report", "runs", "terminal"},
+    "trained": {"config", "inference", "posteriors", "report", "store"},
+    "fitting": {
+        *("command_line", "config", "datasets", "evaluate", "rules", "runs", "stages", "store"),
+        "trained",
     },
-    "__init__": {"inference", "report", "terminal"},
+    "main": {
+        *("command_line", "config", "datasets", "evaluate", "runs", "stages", "store", "terminal"),
+    },
+    "__init__": {"fitting", "inference", "report", "terminal", "trained"},
     "__main__": {"main", "terminal"},
 }
 ONLY_HERE = {"flax": {"model"}, "orbax": {"runs"}, "optax": {"train"}}

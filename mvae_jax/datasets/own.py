@@ -31,30 +31,38 @@ def read(path: Path) -> Parsed:
         raise DataError(f"{path}: no array named images; it holds {', '.join(present)}")
     if unknown := sorted(key for key in {*present} - {*KEYS} if key.startswith("index_")):
         raise DataError(f"{path}: {unknown[0]}: no such split; allowed: {', '.join(KEYS[2:])}")
-    images = _images(path, arrays["images"])
-    labels = _labels(path, arrays["labels"], len(images)) if "labels" in arrays else None
     provenance = {"files": [f"{path.name} sha256:{digest(path)}"]}
-    return Parsed(images, labels, 1 / 255, provenance, _splits(path, arrays, len(images)))
+    return check(path, arrays)._replace(provenance=provenance)
 
 
-def _images(path: Path, images: np.ndarray) -> np.ndarray:
+def check(where: object, arrays: dict[str, np.ndarray]) -> Parsed:
+    """Return a data set of arrays by the names of KEYS; raise DataError as `read` does.
+
+    where: what holds them, for the message
+    """
+    images = _images(where, arrays["images"])
+    labels = _labels(where, arrays["labels"], len(images)) if "labels" in arrays else None
+    return Parsed(images, labels, 1 / 255, {}, _splits(where, arrays, len(images)))
+
+
+def _images(where: object, images: np.ndarray) -> np.ndarray:
     if images.dtype != np.uint8 or images.ndim not in (3, 4) or 0 in images.shape:
         allowed = "uint8 [N, H, W] or [N, H, W, C], values 0 to 255"
-        _refuse(path, "images", f"{images.dtype} {list(images.shape)}", allowed)
+        _refuse(where, "images", f"{images.dtype} {list(images.shape)}", allowed)
     return np.ascontiguousarray(images if images.ndim == 4 else images[..., None])
 
 
-def _labels(path: Path, labels: np.ndarray, num_images: int) -> np.ndarray:
+def _labels(where: object, labels: np.ndarray, num_images: int) -> np.ndarray:
     if labels.shape != (num_images,) or labels.dtype.kind not in "iu":
         allowed = f"integers [{num_images}], one for each image (leave out labels if unknown)"
-        _refuse(path, "labels", f"{labels.dtype} {list(labels.shape)}", allowed)
+        _refuse(where, "labels", f"{labels.dtype} {list(labels.shape)}", allowed)
     if labels.min() < 0 or labels.max() >= 2**31:
-        _refuse(path, "labels", f"{labels.min()} to {labels.max()}", "0 to 2147483647")
+        _refuse(where, "labels", f"{labels.min()} to {labels.max()}", "0 to 2147483647")
     return labels.astype(np.int32)
 
 
 def _splits(
-    path: Path, arrays: dict[str, np.ndarray], num_images: int
+    where: object, arrays: dict[str, np.ndarray], num_images: int
 ) -> dict[str, np.ndarray] | None:
     """Return the file's own split, or None; valid is optional in it, train and test are not."""
     splits = {name: arrays[f"index_{name}"] for name in SPLITS if f"index_{name}" in arrays}
@@ -62,21 +70,21 @@ def _splits(
         return None
     for name in ("train", "test"):
         if name not in splits:
-            _refuse(path, f"index_{name}", "nothing", "index_train and index_test together")
+            _refuse(where, f"index_{name}", "nothing", "index_train and index_test together")
     taken = np.zeros(num_images, bool)
     for name, indices in splits.items():
         if indices.dtype.kind not in "iu" or indices.ndim != 1 or len(indices) == 0:
             found = f"{indices.dtype} {list(indices.shape)}"
-            _refuse(path, f"index_{name}", found, "int64 [m] with m above 0")
+            _refuse(where, f"index_{name}", found, "int64 [m] with m above 0")
         if indices.min() < 0 or indices.max() >= num_images:
             found = f"{indices.min()} to {indices.max()}"
-            _refuse(path, f"index_{name}", found, f"0 to {num_images - 1}")
+            _refuse(where, f"index_{name}", found, f"0 to {num_images - 1}")
         if taken[indices].any() or len(np.unique(indices)) < len(indices):
-            _refuse(path, f"index_{name}", "an image taken twice", "each image at most once")
+            _refuse(where, f"index_{name}", "an image taken twice", "each image at most once")
         taken[indices] = True
         splits[name] = indices.astype(np.int64)
     return splits
 
 
-def _refuse(path: Path, name: str, found: str, allowed: str) -> NoReturn:
-    raise DataError(f"{path}: {name}: got {found}; allowed: {allowed}")
+def _refuse(where: object, name: str, found: str, allowed: str) -> NoReturn:
+    raise DataError(f"{where}: {name}: got {found}; allowed: {allowed}")

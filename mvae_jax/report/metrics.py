@@ -10,6 +10,8 @@ from mvae_jax.evaluate.record import Metric
 
 PAPER = ("mse", "probe_accuracy", "probe_nll", "brier", "ece", "nmi", "ari")
 HEADLINES = ("elbo", *PAPER)  # the metrics whose every comparison the page shows
+# What a run's own table shows; the rest is in the report.
+MAIN = ("elbo", "log_likelihood", "kl", *PAPER)
 # Under which condition a metric stands; told in notes, not in rows.
 CONDITIONS = ("probe_converged", "probe_converged_standardised", "iwae_k")
 CALIBRATION = ("probe_nll", "brier", "ece")

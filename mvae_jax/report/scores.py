@@ -5,7 +5,7 @@ a cell without values and a problem with its reason.
 """
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
@@ -17,7 +17,7 @@ import pandas as pd
 from mvae_jax import workers
 from mvae_jax.config import SWEPT
 from mvae_jax.report import archive
-from mvae_jax.report.cells import NO_SEED, Cell, Part, Run, read_run
+from mvae_jax.report.cells import NO_SEED, Cell, Part, Run, read_run, swept_in
 from mvae_jax.report.frame import NO_VALUES, VALUES, Scores
 from mvae_jax.report.problems import Problem, isolated
 from mvae_jax.store import files, run_folder
@@ -26,6 +26,7 @@ from mvae_jax.store.files import PathLike
 MARKS = files.RUN_MARKS | {"metrics.json", archive.RUNS}  # of a folder that is a run, or has runs
 FIELDS = ("tag", *SWEPT)  # of the configuration, in the frame
 TEXTS = ("dataset", "source", "protocol", "tag", "model")
+ORDER = ["cell", "metric", "seed"]  # of the rows of `Scores.values`
 CHUNK = 50  # run folders that a process reads at a time
 FEW = 4 * CHUNK  # folders for which no process is started
 
@@ -77,6 +78,34 @@ def tidy(found: Scores) -> pd.DataFrame:
     return values.assign(seed=seeds, split=rows.split, metric=rows.metric, value=rows.value)
 
 
+# --- one run -----------------------------------------------------------------------------------
+
+
+def parts_of(folder: Path, swept: Mapping[str, float]) -> list[Part]:
+    """Return the cells of one run folder with their values, at these values of swept scalars.
+
+    Raise ValueError where the folder is no run, or has no such values.
+    """
+    parts = read_run(folder)
+    found = [part for part in parts if swept.items() <= part[1].config.items()]
+    if not found:
+        asked = ", ".join(f"{field}={value}" for field, value in swept.items())
+        there = "; ".join(swept_in(cell, run) or "nothing swept" for cell, run, _ in parts)
+        raise ValueError(f"{folder}: swept: got {asked}; allowed: {there}")
+    return found
+
+
+def of_parts(parts: Sequence[Part]) -> Scores:
+    """Return the scores of these cells, no two of which are the same."""
+    cells = {cell: run for cell, run, _ in parts}
+    return Scores(_values(parts).sort_values(ORDER, ignore_index=True), cells, [])
+
+
+def _values(parts: Sequence[Part]) -> pd.DataFrame:
+    rows = [(i, *row) for i, (_, _, of_cell) in enumerate(parts) for row in of_cell]
+    return pd.DataFrame(rows, columns=[*VALUES]).astype(VALUES)
+
+
 # --- reading -----------------------------------------------------------------------------------
 
 
@@ -126,7 +155,7 @@ def read(paths: PathLike | Iterable[PathLike], jobs: int | None = None) -> Score
     }
     values = pd.concat(frames, ignore_index=True).astype(VALUES)
     values["cell"] = np.array([order[cell] for cell, _ in parts], np.int32)[values.cell]
-    values = values[values.cell >= 0].sort_values(["cell", "metric", "seed"], ignore_index=True)
+    values = values[values.cell >= 0].sort_values(ORDER, ignore_index=True)
     return Scores(values, cells, problems)
 
 
@@ -138,9 +167,7 @@ def _read_folders(
     for folder in folders:
         with isolated(problems, str(folder)):
             parts += read_run(folder)
-    rows = [(i, *row) for i, (_, _, of_cell) in enumerate(parts) for row in of_cell]
-    values = pd.DataFrame(rows, columns=[*VALUES]).astype(VALUES)
-    return start, [part[:2] for part in parts], values, problems
+    return start, [part[:2] for part in parts], _values(parts), problems
 
 
 def _not_begun(root: Path) -> Iterator[Problem]:

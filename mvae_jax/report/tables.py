@@ -149,10 +149,13 @@ def _cell_notes(found: Scores, cell: Cell, shown: Collection[str]) -> list[str]:
 # --- one run ------------------------------------------------------------------------------------
 
 
-def run_table(found: Scores, cell: Cell) -> Grid:
-    """Return one run's metrics: mean, sd over seeds, 95% t-interval of the mean."""
+def run_table(found: Scores, cell: Cell, names: Collection[str] = ()) -> Grid:
+    """Return one run's metrics: mean, sd over seeds, 95% t-interval of the mean.
+
+    names: of the metrics to show, in this order; by default all, and the number of parameters
+    """
     rows = []
-    for metric in dict.fromkeys((*METRICS, *found.metrics)):
+    for metric in names or dict.fromkeys((*METRICS, *found.metrics)):
         if metric in (*CONDITIONS, *MEASURED) or not found.has(cell, metric):
             continue
         shown, summary = found.describe(metric), found.summary(cell, metric)
@@ -166,7 +169,7 @@ def run_table(found: Scores, cell: Cell) -> Grid:
         ends = [f"{end:.{decimals}f}" for end in summary.interval or ()]
         row = (f"{summary.mean:.{decimals}f}", sd, " to ".join(ends) or "-", str(summary.n))
         rows.append((label, *row))
-    if size := found.summary(cell, "num_parameters"):
+    if not names and (size := found.summary(cell, "num_parameters")):
         rows.append((describe("num_parameters").label, f"{size.mean:,.0f}", "-", "-", "-"))
     headers = ("metric", "mean", "sd over seeds", "95% interval of the mean", "seeds")
     notes = _cell_notes(found, cell, found.cells[cell].absent.keys() - {*MEASURED})

@@ -6,6 +6,7 @@ import statistics
 import sys
 import time
 from operator import itemgetter
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -189,7 +190,7 @@ def _start(
 def _title(config: ConfigDict, cohort: range, number: int) -> str:
     seeds = "1 seed" if len(cohort) == 1 else f"{len(cohort)} seeds"
     what = seeds if number == len(cohort) else f"{number} replicates"
-    return f"{config.dataset} {config.model} z={config.latent_size}, {what}"
+    return f"{Path(config.dataset).name} {config.model} z={config.latent_size}, {what}"
 
 
 def _likelihood(config: ConfigDict, replicate: Replicate) -> ConfigDict:

@@ -1,4 +1,4 @@
-"""How a long run shows itself: a live line on a terminal, plain lines elsewhere."""
+"""How a long run shows itself: a live line in a terminal or a notebook, plain lines elsewhere."""
 
 import sys
 import time
@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 PLAIN_LINES = 10  # per cohort of seeds
+CELL_SECONDS = 0.2  # between two changes of a notebook's line
 
 
 @contextmanager
@@ -27,18 +28,34 @@ def epochs(title: str, first: int, total: int) -> Iterator[Callable[[int, float,
     bar = Progress(*columns, console=console, disable=not console.is_terminal)
     task = bar.add_task(title, total=total, completed=first, said="compiling")
     every = max(1, total // PLAIN_LINES)
-    compiled = 0.0  # when the first epoch had ended
+    show = _cell_line(f"{title}: compiling")
+    compiled = shown = 0.0  # when the first epoch had ended, and when the last line was shown
 
     def report(epoch: int, elbo: float, rate: float) -> None:
-        nonlocal compiled
+        nonlocal compiled, shown
         said, now = f"ELBO {elbo:.2f} nats, {rate:,.0f} examples/s", time.monotonic()
         if timed := epoch - first - 1:
             said += f", {(now - compiled) / timed * (total - epoch):.0f} s left"
         else:
             compiled = now
         bar.update(task, completed=epoch, said=said)
-        if bar.disable and (epoch % every == 0 or epoch == total):
+        if show is not None:
+            if now - shown > CELL_SECONDS or epoch == total:
+                shown = now
+                show(f"{title}: epoch {epoch}/{total}, {said}")
+        elif bar.disable and (epoch % every == 0 or epoch == total):
             print(f"{title}: epoch {epoch}/{total}, {said}", file=sys.stderr, flush=True)
 
     with bar:
         yield report
+
+
+def _cell_line(text: str) -> Callable[[str], None] | None:
+    """Show a line in the notebook's cell; return what replaces it, or None outside a notebook."""
+    ipython = sys.modules.get("IPython")
+    if ipython is None or not hasattr(ipython.get_ipython(), "kernel"):
+        return None
+    from IPython.display import display
+
+    line = display({"text/plain": text}, raw=True, display_id=True)
+    return lambda text: line.update({"text/plain": text}, raw=True)

@@ -37,13 +37,21 @@ class Stop:
 def on_signal(shared: Path | None) -> Iterator[Stop]:
     """Turn the signals of terminal.SIGNALS into a flag that the loop reads between epochs.
 
-    A second Ctrl-C ends the process at once. SLURM may send the other signals twice.
+    A second Ctrl-C ends a command's process at once, and raises KeyboardInterrupt in a program of
+    the user's. SLURM may send the other signals twice. In a thread, which gets no signals, nothing
+    is turned.
 
     shared: a file by which several processes tell each other; None where there is one
     """
     stop = Stop(shared)
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    is_command = terminal.is_command()
 
-    def handle(_signum: int, _frame: Any) -> None:
+    def handle(signum: int, _frame: Any) -> None:
+        if stop.received and signum == signal.SIGINT and not is_command:
+            raise KeyboardInterrupt
         stop.received = True
 
     # Python calls a handler once the compiled epoch has returned. A thread that reads from the
@@ -52,7 +60,7 @@ def on_signal(shared: Path | None) -> Iterator[Stop]:
     os.set_blocking(writing, False)
     before = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
     previous = {signum: signal.signal(signum, handle) for signum in terminal.SIGNALS}
-    listener = threading.Thread(target=_listen, args=(reading,), daemon=True)
+    listener = threading.Thread(target=_listen, args=(reading, is_command), daemon=True)
     listener.start()
     try:
         yield stop
@@ -64,13 +72,13 @@ def on_signal(shared: Path | None) -> Iterator[Stop]:
         listener.join()
 
 
-def _listen(reading: int) -> None:
+def _listen(reading: int, is_command: bool) -> None:
     """Answer each signal, whose number is one byte, until the pipe is closed."""
     interrupts = 0
     with open(reading, "rb", buffering=0) as received:
         while byte := received.read(1):
             interrupts += byte[0] == signal.SIGINT
-            if interrupts > 1:
+            if interrupts > 1 and is_command:
                 terminal.leave(signal.SIGINT)
             if byte[0] in terminal.SIGNALS:  # Python writes those of other handlers too
                 name = signal.Signals(byte[0]).name

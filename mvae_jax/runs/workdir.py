@@ -25,6 +25,7 @@ from mvae_jax import terminal
 from mvae_jax.config import ConfigError
 from mvae_jax.store import config_file, files, json_file, run_folder
 
+DATA = "data.npz"  # the data of a run that was given arrays, which may be there before the run
 # Three arrays-only files per replicate, written in this order.
 FOLDERS = ("model", "pictures", "embeddings")
 
@@ -75,7 +76,8 @@ def settle(config: FrozenConfigDict, path: Path) -> FrozenConfigDict:
     if stored.is_file():
         return config_lib.settle(config, config_file.read(stored, sealed=True))
     if path.exists() and (
-        not path.is_dir() or any(not inside.name.startswith(".") for inside in path.iterdir())
+        not path.is_dir()
+        or any(not f.name.startswith(".") and f.name != DATA for f in path.iterdir())
     ):
         raise ConfigError(
             f"--workdir: '{path}' exists and holds no run (no config.json); choose another"
