@@ -10,7 +10,16 @@ if terminal.is_starting():  # before the imports of the command, which take seco
     terminal.prepare()
 
 from importlib import import_module
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # to which `evaluate` is the function, not the package of that name
+    from mvae_jax.fitting import fit
+    from mvae_jax.foreign import evaluate
+    from mvae_jax.inference import decode, encode, load, load_published, sample_prior
+    from mvae_jax.report.compare import compare
+    from mvae_jax.report.scores import scores
+    from mvae_jax.trained import Run, load_run
 
 __version__ = "0.1.0"
 
@@ -23,9 +32,29 @@ _ROOMS = {
     "scores": "mvae_jax.report.scores",
 }
 __all__ = [
-    *("Run", "compare", "decode", "encode", "fit", "load", "load_published", "load_run"),
-    *("sample_prior", "scores"),
+    "Run",
+    "compare",
+    "decode",
+    "encode",
+    "evaluate",
+    "fit",
+    "load",
+    "load_published",
+    "load_run",
+    "sample_prior",
+    "scores",
 ]
+
+
+class _Evaluate(ModuleType):
+    """The package `mvae_jax.evaluate`, which is a function too."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Score embeddings from anywhere: `help(mvae_jax.foreign.evaluate)` has the arguments."""
+        return import_module("mvae_jax.foreign").evaluate(*args, **kwargs)
+
+
+import_module("mvae_jax.evaluate").__class__ = _Evaluate
 
 
 def __getattr__(name: str) -> Any:

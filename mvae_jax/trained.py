@@ -17,7 +17,7 @@ from mvae_jax import config as config_lib
 from mvae_jax.report import one_run, scores
 from mvae_jax.report.frame import Scores
 from mvae_jax.report.problems import Problem
-from mvae_jax.store import config_file, run_folder
+from mvae_jax.store import config_file, npz, run_folder
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -85,6 +85,23 @@ class Run:
         Raise FileNotFoundError where the run has no such seed.
         """
         return self._model(seed)[1]
+
+    def embeddings(self, seed: int | None = None) -> dict[str, np.ndarray]:
+        """Return a seed's embeddings: mu_, label_ and index_<split>, and the test examples' terms.
+
+        `index_train` and `index_test` are the split, for a model of another tool.
+
+        seed: by default the first
+
+        Raise ValueError where the run has no such seed, or its embeddings were not kept.
+
+        >>> run.embeddings()["mu_test"].shape
+        (60, 4)
+        """
+        (replicate,) = config_lib.replicates(
+            [self.seeds[0] if seed is None else seed], {k: [v] for k, v in self.swept.items()}
+        )
+        return npz.read(self.folder / "embeddings" / f"{replicate.name}.npz")
 
     def encode(self, images: Any, seed: int | None = None) -> np.ndarray:
         """Return the posterior means of images, float32 [N, d].

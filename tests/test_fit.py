@@ -67,7 +67,7 @@ def test_scores_are_those_of_the_folder(vae):
 
 def test_a_run_encodes_as_its_embeddings_say_and_decodes(vae):
     arrays = np.load(vae.folder / "embeddings" / "seed_778.npz", allow_pickle=False)
-    mu = vae.encode(IMAGES[arrays["index_test"]], seed=778)
+    mu = vae.encode(IMAGES[vae.embeddings(778)["index_test"]], seed=778)
     np.testing.assert_allclose(mu, arrays["mu_test"], atol=1e-5)
     config, params = mvae_jax.load(vae.folder, 778)
     np.testing.assert_array_equal(

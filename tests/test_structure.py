@@ -79,13 +79,14 @@ ALLOWED = {
     "main": {
         *("command_line", "config", "datasets", "evaluate", "runs", "stages", "store", "terminal"),
     },
-    "__init__": {"fitting", "inference", "report", "terminal", "trained"},
+    "foreign": {"evaluate", "store", "trained"},
+    "__init__": {"evaluate", "fitting", "foreign", "inference", "report", "terminal", "trained"},
     "__main__": {"main", "terminal"},
 }
 ONLY_HERE = {"flax": {"model"}, "orbax": {"runs"}, "optax": {"train"}}
 WITHOUT_JAX = (
-    *("__init__", "command_line", "config", "datasets", "escape", "evaluate", "main", "paper"),
-    *("paths", "records", "report", "rules", "sources", "store", "terminal", "workers"),
+    *("__init__", "command_line", "config", "datasets", "escape", "evaluate", "foreign", "main"),
+    *("paper", "paths", "records", "report", "rules", "sources", "store", "terminal", "workers"),
 )
 WITHOUT_JAX_FILES = (
     "runs/trackers.py",
