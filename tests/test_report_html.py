@@ -62,6 +62,12 @@ def test_the_page_holds_tables_claims_figures_and_runs(page):
     assert "<strong>" in text
 
 
+def test_words_come_before_a_figure_and_figures_before_tables(page):
+    text = page.read_text()
+    marks = ('class="lead"', "<figure>", 'id="figures"', 'id="section-1"', 'id="overview"')
+    assert sorted(marks, key=text.index) == list(marks)
+
+
 def test_what_users_write_is_escaped(tmp_path):
     evil = "<script>alert(1)</script>"
     write_run(tmp_path, "vae", 2, {"nmi": draw(0.5, 0.1)}, tag=evil, note=evil)
@@ -101,7 +107,7 @@ def test_a_report_can_do_without_figures(tmp_path):
 
 PROBE = """
 <script>
-const table = document.querySelector("table.sortable");
+const table = document.querySelector("#overview table.sortable");
 const head = table.tHead.rows[0].cells;
 const column = (i) => [...table.tBodies[0].rows].map((row) => row.cells[i].textContent.trim());
 const found = { before: column(1) };
@@ -112,15 +118,23 @@ location.hash = "#run-mnist_basic-release-vae-z4";
 const run = document.getElementById("run-mnist_basic-release-vae-z4");
 const other = document.getElementById("run-mnist_basic-release-vae-z2");
 found.shown = [getComputedStyle(run).display, getComputedStyle(other).display];
+const cut = [...document.querySelectorAll(".wide")]
+  .filter((wide) => wide.checkVisibility() && wide.scrollWidth > wide.clientWidth + 2);
+found.cut = cut.length;
 found.overflow = document.documentElement.scrollWidth - document.documentElement.clientWidth;
 found.requests = performance.getEntriesByType("resource")
   .map((entry) => entry.name).filter((name) => !name.startsWith("data:"));
 addEventListener("load", () => {
+  // By now the observer has seen every table.
+  setTimeout(() => {
+  const cue = (wide) => getComputedStyle(wide.previousElementSibling).display;
+  found.cues = cut.filter((wide) => cue(wide) === "block").length;
   found.images = [...document.images].map((image) => image.naturalWidth);
   const result = document.createElement("pre");
   result.id = "found";
   result.textContent = JSON.stringify(found);
   document.body.append(result);
+  }, 500);
 });
 </script>
 """
@@ -132,6 +146,7 @@ def test_in_a_browser_it_sorts_opens_runs_and_stays_silent(page, tmp_path):
     text = page.read_text().replace("</body>", PROBE + "</body>")
     probe.write_text(text.replace('loading="lazy"', ""))
     command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--window-size=400,800"]
+    command += ["--virtual-time-budget=5000"]  # to wait for what the page does a moment later
     command += [f"--user-data-dir={tmp_path / 'profile'}", "--enable-logging=stderr", "--dump-dom"]
     # The browser itself stays off the network as well.
     command += ["--disable-background-networking", "--host-resolver-rules=MAP * ~NOTFOUND"]
@@ -143,6 +158,7 @@ def test_in_a_browser_it_sorts_opens_runs_and_stays_silent(page, tmp_path):
     assert found["names"] == sorted(found["names"])
     assert found["shown"] == ["block", "none"]
     assert found["overflow"] == 0  # a phone's width needs no sideways scrolling of the page
+    assert found["cut"] == found["cues"] > 0  # no column out of sight without a word
     assert found["requests"] == []
     assert len(found["images"]) == 9
     assert min(found["images"]) > 100

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from mvae_jax.report.cells import Run
+from mvae_jax.report.cells import Run, Setting
 from mvae_jax.report.figures import name_of
 from mvae_jax.report.figures.pictures import AS_THEY_ARE
 from mvae_jax.report.figures.table import side_by_side
@@ -28,14 +28,14 @@ ACTIVATIONS = ("tanh", "relu", "silu", "gelu")  # which the page's script has
 MOST_NUMBERS = 1 << 24  # of a decoder's weights: 90 MB of the page
 
 
-def write(out: Path, found: Scores) -> tuple[dict[str, Path], list[Problem]]:
+def write(out: Path, found: Scores) -> tuple[dict[Setting, Path], list[Problem]]:
     """Write a page per table whose runs hold their models: the first seed of each, at one z.
 
-    Return the pages by title, and why other tables have none. Models whose decoder has more than
+    Return the pages by table, and why other tables have none. Models whose decoder has more than
     MOST_NUMBERS weights are left out.
     """
     template = environment().get_template("explorer.html")
-    pages: dict[str, Path] = {}
+    pages: dict[Setting, Path] = {}
     problems: list[Problem] = []
     for setting, cells in found.tables().items():
         path = out / f"explorer-{name_of(setting)}.html"
@@ -50,7 +50,7 @@ def write(out: Path, found: Scores) -> tuple[dict[str, Path], list[Problem]]:
             text = json.dumps(models).replace("<", "\\u003c")  # cannot end the script's element
             page = template.render(title=title, models=models, models_json=Markup(text))
             files.write_text(path, page)
-            pages[title] = path
+            pages[setting] = path
     return pages, problems
 
 

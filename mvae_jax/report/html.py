@@ -17,50 +17,67 @@ import jinja2
 
 from mvae_jax import escape
 from mvae_jax.report import formats, tables
-from mvae_jax.report.cells import Cell
+from mvae_jax.report.cells import Cell, Setting
+from mvae_jax.report.conclusion import sentences
 from mvae_jax.report.figures import Drawn, name_of, style
 from mvae_jax.report.formats import Grid, escaped
 from mvae_jax.report.frame import Scores
 from mvae_jax.report.metrics import describe
 from mvae_jax.report.problems import Problem, isolated
-from mvae_jax.report.study import Section
+from mvae_jax.report.study import Report, Section
 from mvae_jax.store import files
 
 MAX_INLINE = 200
+LEADING = ("differences", "metrics", "reconstructions")  # kinds of figures, for the top
 LISTED = ("elbo", "mse", "probe_accuracy", "nmi")  # in the list of runs
 
 
 def write(
     out: Path,
-    found: Scores,
+    report: Report,
     problems: list[Problem],
     sections: Sequence[tuple[Section, Sequence[Grid]]],
     figures: Sequence[Drawn],
-    explorers: Mapping[str, Path],
+    explorers: Mapping[Setting, Path],
 ) -> None:
-    """Write index.html.
+    """Write index.html: the conclusion, figures, tables, and the runs one by one.
 
     problems: what the page lists, and to which it adds why a run has no page
-    sections: with their tables; explorers: pages beside it, by title
+    sections: with their tables; explorers: the pages beside it, by the table that they are of
     """
+    found = report.scores
     pages: dict[Cell, dict[str, Any]] = {}
     for cell in found.cells if len(found.cells) <= MAX_INLINE else ():
         with isolated(problems, f"{cell} on {cell.setting}, its page"):
-            pages[cell] = _page(found, cell)
+            pages[cell] = _page(found, cell) | {"explorer": explorers.get(cell.setting)}
     links = [
         f"#{pages[cell]['name']}" if cell in pages else _own_report(run.path, out)
         for cell, run in found.cells.items()
     ]
+    conclusion: list[str] = []
+    with isolated(problems, "the conclusion"):
+        conclusion = list(sentences(report))
+    sizes = {str(setting): len(cells) for setting, cells in found.tables().items()}
+    lead = min(figures, key=partial(_rank, sizes), default=None)
     context = {
+        "conclusion": conclusion,
+        "lead": lead,
         "overview": _overview(found),
         "links": links,
         "problems": problems,
         "sections": [of for of in sections if of[1]],
-        "figures": figures,
+        "figures": [figure for figure in figures if figure is not lead],
         "explorers": explorers,
         "pages": pages.values(),
     }
     files.write_text(out / "index.html", environment().get_template("index.html").render(context))
+
+
+def _rank(sizes: Mapping[str, int], figure: Drawn) -> tuple[int, int]:
+    """Return how early a figure is looked at: by its kind, then that of the table of most runs."""
+    table, _, kind = figure.title.rpartition(": ")
+    rank = LEADING.index(kind) if kind in LEADING else len(LEADING)
+    return rank, -sizes.get(table, 0)
 
 
 def _own_report(run: Path, out: Path) -> str | None:

@@ -18,6 +18,7 @@ from mvae_jax.report import (
     scores,
     tables,
 )
+from mvae_jax.report.cells import Setting
 from mvae_jax.report.figures import Drawn
 from mvae_jax.report.formats import Grid
 from mvae_jax.report.pairs import BASELINE
@@ -133,7 +134,7 @@ def write(
     if samples:
         with isolated(problems, "figure of the data sets"):
             drawn.append(figures.draw_data_sets(samples, out / figures.FOLDER))
-    explorers: dict[str, Path] = {}
+    explorers: dict[Setting, Path] = {}
     if draw:
         of_runs, undrawn = figures.draw(report, out / figures.FOLDER, point=study.point)
         explorers, unwritten = explorer.write(out, found)
@@ -143,6 +144,6 @@ def write(
     drawn += [f for f in figures.exported(found, paths) if f.title not in titles]
 
     with isolated(problems, str(out / "index.html")):
-        html.write(out, found, problems, of_page, drawn, explorers)
+        html.write(out, report, problems, of_page, drawn, explorers)
         print(escape.plain(f"wrote {out / 'index.html'}"))
     return drawn
