@@ -2,7 +2,12 @@
 
 python -m mvae_jax.main --config=configs/cifar10.py:mvae,256
 
-Costs 40 s per epoch for three seeds on one CPU core at z=16.
+With the convolutional pair of mvae_jax.networks in place of the hidden layers:
+
+python -m mvae_jax.main --config=configs/cifar10.py:mvae,256 --config.tag=conv
+--config.encoder=mvae_jax.networks.ConvEncoder --config.decoder=mvae_jax.networks.ConvDecoder
+
+The hidden layers cost 40 s per epoch for three seeds on one CPU core at z=16.
 Scores in the author's release (one seed): MSE 0.0146, probe accuracy 0.419, NMI 0.111.
 """
 

@@ -16,7 +16,7 @@ import optax
 from jaxtyping import Array
 from ml_collections import ConfigDict
 
-from mvae_jax import model, train
+from mvae_jax import model, optimizers, train
 
 
 def parts(config: ConfigDict, images: np.ndarray, batch: int) -> dict[str, Callable[[], None]]:
@@ -81,7 +81,7 @@ def _products(params: model.Params, x: Array) -> Any:
 
 
 def _adamw(config: ConfigDict, params: model.Params, num_steps: int) -> Any:
-    optimizer = train.optimizer(config)
+    optimizer = optimizers.of(config)
 
     def step(carry: Any, _: None) -> tuple[Any, None]:
         current, state = carry

@@ -14,7 +14,7 @@ import fuzz_inputs as inputs
 from absl import flags
 from fuzz_inputs import EDITED, RAW, RUN, SCRATCH
 
-from mvae_jax import command_line
+from mvae_jax import command_line, resume
 from mvae_jax import config as config_lib
 from mvae_jax.config import ConfigError
 from mvae_jax.datasets import DataError, cifar, frey_face, icml2007, load, mnist
@@ -170,7 +170,7 @@ def parse_config(data: bytes) -> None:
     with contextlib.suppress(RunFolderError):
         read_everywhere()
     stored = config_file.read(RUN / "config.json")
-    config_lib.settle(config_lib.validate(config_lib.base_config("digits", "mvae,4")), stored)
+    resume.settle(config_lib.validate(config_lib.base_config("digits", "mvae,4")), stored)
 
 
 def parse_epochs(data: bytes) -> None:

@@ -14,7 +14,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from mvae_jax import paths
-from mvae_jax.config import defaults, validate
+from mvae_jax.config import ARGUMENTS_OF, defaults, validate
 from mvae_jax.escape import shown
 from mvae_jax.rules import RULES, SWEPT, ConfigError, refusal, unknown
 from mvae_jax.terminal import exit_with
@@ -64,7 +64,13 @@ def define_config(values: flags.FlagValues, argv: list[str] | None = None) -> An
     """Define --config, with a flag for each field, of a command line; by default the program's."""
     try:
         return config_flags.DEFINE_config_file(
-            "config", None, "FILE.py:model,latent[,protocol]", flag_values=values, sys_argv=argv
+            "config",
+            None,
+            "FILE.py:model,latent[,protocol]",
+            flag_values=values,
+            sys_argv=argv,
+            lock_config=False,
+            accept_new_attributes=True,  # as --config.optimizer_args.b1; `parse` refuses others
         )
     except flags.Error as error:  # of a --flagfile, into which this looks at once
         exit_with(_one_line(error))
@@ -102,7 +108,10 @@ def parse_flags(argv: Sequence[str]) -> list[str]:
 def parse(argv: Sequence[str], values: flags.FlagValues) -> list[str]:
     """Parse a command line, the program's name first; raise ConfigError."""
     try:
-        rest: list[str] = values(_locate(argv))
+        located = _locate(argv)
+        if unknown := _unknown_field(argv):
+            raise unknown
+        rest: list[str] = values(located)
     except ConfigError:
         raise
     except Exception as error:  # absl and ml_collections raise many kinds, a config file any
@@ -130,7 +139,7 @@ def _mistake(argv: Sequence[str], error: BaseException) -> ConfigError:
             where = f"{frame.filename}, line {frame.lineno}"
             return ConfigError(f"{where}: {type(error).__name__}: {_one_line(error)}")
     cut = said if len(said) <= LONGEST else f"{said[:LONGEST]}..."
-    return _unknown_field(argv) or ConfigError(cut)
+    return ConfigError(cut)
 
 
 def _one_line(error: BaseException) -> str:
@@ -141,5 +150,9 @@ def _unknown_field(argv: Sequence[str]) -> ConfigError | None:
     """Return the error for the first --config.FIELD that no configuration has."""
     fields = [field for field in defaults() if field != "sweep"]
     fields += [f"sweep.{field}" for field in SWEPT]
+    arguments = rf"({'|'.join(ARGUMENTS_OF)})_args\.\w+"
     names = [match[1] for arg in argv if (match := re.match(r"--?(?:no)?config\.([^=]*)", arg))]
-    return next((unknown(name) for name in names if name not in fields), None)
+    known = (name in fields or re.fullmatch(arguments, name) for name in names)
+    return next(
+        (unknown(n) for n, is_known in zip(names, known, strict=True) if not is_known), None
+    )

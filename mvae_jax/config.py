@@ -1,4 +1,4 @@
-"""The configuration of a run: fields, the `mvae,16` argument, config.json, what a resume changes.
+"""The configuration of a run: fields, the `mvae,16` argument, config.json, replicates.
 
 Nothing here imports jax: a mistake is answered before any device is touched.
 """
@@ -24,6 +24,8 @@ MAX_REPLICATES = 10_000  # of one run: seeds times the grid of swept values
 HARMLESS = ("checkpoint_every", "keep_embeddings", "seeds_per_program", "tag")
 # Fields of which a resume may ask for more: epochs that are trained on, seeds that are added.
 GROWING = ("num_epochs", "num_seeds")
+# Fields that name something which is made with arguments, in the field of the name with _args.
+ARGUMENTS_OF = ("encoder", "decoder", "optimizer", "schedule")
 # Paths, which may be spelled in many ways: data_sha256 says whether the data are the same.
 PATHS = ("dataset", "photographs")
 
@@ -71,7 +73,13 @@ def base_config(dataset: str, argument: str, source: str = "") -> ConfigDict:
             # Encoder and decoder.
             "hidden_size": 500,
             "num_hidden_layers": 1,
+            "hidden_sizes": (),  # in place of the two: the encoder's, and reversed the decoder's
             "activation": "tanh",
+            # The dotted paths of flax.linen modules of yours, and what they are made with.
+            "encoder": "",
+            "encoder_args": {},
+            "decoder": "",
+            "decoder_args": {},
             "couple_mean": protocol == "release",  # mu = C m(x); the paper's Eqs. 3 to 6: mu = m(x)
             "likelihood": "bernoulli",  # or the dotted path of one of yours
             "likelihood_variance": 0.1,  # of a pixel, for likelihood=gaussian
@@ -80,6 +88,11 @@ def base_config(dataset: str, argument: str, source: str = "") -> ConfigDict:
             "num_epochs": 200,
             "learning_rate": 1e-3,
             "weight_decay": 1e-2,
+            "optimizer": "optax.adamw",  # the dotted path of an optax factory
+            "optimizer_args": {},
+            "schedule": "",  # of a factor on learning_rate: warmup_cosine, or a dotted path
+            "schedule_args": {},
+            "clip_norm": 0.0,  # the most that the gradient's global norm may be; 0: any
             "beta": 1.0,  # of the KL in the loss; the ELBO that is reported has 1
             # More values of a field above, or of likelihood_variance, each trained with every seed.
             "sweep": {field: () for field in SWEPT},
@@ -92,6 +105,7 @@ def base_config(dataset: str, argument: str, source: str = "") -> ConfigDict:
             "matmul_precision": "default",
             "checkpoint_every": 20,  # epochs
             "select": "last",  # the epoch to embed; best_valid: of the best validation ELBO
+            "patience": 0,  # epochs without a better validation ELBO that end a seed; 0: never
             "iwae_samples": 50,  # K of the test split's importance-weighted bound; 0: none
             "keep_embeddings": True,
             "tag": "",  # ends the name of the default run folder
@@ -135,6 +149,17 @@ def validate(config: ConfigDict) -> FrozenConfigDict:
             f"config.model: got {shown(config.model)}; allowed: {', '.join(MODELS)}, or any name "
             "with --config.posterior=my_module.my_family"
         )
+    if config.hidden_sizes and config.num_hidden_layers != 1:
+        raise ConfigError(
+            f"config.hidden_sizes: got {shown(config.hidden_sizes)} and num_hidden_layers "
+            f"{config.num_hidden_layers}; allowed: one of the two"
+        )
+    for field in ARGUMENTS_OF:
+        if config[f"{field}_args"] and not config[field]:
+            raise ConfigError(
+                f"config.{field}_args: got {shown(config[f'{field}_args'].to_dict())}; allowed: "
+                f"nothing, because config.{field} is empty"
+            )
     validate_sweep(config)
     if config.first_seed + config.num_seeds > 2**31:
         raise ConfigError(
@@ -227,8 +252,15 @@ def replace(config: ConfigDict, **fields: Any) -> FrozenConfigDict:
 
 def of_program(config: ConfigDict) -> FrozenConfigDict:
     """Return the configuration that a compiled program depends on, equal for all of a run's."""
-    others = (*HARMLESS, *GROWING, "first_seed")
+    others = {*HARMLESS, *GROWING, "first_seed"}
+    if config.schedule:  # it may end with the last epoch
+        others -= {"num_epochs"}
     return replace(config, **dict.fromkeys(others))
+
+
+def hidden_sizes(config: ConfigDict) -> tuple[int, ...]:
+    """Return the sizes of the encoder's hidden layers."""
+    return tuple(config.hidden_sizes) or (config.hidden_size,) * config.num_hidden_layers
 
 
 def seeds(config: ConfigDict) -> range:
@@ -253,45 +285,3 @@ def default_workdir(config: ConfigDict) -> Path:
     data = "-".join(filter(None, [dataset, config.source]))
     name = "-".join(filter(None, [config.model, f"z{config.latent_size}", config.tag]))
     return Path("runs") / data / config.protocol / name
-
-
-def _may_change(field: str, new: Any, old: Any) -> bool:
-    """Return whether a resume may change this field from `old` to `new`."""
-    return field in HARMLESS or (field in GROWING and old is not None and new >= old)
-
-
-def settle(requested: ConfigDict, stored: ConfigDict) -> FrozenConfigDict:
-    """Return `requested` with what an earlier run resolved; raise ConfigError if they differ.
-
-    Harmless fields are no difference, nor are more epochs and more seeds. What was left open
-    (`auto`, data facts) takes the stored value, so that a resumed run compiles the same program.
-    So does a path of the same data, so that the run keeps its name in tables.
-    """
-    settled = ConfigDict(requested.to_dict())
-    unset = defaults()  # of fields that were not known when the run was made
-    data = requested.data_sha256
-    same_data = data is not None and data == stored.get("data_sha256")
-    differing = []
-    for field in sorted({*requested.keys(), *stored.keys()}):
-        new, old = requested.get(field), stored.get(field, unset.get(field))
-        if new is None or (field in ("seed_mode", "seeds_per_program") and new == "auto"):
-            settled[field] = old
-        elif new == old or _may_change(field, new, old):
-            continue
-        elif field in PATHS and same_data:
-            settled[field] = old
-        elif field == "sweep":
-            differing += [
-                f"sweep.{k} ({old.get(k)!r} stored, {v!r} asked for)"
-                for k, v in new.items()
-                if v != old.get(k)
-            ]
-        else:
-            differing.append(f"{field} ({old!r} stored, {new!r} asked for)")
-    if differing:
-        raise ConfigError(
-            f"config: differs from the stored run's in {', '.join(differing)}; "
-            "restore the values, choose another folder by --config.tag, --workdir or (of a sweep) "
-            "--root, or pass --overwrite, which moves the old one aside"
-        )
-    return FrozenConfigDict(settled)

@@ -34,7 +34,8 @@ def write(
     dataset: Dataset,
 ) -> None:
     """Write one seed's three files; `state` has no replicate axis."""
-    params = state.params if state.best is None else state.best.params
+    kept = None if state.best is None else state.best.params
+    params = state.params if kept is None else kept
     key = train.seed_key(jnp.asarray(seed))
     contents = {
         "model": inference.flatten_params(params),

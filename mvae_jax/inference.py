@@ -115,7 +115,7 @@ def load(run_dir: str | Path, seed: int, **swept: float | int) -> tuple[FrozenCo
     Raises:
       FileNotFoundError: the run has no such replicate; the message lists those it has.
       ConfigError: config.json is damaged, or of a model that is not of this package; or the
-        user's family or likelihood cannot be imported.
+        user's family, likelihood, encoder or decoder cannot be imported.
       ValueError: another file is damaged.
     """
     run_dir = Path(run_dir)
@@ -166,6 +166,7 @@ def _complete(where: Path, stored: ConfigDict) -> FrozenConfigDict:
             f"{', '.join(MODELS)} whose config.json has image_shape"
         )
     posteriors.of(config), likelihoods.of(config)  # which may be the user's
+    model.check(config)
     return config
 
 

@@ -1,8 +1,8 @@
-"""Records by name: a posterior family or a likelihood, of this package or of a user's module.
+"""What a configuration names by dotted path, of this package or of a user's module.
 
-A record is a NamedTuple of functions. `config.posterior` and `config.likelihood` name a user's by
-its dotted path, `my_module.my_record`; the module may lie in the current folder. Nothing here
-imports jax, but a record's own module does.
+A posterior family and a likelihood are records, NamedTuples of functions; an encoder and a decoder
+are classes, an optimiser and a schedule functions. The module of a user's, `my_module`, may lie in
+the current folder. Nothing here imports jax, but the modules themselves do.
 """
 
 import os
@@ -13,7 +13,11 @@ from importlib import import_module
 from typing import Any
 
 from mvae_jax.escape import shown
-from mvae_jax.rules import LIKELIHOODS, MODELS, ConfigError
+from mvae_jax.rules import LIKELIHOODS, MODELS, SCHEDULES, ConfigError
+
+LIBRARIES = ("jax", "flax", "optax")  # whose versions are recorded, in place of their sources
+
+LONGEST = 300  # characters of the message of an exception
 
 
 def posterior_path(config: Any) -> str:
@@ -36,10 +40,20 @@ def likelihood_path(config: Any) -> str:
     return f"mvae_jax.likelihoods.{config.likelihood}" if is_ours else str(config.likelihood)
 
 
+def schedule_path(config: Any) -> str:
+    """Return the dotted path of the configuration's schedule; empty where it has none."""
+    is_ours = config.schedule in SCHEDULES
+    return f"mvae_jax.optimizers.{config.schedule}" if is_ours else str(config.schedule)
+
+
 def modules(config: Any) -> tuple[str, ...]:
-    """Return the modules that hold the configuration's family and likelihood."""
-    paths = (posterior_path(config), likelihood_path(config))
-    return tuple(path.rpartition(".")[0] for path in paths)
+    """Return the modules that hold what the configuration names, but for those of LIBRARIES."""
+    paths = (
+        *(posterior_path(config), likelihood_path(config)),
+        *(config.encoder, config.decoder, config.optimizer, schedule_path(config)),
+    )
+    found = dict.fromkeys(path.rpartition(".")[0] for path in paths if path)
+    return tuple(name for name in found if name.partition(".")[0] not in LIBRARIES)
 
 
 def load(name: str, path: str, kind: type | None = None) -> Any:
@@ -58,15 +72,20 @@ def load(name: str, path: str, kind: type | None = None) -> Any:
     try:
         found = getattr(import_module(module), attribute)
     except Exception as error:  # a user's module may raise any
-        said = " ".join(f"{type(error).__name__}: {error}".split())
         where = traceback.extract_tb(error.__traceback__)[-1]
         ours = where.filename in (__file__, import_module.__code__.co_filename)
         line = "" if ours or "<frozen" in where.filename else f", {where.filename}:{where.lineno}"
         raise ConfigError(
-            f"{got}, which does not import ({said}{line}); write my_module.my_record, with "
+            f"{got}, which does not import ({said(error)}{line}); write my_module.my_name, with "
             "my_module importable from the current folder"
         ) from error
     if kind is not None and not isinstance(found, kind):
         allowed = f"a record of the class {kind.__module__}.{kind.__name__}"
         raise ConfigError(f"{got}, of the class {type(found).__name__}; allowed: {allowed}")
     return found
+
+
+def said(error: Exception) -> str:
+    """Return in one line, not too long, what a user's own code has raised."""
+    line = " ".join(f"{type(error).__name__}: {error}".split())
+    return line if len(line) <= LONGEST else f"{line[:LONGEST]}..."

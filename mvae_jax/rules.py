@@ -4,9 +4,12 @@ Nothing here imports jax: a mistake is answered before any device is touched.
 """
 
 import difflib
+import math
 import re
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
+
+from ml_collections import ConfigDict
 
 from mvae_jax.escape import shown
 
@@ -18,6 +21,7 @@ MODELS = (
 PROTOCOLS = ("release", "paper")
 LIKELIHOODS = ("bernoulli", "gaussian", "gaussian_learned")
 ACTIVATIONS = ("tanh", "relu", "gelu", "silu")
+SCHEDULES = ("warmup_cosine",)
 SEED_MODES = ("auto", "vmap", "map")
 SELECTIONS = ("last", "best_valid")
 # Scalars that change no shape: many values of them train in one program.
@@ -53,7 +57,18 @@ def _text(pattern: str, allowed: str) -> Rule:
     return Rule(lambda v: isinstance(v, str) and re.fullmatch(pattern, v) is not None, allowed)
 
 
+def _is_argument(value: Any) -> bool:
+    if isinstance(value, tuple | list):
+        return all(map(_is_argument, value))
+    return isinstance(value, str) or (isinstance(value, int | float) and math.isfinite(value))
+
+
+def _are_arguments(value: Any) -> bool:
+    return isinstance(value, ConfigDict | dict) and all(map(_is_argument, value.values()))
+
+
 _PATH = r"([^\W\d]\w*\.)+[^\W\d]\w*"
+_ARGUMENTS = Rule(_are_arguments, "arguments by name: finite numbers, text, or tuples of them")
 _NAME = _text(r"[^\W\d][\w.+-]{0,59}", "a letter, then up to 59 letters, digits, . _ + -")
 _BOOL = Rule(lambda value: isinstance(value, bool), "true, false")
 _FACT = Rule(lambda value: value is None, "nothing, because the data set determines it")
@@ -70,7 +85,15 @@ RULES = {
     "latent_size": _integer(1),
     "hidden_size": _integer(1),
     "num_hidden_layers": _integer(1),
+    "hidden_sizes": Rule(
+        lambda value: isinstance(value, tuple) and all(type(n) is int and n > 0 for n in value),
+        "integers above 0 with commas between, as 500,300",
+    ),
     "activation": _one_of(ACTIVATIONS),
+    "encoder": _text(f"({_PATH})?", "a dotted path, as my_module.MyEncoder"),
+    "encoder_args": _ARGUMENTS,
+    "decoder": _text(f"({_PATH})?", "a dotted path, as my_module.MyDecoder"),
+    "decoder_args": _ARGUMENTS,
     "couple_mean": _BOOL,
     "likelihood": _text(
         "|".join([*LIKELIHOODS, _PATH]),
@@ -82,6 +105,14 @@ RULES = {
     "learning_rate": _POSITIVE,
     "weight_decay": _AT_LEAST_0,
     "beta": _AT_LEAST_0,
+    "optimizer": _text(_PATH, "a dotted path, as optax.adamw or my_module.my_optimizer"),
+    "optimizer_args": _ARGUMENTS,
+    "schedule": _text(
+        f"({'|'.join(SCHEDULES)}|{_PATH})?",
+        f"{', '.join(SCHEDULES)}, or a dotted path, as my_module.my_schedule",
+    ),
+    "schedule_args": _ARGUMENTS,
+    "clip_norm": _AT_LEAST_0,
     "num_seeds": _integer(1),
     "first_seed": _integer(0, 2**31 - 1),
     "seed_mode": _one_of(SEED_MODES),
@@ -89,6 +120,7 @@ RULES = {
     "matmul_precision": _one_of(MATMUL_PRECISIONS),
     "checkpoint_every": _integer(1),
     "select": _one_of(SELECTIONS),
+    "patience": _integer(0),
     "iwae_samples": _integer(0),
     "keep_embeddings": _BOOL,
     # None: what a shell's empty variable or a script's missing value becomes.
@@ -118,6 +150,7 @@ STORED = RULES | {
 def refusal(field: str, value: Any) -> ConfigError:
     """Return the error that says what a field, or a swept field, may be."""
     rule = RULES[field.removeprefix("sweep.")]
+    value = value.to_dict() if isinstance(value, ConfigDict) else value
     return ConfigError(f"config.{field}: got {shown(value)}; allowed: {rule.allowed}")
 
 

@@ -5,6 +5,7 @@ the noise from the step's. All families of a seed therefore see the same batches
 noise, and their differences are paired.
 """
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -14,16 +15,16 @@ from jaxtyping import Array, Bool, Float, Int, Key, UInt8
 from ml_collections import ConfigDict
 
 from mvae_jax import config as config_lib
-from mvae_jax import elbo, model, posteriors
+from mvae_jax import elbo, model, optimizers, posteriors
 
 # What a key drawn from the seed's is for.
 INIT, ORDER, NOISE, TEST, VALID, IWAE = range(6)
 
 
 class Best(NamedTuple):
-    """The parameters of the epoch with the best validation ELBO so far."""
+    """The epoch with the best validation ELBO so far; its parameters, if they are to be kept."""
 
-    params: model.Params
+    params: model.Params | None
     elbo: Float[Array, "*replicates"]
     epoch: Int[Array, "*replicates"]
 
@@ -32,7 +33,7 @@ class TrainState(NamedTuple):
     """Everything that changes while one replicate trains, its seed and its swept values.
 
     carry: what the family hands from step to step; between epochs what it keeps for the next one
-    best:  None without select=best_valid
+    best:  None without select=best_valid and without patience
     swept: the replicate's values of the configuration's fields that are swept
     """
 
@@ -51,6 +52,9 @@ class EpochMetrics(NamedTuple):
     parameter_norm: of all parameters together
     valid_elbo:     mean over the validation examples, or None without a validation split
     carry_error:    the largest error of what the family follows; None if it follows nothing
+    learning_rate:  of the epoch's last step; None without a schedule
+    gradient_norm:  of that step's gradient before it is clipped; None if it is not
+    stopped:        whether the replicate is not trained further; None without patience
     """
 
     log_likelihood: Float[Array, "*replicates"]
@@ -58,6 +62,9 @@ class EpochMetrics(NamedTuple):
     parameter_norm: Float[Array, "*replicates"]
     valid_elbo: Float[Array, "*replicates"] | None
     carry_error: Float[Array, "*replicates"] | None
+    learning_rate: Float[Array, "*replicates"] | None
+    gradient_norm: Float[Array, "*replicates"] | None
+    stopped: Bool[Array, "*replicates"] | None
 
 
 def init(
@@ -67,9 +74,10 @@ def init(
     params = model.init(config, key(seed, INIT))
     zero = jnp.zeros((), jnp.int32)
     best = None
-    if config.select == "best_valid":
-        best = Best(params, jnp.full((), -jnp.inf, jnp.float32), zero)
-    family, opt_state = posteriors.of(config), optimizer(config).init(params)
+    if config.select == "best_valid" or config.patience:
+        kept_params = params if config.select == "best_valid" else None
+        best = Best(kept_params, jnp.full((), -jnp.inf, jnp.float32), zero)
+    family, opt_state = posteriors.of(config), optimizers.of(config).init(params)
     kept = family.keep(family.start_epoch(config, params, None))
     return TrainState(params, kept, opt_state, zero, seed, best, swept or {})
 
@@ -88,32 +96,19 @@ def seed_key(seed: Int[Array, ""]) -> Key[Array, ""]:
     return jax.random.wrap_key_data(halves, impl="threefry2x32")
 
 
-def optimizer(config: ConfigDict) -> optax.GradientTransformation:
-    """Return AdamW with the decay on every parameter, C and the biases among them.
-
-    What the family has frozen is left as it is.
-    """
-    adamw = optax.adamw(config.learning_rate, weight_decay=config.weight_decay)
-    if not (frozen := posteriors.of(config).frozen):
-        return adamw
-
-    def label(params: model.Params) -> dict[str, str]:
-        return {name: "frozen" if name in frozen else "trained" for name in params}
-
-    return optax.partition({"trained": adamw, "frozen": optax.set_to_zero()}, label)
-
-
 def train_step(
     config: ConfigDict,
     state: TrainState,
     images: UInt8[Array, "batch ..."],
     is_real: Bool[Array, " batch"],
     exact: bool = False,
+    num_steps: int = 0,
 ) -> tuple[TrainState, elbo.ElboTerms]:
-    """Take one AdamW step on the batch's mean negative ELBO.
+    """Take one step of the optimiser on the batch's mean negative ELBO.
 
-    is_real: false for the rows that fill up a smaller last batch, which count for nothing.
-    exact:   compute what the family would otherwise follow
+    is_real:   false for the rows that fill up a smaller last batch, which count for nothing.
+    exact:     compute what the family would otherwise follow
+    num_steps: of the whole training, for a schedule
 
     Return the new state, and the sums of the ELBO's terms over the real examples.
     """
@@ -132,7 +127,10 @@ def train_step(
         return -bound / jnp.sum(is_real), sums
 
     gradient, sums = jax.grad(loss, has_aux=True)(state.params)
-    updates, opt_state = optimizer(config).update(gradient, state.opt_state, state.params)
+    updates, opt_state = optimizers.of(config).update(gradient, state.opt_state, state.params)
+    if config.schedule:
+        factor = optimizers.schedule(config, num_steps)(state.step)
+        updates = jax.tree.map(lambda update: factor * update, updates)
     params = optax.apply_updates(state.params, updates)
     carry = posteriors.of(config).follow(config, state.params, params, state.carry, exact)
     new = state._replace(params=params, carry=carry, opt_state=opt_state, step=state.step + 1)
@@ -148,11 +146,38 @@ def train_epoch(
 ) -> tuple[TrainState, EpochMetrics]:
     """Train on every image once, in an order of the epoch's own; the last batch may be smaller.
 
-    The validation images, where there are any, are scored at the epoch's end; with
-    select=best_valid they choose the parameters to keep.
+    The validation images, where there are any, are scored at the epoch's end. With
+    select=best_valid they choose the parameters to keep. With patience, a state that has stopped
+    is returned as it is, with metrics of 0.
     """
+    epoch = partial(_train_epoch, config, images, valid_images, exact)
+    if not config.patience:
+        return epoch(state)
+
+    def stay(state: TrainState) -> tuple[TrainState, EpochMetrics]:
+        zeros = jax.tree.map(jnp.zeros_like, jax.eval_shape(epoch, state)[1])
+        return state, zeros._replace(stopped=jnp.array(True))
+
+    return jax.lax.cond(_has_stopped(config, state, len(images)), stay, epoch, state)
+
+
+def _has_stopped(config: ConfigDict, state: TrainState, num_images: int) -> Bool[Array, ""]:
+    """Return whether the last `patience` epochs were no better than the best before them."""
+    assert state.best is not None
+    epoch = state.step // -(-num_images // config.batch_size)
+    return epoch - state.best.epoch >= config.patience
+
+
+def _train_epoch(
+    config: ConfigDict,
+    images: UInt8[Array, "n ..."],
+    valid_images: UInt8[Array, "m ..."] | None,
+    exact: bool,
+    state: TrainState,
+) -> tuple[TrainState, EpochMetrics]:
     num_images, batch_size = len(images), config.batch_size
     num_steps = -(-num_images // batch_size)
+    in_training = num_steps * config.num_epochs if config.schedule else 0
     padding = num_steps * batch_size - num_images
 
     order_key = jax.random.fold_in(key(state.seed, ORDER), state.step // num_steps)
@@ -162,7 +187,7 @@ def train_epoch(
     def step(
         carry: tuple[TrainState, elbo.ElboTerms], batch: tuple[Array, Array]
     ) -> tuple[tuple[TrainState, elbo.ElboTerms], None]:
-        state, sums = train_step(config, carry[0], images[batch[0]], batch[1], exact)
+        state, sums = train_step(config, carry[0], images[batch[0]], batch[1], exact, in_training)
         # Sums as an output of each step would be copies, which break a GPU's command buffer in two.
         return (state, jax.tree.map(jnp.add, carry[1], sums)), None
 
@@ -180,10 +205,18 @@ def train_epoch(
     if valid_images is not None:
         valid = valid_elbo(config, state, valid_images)
         if state.best is not None:
-            now = Best(state.params, valid, state.step // num_steps)
+            kept_params = None if state.best.params is None else state.params
+            now = Best(kept_params, valid, state.step // num_steps)
             state = state._replace(best=_better(state.best, now))
     norm = optax.tree.norm(state.params)
-    return state, EpochMetrics(log_likelihood, kl, norm, valid, error)
+    rate = None
+    if config.schedule:
+        factor = optimizers.schedule(config, in_training)(state.step - 1)
+        rate = _with_swept(config, state).learning_rate * factor
+    gradient_norm = optimizers.gradient_norm(state.opt_state) if config.clip_norm else None
+    stopped = _has_stopped(config, state, num_images) if config.patience else None
+    metrics = (log_likelihood, kl, norm, valid, error, rate, gradient_norm, stopped)
+    return state, EpochMetrics(*metrics)
 
 
 def valid_elbo(

@@ -9,7 +9,7 @@ import pytest
 from absl import flags
 from ml_collections import ConfigDict, FrozenConfigDict
 
-from mvae_jax import command_line
+from mvae_jax import command_line, resume
 from mvae_jax import config as config_lib
 from mvae_jax.config import ConfigError
 from mvae_jax.store import config_file, json_file
@@ -222,11 +222,11 @@ def test_settle_takes_what_was_resolved_and_names_every_difference():
         return made
 
     stored = config(seed_mode="map", pixel_scale=1 / 255)
-    settled = config_lib.settle(config(num_epochs=300, num_seeds=7), stored)
+    settled = resume.settle(config(num_epochs=300, num_seeds=7), stored)
     assert (settled.seed_mode, settled.pixel_scale) == ("map", 1 / 255)
     assert (settled.num_epochs, settled.num_seeds) == (300, 7)
     with pytest.raises(ConfigError) as error:
-        config_lib.settle(config(learning_rate=3e-4, num_seeds=2, seed_mode="vmap"), stored)
+        resume.settle(config(learning_rate=3e-4, num_seeds=2, seed_mode="vmap"), stored)
     for words in (
         "learning_rate (0.001 stored, 0.0003",
         "num_seeds (5",
@@ -245,13 +245,13 @@ def test_settle_takes_other_values_of_harmless_fields_and_other_paths_of_equal_d
     stored = config(photographs="a")
     changed = {"checkpoint_every": 7, "keep_embeddings": False, "tag": "b"}
     asked = config(dataset="/data/my.npz", photographs="/data/a", seeds_per_program="2", **changed)
-    settled = config_lib.settle(asked, stored)
+    settled = resume.settle(asked, stored)
     assert (settled.dataset, settled.photographs) == ("my.npz", "a")
     assert {field: settled[field] for field in changed} == changed
     for data in (None, "2" * 64):  # not known, or other data
         asked.data_sha256 = data
         with pytest.raises(ConfigError, match=r"dataset \('my.npz' stored, '/data/my.npz' asked"):
-            config_lib.settle(asked, stored)
+            resume.settle(asked, stored)
 
 
 def test_settle_of_a_run_that_is_older_than_some_fields():
@@ -259,10 +259,10 @@ def test_settle_of_a_run_that_is_older_than_some_fields():
     for field in ("beta", "sweep", "seeds_per_program"):
         del older[field]
     config = config_lib.base_config("digits", "mvae,16")
-    assert config_lib.settle(config, older).beta == 1.0
+    assert resume.settle(config, older).beta == 1.0
     config.beta = 2.0
     with pytest.raises(ConfigError, match=r"in beta \(1.0 stored, 2.0 asked for\);"):
-        config_lib.settle(config, older)
+        resume.settle(config, older)
 
 
 def test_settle_names_the_swept_field_that_differs():
@@ -271,7 +271,7 @@ def test_settle_names_the_swept_field_that_differs():
         config.sweep.learning_rate = values
     stored = r"sweep\.learning_rate \(\(0\.0001, 0\.001\) stored, \(0\.0001,\) asked for\);"
     with pytest.raises(ConfigError, match=f"in {stored}"):
-        config_lib.settle(configs[1], configs[0])
+        resume.settle(configs[1], configs[0])
 
 
 @pytest.mark.parametrize(

@@ -28,15 +28,18 @@ ALLOWED = {
     "workers": {"terminal"},
     "programs": {"sources"},
     "config": {"escape", "paths", "rules"},
+    "resume": {"config", "rules"},
     "store": {"config", "escape", "rules", "terminal"},
     "command_line": {"config", "escape", "paths", "rules", "terminal"},
     "datasets": {"paths", "store", "terminal"},
     "records": {"escape", "rules"},
     "posteriors": {"gaussian", "inverse", "records", "rules", "unit_triangular"},
     "likelihoods": {"records"},
-    "model": {"likelihoods", "posteriors", "rules"},
+    "model": {"config", "escape", "likelihoods", "posteriors", "records", "rules"},
+    "networks": set(),
+    "optimizers": {"escape", "posteriors", "records", "rules"},
     "elbo": {"likelihoods", "model", "posteriors"},
-    "train": {"config", "elbo", "model", "posteriors"},
+    "train": {"config", "elbo", "model", "optimizers", "posteriors"},
     "replicas": {"config", "posteriors", "programs", "records", "train"},
     "inference": {"config", "likelihoods", "model", "numerics", "posteriors", "rules", "store"},
     "embed": {
@@ -44,8 +47,8 @@ ALLOWED = {
         "train",
     },
     "runs": {
-        *("config", "datasets", "embed", "likelihoods", "numerics", "paths", "posteriors"),
-        *("records", "replicas", "sources", "store", "terminal"),
+        *("config", "datasets", "embed", "likelihoods", "model", "numerics", "optimizers"),
+        *("paths", "posteriors", "records", "resume", "replicas", "sources", "store", "terminal"),
     },
     "evaluate": {"escape", "paths", "records", "rules", "store", "terminal", "workers"},
     "report": {
@@ -83,10 +86,11 @@ ALLOWED = {
     "__init__": {"evaluate", "fitting", "foreign", "inference", "report", "terminal", "trained"},
     "__main__": {"main", "terminal"},
 }
-ONLY_HERE = {"flax": {"model"}, "orbax": {"runs"}, "optax": {"train"}}
+ONLY_HERE = {"flax": {"model", "networks"}, "orbax": {"runs"}, "optax": {"optimizers", "train"}}
 WITHOUT_JAX = (
     *("__init__", "command_line", "config", "datasets", "escape", "evaluate", "foreign", "main"),
-    *("paper", "paths", "records", "report", "rules", "sources", "store", "terminal", "workers"),
+    *("paper", "paths", "records", "report", "resume", "rules", "sources", "store", "terminal"),
+    "workers",
 )
 WITHOUT_JAX_FILES = (
     "runs/trackers.py",

@@ -58,7 +58,7 @@ def test_a_tracker_that_raises_is_named_once_and_the_run_goes_on(module, config,
         "note: the tracker some_trackers.cannot_start",
     ]
     assert "(RuntimeError: no network)" in "".join(said)
-    names = ["elbo", "kl", "log_likelihood", "parameter_norm"]
+    names = ["elbo", "kl", "log_likelihood", "loss", "parameter_norm"]
     epochs = [("seed_777", epoch, names) for epoch in (1, 2, 3)]
     assert told == [(tmp_path / "run", "vae"), *epochs, "finished"]
     assert (tmp_path / "run" / "done" / "seed_777.json").is_file()

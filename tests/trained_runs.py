@@ -7,6 +7,7 @@ import pytest
 from ml_collections import FrozenConfigDict
 
 from mvae_jax import config as config_lib
+from mvae_jax import replicas
 from mvae_jax.runs import run
 from mvae_jax.store import files
 
@@ -70,3 +71,24 @@ def folder(finished, tmp_path):
 def small_resolved():
     fields = {**small().to_dict(), "image_shape": (8, 8, 1), "pixel_scale": 1 / 255}
     return FrozenConfigDict(fields)
+
+
+class Killed(Exception):
+    """Stands for a kill between two epochs."""
+
+
+def killed_and_resumed(config, folder, monkeypatch, epochs):
+    """Runs into a folder, killed before the given epochs are over, and then to the end."""
+    original, trained = replicas.train_epoch, []
+
+    def train_epoch(*arguments):
+        if len(trained) == epochs:
+            raise Killed
+        trained.append(1)
+        return original(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(replicas, "train_epoch", train_epoch)
+        with pytest.raises(Killed):
+            run.run(config, folder)
+    run.run(config, folder)

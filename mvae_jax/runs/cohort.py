@@ -5,8 +5,10 @@ import shutil
 import statistics
 import sys
 import time
+from collections.abc import Mapping
 from operator import itemgetter
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -32,18 +34,21 @@ class Progress(NamedTuple):
     failed:        by replicate, why its training failed
     origins:       the identifiers of what trained it, as `origins.identify` gives them
     epoch_seconds: median time of an epoch per seed, without those that compile; None if unknown
+    stopped:       by replicate, the epoch after which its patience ended
     """
 
     logs: dict[str, dict[str, Any]]
     failed: dict[str, str]
     origins: list[str]
     epoch_seconds: float | None
+    stopped: Mapping[str, int] = MappingProxyType({})
 
     def of(self, names: list[str]) -> "Progress":
         """Return what concerns these replicates."""
         logs = {name: extent for name, extent in self.logs.items() if name in names}
         failed = {name: reason for name, reason in self.failed.items() if name in names}
-        return self._replace(logs=logs, failed=failed)
+        stopped = {name: epoch for name, epoch in self.stopped.items() if name in names}
+        return self._replace(logs=logs, failed=failed, stopped=stopped)
 
 
 def train_and_embed(
@@ -69,6 +74,8 @@ def train_and_embed(
             record["swept"] = trained.swept
         if known.epoch_seconds is not None:
             record["epoch_seconds"] = known.epoch_seconds
+        if name in known.stopped:
+            record["stopped_epoch"] = known.stopped[name]
         if name in known.failed:
             for folder in workdir_lib.FOLDERS:
                 (workdir.path / folder / f"{name}.npz").unlink(missing_ok=True)
@@ -77,7 +84,7 @@ def train_and_embed(
             # What is reported is not rounded as the training's products may be.
             with jax.default_matmul_precision("highest"):
                 embed.write(workdir.path, name, _likelihood(config, trained), seed, state, dataset)
-            if state.best is not None:
+            if config.select == "best_valid":
                 record["selected_epoch"] = int(state.best.epoch)
         workdir_lib.record_done(workdir, name, record)
         if stop.asked:
@@ -135,16 +142,20 @@ def _train(
     number, of_program = len(replicates), config_lib.of_program(config)
     images = device_images(dataset, number)
     done, states, so_far = _start(workdir, config, cohort)
-    failed = dict(so_far.failed)
+    failed, stopped = dict(so_far.failed), dict(so_far.stopped)
     laps: list[float] = []  # seconds per epoch and seed, without the first epoch, which compiles
 
     with progress.epochs(_title(config, cohort, number), done, config.num_epochs) as report:
         for epoch in range(done + 1, config.num_epochs + 1):
-            if len(failed) == number:
+            if len(failed | stopped) == number:
                 break
             start = time.perf_counter()
             states, metrics = replicas.train_epoch(of_program, config.seed_mode, states, *images)
-            elbos = _log_epoch(workdir, replicates, epoch, jax.device_get(metrics), failed, track)
+            metrics = jax.device_get(metrics)
+            going = [(n, r) for n, r in enumerate(replicates) if r.name not in failed | stopped]
+            elbos = _log_epoch(workdir, config, going, epoch, metrics, failed, track)
+            if metrics.stopped is not None:
+                stopped |= {r.name: epoch for n, r in going if metrics.stopped[n]}
             seconds = time.perf_counter() - start
             if epoch > done + 1:
                 laps.append(seconds / len(cohort))
@@ -152,15 +163,15 @@ def _train(
             rate = number * len(dataset.splits["train"]) / seconds
             report(epoch, float(np.mean(elbos)) if elbos else math.nan, rate)
 
-            stopped = stop.asked  # once: a signal after this line waits for the next epoch
-            last = epoch == config.num_epochs or len(failed) == number
-            if last or stopped or epoch % config.checkpoint_every == 0:
+            interrupted = stop.asked  # once: a signal after this line waits for the next epoch
+            last = epoch == config.num_epochs or len(failed | stopped) == number
+            if last or interrupted or epoch % config.checkpoint_every == 0:
                 logs = {r.name: workdir_lib.log_extent(workdir.log(r.name)) for r in replicates}
                 lap = statistics.median(laps) if laps else so_far.epoch_seconds
-                so_far = so_far._replace(logs=logs, failed=dict(failed), epoch_seconds=lap)
+                so_far = Progress(logs, dict(failed), so_far.origins, lap, dict(stopped))
                 on_host = replicas.to_host(states, number)
                 checkpoint.save(workdir.checkpoints(cohort), epoch, on_host, so_far._asdict())
-            if stopped:
+            if interrupted:
                 raise Interrupted(f"stopped after epoch {epoch}; the same command resumes there")
     return states, so_far
 
@@ -201,23 +212,25 @@ def _likelihood(config: ConfigDict, replicate: Replicate) -> ConfigDict:
 
 def _log_epoch(
     workdir: Workdir,
-    replicates: list[Replicate],
+    config: ConfigDict,
+    replicates: list[tuple[int, Replicate]],
     epoch: int,
     metrics: replicas.EpochMetrics,
     failed: dict[str, str],
     track: Log,
 ) -> list[float]:
-    """Log the epoch of every replicate that has not failed; return their ELBOs.
+    """Log the epoch of the replicates that were trained, each with its row; return their ELBOs.
 
     A value that is not finite is a failure, which is added to `failed`.
     """
     elbos = []
-    for row, replicate in enumerate(replicates):
+    told = {k: v for k, v in metrics._asdict().items() if v is not None and k != "stopped"}
+    for row, replicate in replicates:
         name = replicate.name
-        if name in failed:
-            continue
-        values = {k: float(v[row]) for k, v in metrics._asdict().items() if v is not None}
+        values = {k: float(v[row]) for k, v in told.items()}
         values["elbo"] = values["log_likelihood"] - values["kl"]
+        beta = replicate.swept.get("beta", config.beta)
+        values["loss"] = beta * values["kl"] - values["log_likelihood"]
         line = {"replicate": name, "seed": replicate.seed, "split": "train"}
         line |= {"epoch": epoch, **replicate.swept}
         bad = [f"{k} was {v} in epoch {epoch}" for k, v in values.items() if not math.isfinite(v)]

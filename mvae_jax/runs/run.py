@@ -16,7 +16,18 @@ import jax
 from ml_collections import ConfigDict, FrozenConfigDict
 
 from mvae_jax import config as config_lib
-from mvae_jax import datasets, likelihoods, numerics, paths, posteriors, records, replicas, sources
+from mvae_jax import (
+    datasets,
+    likelihoods,
+    model,
+    numerics,
+    optimizers,
+    paths,
+    posteriors,
+    records,
+    replicas,
+    sources,
+)
 from mvae_jax.config import ConfigError
 from mvae_jax.datasets import Dataset
 from mvae_jax.runs import checkpoint, environment
@@ -54,12 +65,12 @@ def run(
       Interrupted: on SIGINT, SIGTERM or SIGUSR1, after a checkpoint.
     """
     start = time.perf_counter()
-    posteriors.of(config).heads(config), likelihoods.of(config)  # mistakes are answered at once
-    sources.hashes(records.modules(config))
+    _check_named(config)  # mistakes are answered at once
     photographs = Path(config.photographs) if config.photographs else None
     dataset = datasets.load(config.dataset, config.protocol, config.source, data_dir, photographs)
     config = _with_data_facts(config, dataset)
     environment.check_platform()
+    _check_named(config)
     process, num_processes = environment.processes()
     workdir = Workdir(path, process)
     if overwrite and process == 0:
@@ -98,6 +109,17 @@ def run(
     if process == 0 and done and all("failed" in record for record in done.values()):
         reasons = "; ".join(f"{name}: {r['failed']}" for name, r in done.items())
         raise RunError(f"{path}: every seed has failed ({reasons}); lower the learning rate?")
+
+
+def _check_named(config: FrozenConfigDict) -> None:
+    """Raise ConfigError where what the configuration names by dotted path cannot be trained.
+
+    More is tried where the image's shape is known.
+    """
+    posteriors.of(config).heads(config), likelihoods.of(config)
+    model.check(config)
+    optimizers.check(config)
+    sources.hashes(records.modules(config))
 
 
 def _check_origin(
@@ -204,6 +226,11 @@ def _with_data_facts(config: FrozenConfigDict, dataset: Dataset) -> FrozenConfig
         raise ConfigError(
             f"config.select: got 'best_valid'; allowed: last, since the {config.protocol} protocol "
             f"of {config.dataset} has no validation split"
+        )
+    if config.patience and "valid" not in dataset.splits:
+        raise ConfigError(
+            f"config.patience: got {config.patience}; allowed: 0, since the {config.protocol} "
+            f"protocol of {config.dataset} has no validation split"
         )
     return config_lib.replace(
         config,

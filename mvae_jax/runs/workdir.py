@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict, FrozenConfigDict
 
 from mvae_jax import config as config_lib
-from mvae_jax import terminal
+from mvae_jax import resume, terminal
 from mvae_jax.config import ConfigError
 from mvae_jax.store import config_file, files, json_file, run_folder
 
@@ -74,7 +74,7 @@ def settle(config: FrozenConfigDict, path: Path) -> FrozenConfigDict:
     """Return the configuration to run in this folder, which may hold an earlier run."""
     stored = path / "config.json"
     if stored.is_file():
-        return config_lib.settle(config, config_file.read(stored, sealed=True))
+        return resume.settle(config, config_file.read(stored, sealed=True))
     if path.exists() and (
         not path.is_dir()
         or any(not f.name.startswith(".") and f.name != DATA for f in path.iterdir())

@@ -46,6 +46,7 @@ TRAINED = {
     "swept": {...: float},
     "origins": [str],
     "epoch_seconds": float,
+    "stopped_epoch": int,
 }
 DONE = {"sha256": {...: str}, "log": {"bytes": int, "sha256": str}}
 EPOCH = {"seed": int, "epoch": int, "elbo": float}

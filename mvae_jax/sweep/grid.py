@@ -6,6 +6,7 @@ its cost relative to the others. Anything that runs commands can execute it.
 
 import collections
 import fcntl
+import itertools
 import json
 import math
 import sys
@@ -147,8 +148,9 @@ def training_size(dataset: str) -> tuple[int, int]:
 def cost(config: Any) -> float:
     """Return the approximate multiplications of training one replicate: an order, not a time."""
     images, pixels = training_size(config.dataset)
-    hidden, latent = config.hidden_size, config.latent_size
-    per_image = hidden * (2 * pixels + 3 * latent + 2 * (config.num_hidden_layers - 1) * hidden)
+    sizes, latent = config_lib.hidden_sizes(config), config.latent_size
+    between = sum(a * b for a, b in itertools.pairwise(sizes))
+    per_image = 2 * pixels * sizes[0] + 3 * latent * sizes[-1] + 2 * between
     if config.model != "vae":
         per_image += 2 * latent**2 + 2 * latent**3 / config.batch_size
     return 3.0 * per_image * images * config.num_epochs
