@@ -23,7 +23,9 @@ OVERWRITE = flags.DEFINE_bool("overwrite", False, "move an earlier run's folder 
 ACCEPT = flags.DEFINE_bool("accept_changes", False, "go on with a run of other code or settings")
 METRIC = flags.DEFINE_multi_string("metric", [], "dotted paths of metrics of your own")
 TRACKER = flags.DEFINE_multi_string(
-    "tracker", [], "tensorboard, or a dotted path of yours, told of every epoch; may be repeated"
+    "tracker",
+    [],
+    "tensorboard, wandb, mlflow, or a dotted path of yours, told of every epoch; may be repeated",
 )
 DISTRIBUTED = flags.DEFINE_bool("distributed", False, "one of several processes of this run")
 COORDINATOR = flags.DEFINE_string("coordinator", None, "host:port of process 0, if not in SLURM")

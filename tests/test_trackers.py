@@ -2,6 +2,7 @@
 
 import json
 import math
+import struct
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -109,17 +110,97 @@ def test_tensorboard_shows_what_the_log_holds_after_a_resume_too(config, tmp_pat
         assert logged == shown
 
 
+def run_twice(config, folder, name):
+    """Trains 2 epochs and then 1 more with a tracker; returns the log's lines."""
+    for epochs in (2, 3):
+        more = config_lib.replace(config, num_epochs=epochs)
+        run.run(more, folder, trackers=trackers.find([name]))
+    lines = (folder / "logs" / "seed_777.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def test_mlflow_has_one_run_of_a_replicate_after_a_resume_too(config, tmp_path, monkeypatch, capfd):
+    mlflow = pytest.importorskip("mlflow")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    lines = run_twice(config, tmp_path / "run", "mlflow")
+    assert "tracker" not in capfd.readouterr().err
+    client = mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    experiment = client.get_experiment_by_name("mvae_jax")
+    (found,) = client.search_runs([experiment.experiment_id])
+    assert found.info.status == "FINISHED"
+    assert found.info.run_name == "run seed_777"
+    assert found.data.params["hidden_size"] == "8"
+    for name in ("elbo", "kl", "loss"):
+        history = client.get_metric_history(found.info.run_id, name)
+        told = [(metric.step, metric.value) for metric in history]
+        assert told == [(line["epoch"], pytest.approx(line[name])) for line in lines]
+
+
+def leveldb_records(log, position):
+    """Yields the records of a LevelDB log: in blocks of 32 KiB, each part behind a header of 7 B.
+
+    position: of the log's first byte in its file
+    """
+    record = b""
+    start = 0
+    while start + 7 < len(log):
+        left = 32768 - (start + position) % 32768
+        if left < 7:
+            start += left
+            continue
+        length, kind = struct.unpack("<HB", log[start + 4 : start + 7])
+        record += log[start + 7 : start + 7 + length]
+        start += 7 + length
+        if kind in (1, 4):  # whole, or its last part
+            yield record
+            record = b""
+
+
+def test_wandb_keeps_a_run_of_each_replicate_offline(config, tmp_path, monkeypatch, capfd):
+    pytest.importorskip("wandb")
+    from wandb.proto import wandb_internal_pb2
+
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    config = config_lib.replace(config, num_seeds=2)
+    run.run(config, tmp_path / "run", trackers=trackers.find(["wandb"]))
+    assert "tracker" not in capfd.readouterr().err
+    files = sorted((tmp_path / "run" / "wandb").glob("offline-run-*/run-*.wandb"))
+    assert len(files) == 2
+    found = {}
+    for file in files:
+        elbos = []
+        for data in leveldb_records(file.read_bytes()[7:], 7):
+            record = wandb_internal_pb2.Record.FromString(data)
+            if record.HasField("run"):
+                name = record.run.display_name
+            items = record.history.item
+            values = {".".join([i.key, *i.nested_key]).strip("."): i.value_json for i in items}
+            elbos += [json.loads(values["elbo"])] if "elbo" in values else []
+        found[name] = elbos
+    for seed in (777, 778):
+        lines = (tmp_path / "run" / "logs" / f"seed_{seed}.jsonl").read_text().splitlines()
+        logged = [json.loads(line)["elbo"] for line in lines]
+        assert found[f"run seed_{seed}"] == pytest.approx(logged)
+
+
+def test_a_tracker_without_its_library_is_answered_with_the_extra(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    for name in trackers.OURS:
+        with pytest.raises(ConfigError, match=rf"pip install 'mvae_jax\[{name}\]'"):
+            trackers.find([name])
+
+
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("wandb", "got 'wandb'; allowed: tensorboard, or a dotted path"),
+        ("comet", "got 'comet'; allowed: tensorboard, wandb, mlflow, or a dotted path"),
         ("no_such.tracker", "got 'no_such.tracker', which does not import .*'no_such'"),
         ("some_trackers.other", "got 'some_trackers.other', which does not import .*'other'"),
         (
             "some_trackers.number",
             "got 'some_trackers.number', of the class int; allowed: a class or function",
         ),
-        ("tensorboard,wandb", "got 'wandb'"),
+        ("tensorboard,comet", "got 'comet'"),
     ],
 )
 def test_a_name_of_no_tracker_is_answered_in_one_line(module, name, said):
