@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mvae_jax.paper import audit, document, errata, reference
+from mvae_jax.paper import audit, document, errata, reference, reproduction
 from mvae_jax.paper.reference import Key
 from mvae_jax.report import figures
 from mvae_jax.report.cells import Cell, Setting
@@ -160,29 +160,24 @@ def test_a_figure_of_no_table_has_a_heading(tmp_path):
     assert document.by_setting([drawn]) == {"Data sets": [("Data sets", drawn)]}
 
 
+def one_figure(setting, metric, z, release, unconverged, *ours):
+    """A figure of a VAE as `reproduction.figures` has it; ours: seeds, mean, sd, low and high."""
+    seeds, *numbers = ours
+    where = (setting, setting.dataset, setting.source, z, "vae", metric, seeds, 200, "")
+    return reproduction.judged([(*where, *numbers, release, release, unconverged)])
+
+
 def test_a_miss_has_all_its_known_reasons():
-    found = document.reproduction.Figure(
-        Setting("mnist_rotated", "regenerated", "release", ""),
-        Key("probe_nll", "mnist_rotated", 256, "vae"),
-        *(3, 1.0, 0.1, (0.9, 1.1), "0.98", "0.98", True, 200, ()),
-    )
-    (row,) = document.misses([found._replace(release="2")]).rows
+    setting = Setting("mnist_rotated", "regenerated", "release", "")
+    found = one_figure(setting, "probe_nll", 256, "2", True, 3, 1.0, 0.1, 0.9, 1.1)
+    (row,) = document.misses(found).rows
     assert row[-1] == "images made anew, released probe unconverged"
 
 
 def test_misses_are_in_half_widths():
-    figure = document.reproduction.Figure(
-        *(
-            Setting("mnist_basic", "", "release", ""),
-            Key("nmi", "mnist_basic", 16, "vae"),
-            5,
-            0.5,
-            0.1,
-            (0.4, 0.6),
-        ),
-        *("0.800000", "0.800", False, 200, ()),
-    )
-    (row,) = document.misses([figure]).rows
+    setting = Setting("mnist_basic", "", "release", "")
+    figure = one_figure(setting, "nmi", 16, "0.800000", False, 5, 0.5, 0.1, 0.4, 0.6)
+    (row,) = document.misses(figure).rows
     assert row[-2] == "+3.0"
     assert Decimal(row[4]) == Decimal("0.8")
 

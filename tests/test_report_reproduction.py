@@ -57,7 +57,7 @@ def test_a_released_value_outside_the_interval_is_flagged(tmp_path):
     for name, inside in (("inside", True), ("outside", False)):
         found = reproduction.figures(read_report(tmp_path / name).scores)
         assert len(found) == 14
-        assert all(figure.inside is inside for figure in found)
+        assert {*found.inside} == {inside}
         write_paper(tmp_path / name, tmp_path / name / "report", draw=False)
         text = (tmp_path / name / "report/reproduction.txt").read_text()
         # The note explains the sign; each of the 14 values carries it.
@@ -87,8 +87,7 @@ def test_the_paper_stands_under_its_corrected_label(tmp_path):
 def test_cells_that_cannot_agree_are_set_apart(tmp_path, dataset, z, config, group):
     write_pair(tmp_path, dataset, z, **config)
     found = reproduction.figures(read_report(tmp_path).scores)
-    probe = next(f for f in found if f.key.metric == "brier")
-    assert reproduction.group(probe) == group
+    assert {*found[found.metric == "brier"].group} == {group}
     share = reproduction.tables(read_report(tmp_path))[-1]
     assert group in {row[0].removesuffix(", few seeds") for row in share.rows}
 
@@ -99,7 +98,7 @@ def test_the_share_is_scored_from_ten_seeds_on(tmp_path, monkeypatch):
     write_pair(tmp_path, "fashion_mnist", 16, offset=0.5)
     write_pair(tmp_path, "mnist_rotated", 16, source="regenerated")
     found = reproduction.figures(read_report(tmp_path).scores)
-    ten = [f._replace(seeds=10) if f.key.dataset != "mnist_basic" else f for f in found]
+    ten = found.assign(seeds=found.seeds.where(found.dataset == "mnist_basic", 10))
     monkeypatch.setattr(reproduction, "figures", lambda _: ten)
     shares = {
         row[0]: row[2:4]
@@ -169,4 +168,4 @@ def test_fewer_epochs_are_said_under_every_table_of_such_runs(tmp_path):
 
 def test_only_the_release_protocol_is_compared_with_the_release(tmp_path):
     write_pair(tmp_path, protocol="paper")
-    assert reproduction.figures(read_report(tmp_path).scores) == []
+    assert reproduction.figures(read_report(tmp_path).scores).empty

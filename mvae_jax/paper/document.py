@@ -1,11 +1,12 @@
 """REPRODUCTION.md: what was run, how it compares with the paper, what the paper got wrong."""
 
-import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
+import pandas as pd
 from markupsafe import Markup
 
 from mvae_jax.paper import audit, errata, reference, reproduction, summary
@@ -17,7 +18,7 @@ from mvae_jax.paper.reproduction import (
     OUTSIDE,
     UNCONVERGED,
     UNCONVERGED_PROBE,
-    Figure,
+    either,
     printed,
 )
 from mvae_jax.report import formats
@@ -41,7 +42,8 @@ def write(path: Path, report: Report, drawn: Sequence[Drawn], findings: Sequence
     drawn: the figures to show, by links relative to the page; findings: the audit's
     """
     found, compared = report
-    figures = [f for f in reproduction.figures(found) if f.epochs is None or f.epochs >= EPOCHS]
+    figures = reproduction.figures(found)
+    figures = figures[figures.epochs.isna() | (figures.epochs >= EPOCHS)]
     environment = formats.environment(markdown, "mvae_jax.paper", keep_trailing_newline=True)
     environment.filters["grid"] = compact
     text = environment.get_template("reproduction.md").render(
@@ -50,7 +52,7 @@ def write(path: Path, report: Report, drawn: Sequence[Drawn], findings: Sequence
         outside=OUTSIDE,
         unconverged=UNCONVERGED,
         reproduced=beside(figures),
-        misses=misses([f for f in figures if reproduction.group(f) != MADE_ANEW]),
+        misses=misses(figures[figures.group != MADE_ANEW]),
         frey_face=reproduction.frey_face(found),
         of_paper=of_paper(drawn),
         figures=by_setting(drawn),
@@ -77,28 +79,27 @@ def compact(grid: Grid) -> Markup:
     return Markup("\n".join([f"### {markdown(grid.title)}", "", *lines, "", *notes]))
 
 
-def beside(figures: Sequence[Figure]) -> list[Grid]:
+def beside(figures: pd.DataFrame) -> list[Grid]:
     """Return one table per data set: our means, the release and the paper."""
-    columns = {"ours": _ours, "release": reproduction.released, "paper": lambda f: f.paper}
+    columns = {"ours": _ours, "release": reproduction.released, "paper": lambda row: row.paper}
     grids = []
-    for setting in dict.fromkeys(figure.setting for figure in figures):
-        found = [figure for figure in figures if figure.setting == setting]
+    for setting, found in figures.groupby("setting"):
         source = f" ({setting.source})" if setting.source else ""
-        seeds = " or ".join(map(str, sorted({figure.seeds for figure in found})))
         numeral = reference.table_numbers()[setting.dataset]
-        title = f"Table {numeral}, {setting.dataset}{source}, {seeds} seeds"
+        title = f"Table {numeral}, {setting.dataset}{source}, {either(found.seeds)} seeds"
         grid = reproduction.beside(title, found, columns)
-        rows, above = [], ""
-        for heading, *row in grid.rows:  # a metric is named in its first row
-            rows.append(("" if heading == above else heading, *row))
-            above = heading
+        above = [None, *(row[0] for row in grid.rows)]  # a metric is named in its first row
+        rows = [
+            ("" if row[0] == last else row[0], *row[1:])
+            for last, row in zip(above, grid.rows, strict=False)
+        ]
         grids.append(grid._replace(rows=rows))
     return grids
 
 
-def _ours(figure: Figure) -> str:
-    spread = "" if figure.sd is None else f" ± {printed(figure, figure.sd)}"
-    return printed(figure, figure.mean) + spread
+def _ours(row: Any) -> str:
+    spread = "" if row.sd is None else f" ± {printed(row, row.sd)}"
+    return printed(row, row.mean) + spread
 
 
 def by_setting(drawn: Sequence[Drawn]) -> dict[str, list[tuple[str, Drawn]]]:
@@ -116,19 +117,19 @@ def of_paper(drawn: Sequence[Drawn]) -> dict[int, Drawn]:
     return {n: by_title[title] for n, title in PAPER_FIGURES.items() if title in by_title}
 
 
-def misses(figures: Sequence[Figure]) -> Grid:
+def misses(figures: pd.DataFrame) -> Grid:
     """Return the released figures outside our intervals, the farthest first."""
+    outside = figures[figures.inside.eq(False)]
+    distance = (outside.release.astype(float) - outside["mean"]) / outside.reach.clip(lower=1e-12)
+    outside = outside.assign(distance=distance.astype(float))
     rows = []
-    for figure in sorted(figures, key=lambda f: -abs(_distance(f))):
-        if figure.inside is False:
-            metric, dataset, z, model = figure.key
-            group = reproduction.group(figure)
-            reason = "open, or chance" if group == ORIGINAL else group
-            if figure.unconverged and group != UNCONVERGED_PROBE:
-                reason += f", {UNCONVERGED_PROBE}"
-            both = (printed(figure, value) for value in (figure.release, figure.mean))
-            where = (dataset, str(z), model, describe(metric).title)
-            rows.append((*where, *both, f"{_distance(figure):+.1f}", reason))
+    for row in outside.sort_values("distance", key=lambda d: -d.abs(), kind="stable").itertuples():
+        reason = "open, or chance" if row.group == ORIGINAL else row.group
+        if row.release_unconverged and row.group != UNCONVERGED_PROBE:
+            reason += f", {UNCONVERGED_PROBE}"
+        where = (row.dataset, str(row.latent_size), row.model, describe(row.metric).title)
+        both = (printed(row, row.release), printed(row, row.mean))
+        rows.append((*where, *both, f"{row.distance:+.1f}", reason))
     headers = ("data set", "z", "model", "metric", "release", "ours", "half widths")
     number = len(reproduction.comparable(figures))
     return Grid(
@@ -141,16 +142,10 @@ def misses(figures: Sequence[Figure]) -> Grid:
             f"{ALPHA:.0%} are to be expected outside, {ALPHA * number:.1f}, "
             "where the release is one more seed of ours.",
         ],
-        settings={figure.setting for figure in figures},
+        settings={*figures.setting},
     )
 
 
 def _relative(path: Path, folder: Path) -> Markup:
     """Return the path as a link from a page in the folder."""
     return Markup(quote(os.fsencode(os.path.relpath(path, folder))))
-
-
-def _distance(figure: Figure) -> float:
-    """Return the release less our mean, in half widths of the interval; 0 where there is none."""
-    low, high = figure.interval or (-math.inf, math.inf)
-    return (float(figure.release) - figure.mean) / max((high - low) / 2, 1e-12)

@@ -5,17 +5,17 @@ where it is the released one, rounded to the digits that were printed.
 """
 
 import itertools
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 
 from mvae_jax.paper import reference
-from mvae_jax.paper.cells import BASELINE, LATENT_SIZES, TABLED
+from mvae_jax.paper.cells import BASELINE, CELLS, LATENT_SIZES, TABLED
 from mvae_jax.paper.claims import CLAIMS
 from mvae_jax.paper.judge import Verdict
 from mvae_jax.paper.reference import Key
 from mvae_jax.paper.reproduction import EPOCHS
 from mvae_jax.paper.rules import NOT_SUPPORTED
-from mvae_jax.report.cells import Cell
 from mvae_jax.report.formats import Grid
 from mvae_jax.report.frame import Scores
 from mvae_jax.report.metrics import PAPER, describe
@@ -29,32 +29,27 @@ def matches(printed: str, released: str) -> bool:
     return abs(Decimal(printed) - Decimal(released)) <= half
 
 
-def misprints() -> dict[Key, tuple[str, str]]:
-    """Return the cells that differ from the release under the right label too: printed, released.
+def misprints(*, corrected: bool = True) -> dict[Key, tuple[str, str]]:
+    """Return the cells that differ from the release under that label: printed, released.
 
-    NLL of CIFAR-10 at z=2 is a copy of another cell; the others differ in the last digit.
+    Under the right one, NLL of CIFAR-10 at z=2 is a copy of another cell; the others differ in the
+    last digit.
     """
-    printed, released = reference.printed(corrected=True), reference.release()
-    return {
-        key: (printed[key], released[key])
-        for key in released
-        if not matches(printed[key], released[key])
-    }
+    printed, released = reference.printed(corrected=corrected), reference.release()
+    both = {key: (printed[key], released[key]) for key in released}
+    return {key: pair for key, pair in both.items() if not matches(*pair)}
 
 
 def labels() -> Grid:
     """Return, per table, which latent size each printed label stands for, and the matches."""
-    released = reference.release()
+    all_cells = Counter(key.dataset for key in reference.release())
+    unlike = [Counter(k.dataset for k in misprints(corrected=right)) for right in (False, True)]
     rows = []
     for dataset, numeral in reference.table_numbers().items():
         labels = reference.row_labels(dataset)
         wrong = [f"{printed} is {z}" for printed, z in labels.items() if printed != z]
-        counts = []
-        for corrected in (False, True):
-            figures = reference.printed(corrected=corrected)
-            keys = [key for key in released if key.dataset == dataset]
-            found = sum(matches(figures[key], released[key]) for key in keys)
-            counts.append(f"{found} of {len(keys)}")
+        number = all_cells[dataset]
+        counts = [f"{number - of[dataset]} of {number}" for of in unlike]
         rows.append((numeral, dataset, "; ".join(wrong) or "none", *counts))
     return Grid(
         "Row labels: the latent size printed, and the one whose released figures the row holds",
@@ -92,23 +87,22 @@ def mse(found: Scores) -> Grid:
 
     It is shown as printed, as released, and of our runs under the release protocol.
     """
-    of_tables = {
-        "paper, as printed": reference.printed(corrected=False),
-        "author's release": reference.release(),
-    }
-    errors: dict[tuple[str, str], dict[int, Decimal | float]] = {
-        (dataset, title): {z: Decimal(of[Key("mse", dataset, z, BASELINE)]) for z in LATENT_SIZES}
-        for dataset in TABLED
-        for title, of in of_tables.items()
-    }
-    for (setting, z, model), run in found.cells.items():
-        summary = found.summary(Cell(setting, z, model), "mse")
+    errors: dict[tuple[str, str], dict[int, Decimal | float]] = defaultdict(dict)
+    for title, figures in (
+        ("paper, as printed", reference.printed(corrected=False)),
+        ("author's release", reference.release()),
+    ):
+        for dataset, z in CELLS:
+            errors[dataset, title][z] = Decimal(figures[Key("mse", dataset, z, BASELINE)])
+    for cell, run in found.cells.items():
+        setting, z, model = cell
+        summary = found.summary(cell, "mse")
         is_release = (setting.protocol, setting.variant) == ("release", "")
         if model == BASELINE and is_release and setting.dataset in TABLED and summary:
             epochs = run.config.get("num_epochs", EPOCHS)
             names = (setting.source, f"{epochs} epochs" if epochs != EPOCHS else "")
             title = ", ".join(filter(None, ("ours", *names)))
-            errors.setdefault((setting.dataset, title), {})[z] = summary.mean
+            errors[setting.dataset, title][z] = summary.mean
     rows = [
         (*where, *(f"{of[z]:.3f}" if z in of else "-" for z in LATENT_SIZES), _falls(of))
         for where, of in sorted(errors.items(), key=lambda row: TABLED.index(row[0][0]))

@@ -70,11 +70,10 @@ def from_runs(found: Scores, protocol: str, source: str = "") -> Evidence:
     for cell, vae in found.cells.items():
         setting, z, model = cell
         other = cell._replace(model=MODEL)
-        if model != BASELINE or other not in found.cells or not _is_evidence(setting, vae):
+        mvae, place = found.cells.get(other), (setting.dataset, z)
+        is_asked = setting.protocol == protocol and setting.source in ("", source)
+        if model != BASELINE or not is_asked or mvae is None or not _is_evidence(setting, vae):
             continue
-        if setting.protocol != protocol or setting.source not in ("", source):
-            continue
-        mvae, place = found.cells[other], (setting.dataset, z)
         if vae.missing or mvae.missing or pairs.unlike(vae, mvae):
             continue
         for metric in found.metrics:

@@ -12,9 +12,8 @@ from mvae_jax.paper.rules import (
     UNDECIDED,
     Check,
     Claim,
-    Outcome,
+    Part,
     Quantity,
-    Standard,
     average,
     mostly,
     within,
@@ -56,81 +55,62 @@ def judge(claim: Claim, evidence: Evidence) -> Verdict:
     """
     if not claim.checks:
         return Verdict(NOT_TESTED, 0, "", claim.untested)
-    parts = [Part(check, measure(check, evidence), evidence) for check in claim.checks]
-    measured = [part for part in parts if part.quantities]
-    if not measured:
+    measured = [(check, measure(check, evidence)) for check in claim.checks]
+    number = sum(len(quantities) for _, quantities in measured)
+    if not number:
         return Verdict(UNDECIDED, 0, "", _nothing(claim, evidence))
-    confidence = 1 - ALPHA / sum(len(part.quantities) for part in parts)
-    outcomes = [part.judge(confidence) for part in measured]
-    verdicts = {outcome.verdict for outcome in outcomes}
+    judged = [_judge(*part, evidence, 1 - ALPHA / number) for part in measured if part[1]]
+    verdicts = {verdict for verdict, *_ in judged}
     verdict = UNDECIDED
     if NOT_SUPPORTED in verdicts:
         verdict = NOT_SUPPORTED
-    elif verdicts == {SUPPORTED} and len(measured) == len(parts) and not claim.untested:
+    elif verdicts == {SUPPORTED} and len(judged) == len(measured) and not claim.untested:
         verdict = SUPPORTED
-    details = [outcome.detail for outcome in outcomes if outcome.detail]
-    if undefined := sum(part.undefined for part in parts):
-        details.append(f"{undefined} undefined")
-    found, named = sum(part.found for part in parts), sum(part.named for part in parts)
+    details = [detail for _, detail, _ in judged if detail]
+    counts = [_count(*part, evidence) for part in measured]
+    found, undefined, named = map(sum, zip(*counts, strict=True))
+    details += [f"{undefined} undefined"] * bool(undefined)
     lacking = [f"{found} of {named} there"] * (found + undefined < named)
     lacking += ["a part is not tested"] * bool(claim.untested)
-    seeds = min((part.seeds for part in measured if not part.is_point), default=0)
+    seeds = min((seeds for _, _, seeds in judged if seeds), default=0)
     return Verdict(verdict, seeds, "; ".join(details), "; ".join(lacking))
 
 
-class Part(NamedTuple):
-    """One check of a claim, and what of it the evidence has."""
+def _judge(
+    check: Check, quantities: Sequence[Quantity], evidence: Evidence, confidence: float
+) -> tuple[str, str, int]:
+    """Return a check's verdict, the figures behind it, and its seeds: 0 of numbers without them.
 
-    check: Check
-    quantities: Sequence[Quantity]
-    evidence: Evidence
+    A part of the cells supports nothing, nor speaks of an average.
+    """
+    of_network = [quantity.per_run for quantity in quantities]
+    is_point = evidence.published or all(of_network)
+    seeds = 0 if is_point else min(quantity.numbers.shape[1] for quantity in quantities)
+    # In print, equal figures of one cell tie.
+    ties = evidence.published and check.rule is not within and not any(of_network)
+    ties &= check.of == (GAIN,) and all(len(unit.cells) == 1 for unit in check.units)
+    margin = 0.0 if ties else check.margin
+    part = Part(check, quantities, is_point or seeds < 2, margin, confidence)
+    verdict, detail = check.rule(part)
+    found, undefined, named = _count(check, quantities, evidence)
+    of_some = found + undefined < named
+    if seeds == 1 or (of_some and (verdict == SUPPORTED or check.rule in (average, mostly))):
+        verdict = UNDECIDED
+    return verdict, f"{check.what}: {detail}" if check.what else detail, seeds
 
-    @property
-    def is_point(self) -> bool:
-        """Whether the numbers have no interval: published, or the same for all seeds."""
-        return self.evidence.published or all(quantity.per_run for quantity in self.quantities)
 
-    @property
-    def seeds(self) -> int:
-        """The number of seeds that every quantity has."""
-        return min(quantity.numbers.shape[1] for quantity in self.quantities)
-
-    @property
-    def named(self) -> int:
-        """How many numbers the check is of."""
-        return len(self.check.metrics) * len(self.check.units) * len(self.check.of)
-
-    @property
-    def found(self) -> int:
-        """How many of them there are."""
-        return sum(len(quantity.numbers) for quantity in self.quantities)
-
-    @property
-    def undefined(self) -> int:
-        """How many of them cannot be, because a figure behind them is undefined."""
-        return len(self.check.of) * sum(
-            not self.evidence.undefined.isdisjoint((metric, cell) for cell in unit.all)
-            for metric in self.check.metrics
-            for unit in self.check.units
-        )
-
-    @property
-    def margin(self) -> float:
-        """The check's margin; none for one cell's gain in print, where equal figures tie."""
-        check, quantities = self.check, self.quantities
-        in_print = self.evidence.published and not any(of.per_run for of in quantities)
-        of_cells = check.of == (GAIN,) and all(len(unit.cells) == 1 for unit in check.units)
-        return 0.0 if in_print and of_cells and check.rule is not within else check.margin
-
-    def judge(self, confidence: float) -> Outcome:
-        """Judge by the rule; a part of the cells supports nothing, nor speaks of an average."""
-        alone = not self.is_point and self.seeds < 2
-        standard = Standard(self.is_point or alone, self.margin, confidence)
-        verdict, detail = self.check.rule(self.check, self.quantities, standard)
-        is_part = self.found + self.undefined < self.named
-        if alone or (is_part and (verdict == SUPPORTED or self.check.rule in (average, mostly))):
-            verdict = UNDECIDED
-        return Outcome(verdict, f"{self.check.what}: {detail}" if self.check.what else detail)
+def _count(
+    check: Check, quantities: Sequence[Quantity], evidence: Evidence
+) -> tuple[int, int, int]:
+    """Return how many of a check's numbers there are, cannot be, and are named."""
+    undefined = sum(
+        not evidence.undefined.isdisjoint((metric, cell) for cell in unit.all)
+        for metric in check.metrics
+        for unit in check.units
+    )
+    named = len(check.metrics) * len(check.units)
+    models = len(check.of)
+    return sum(len(of.numbers) for of in quantities), models * undefined, models * named
 
 
 def _nothing(claim: Claim, evidence: Evidence) -> str:

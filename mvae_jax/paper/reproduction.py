@@ -4,21 +4,20 @@ The release is one seed. It agrees with ours where it lies inside the 95% predic
 one new seed; a cell where it does not is flagged.
 """
 
-import itertools
 import math
-import statistics
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from mvae_jax.paper import reference
 from mvae_jax.paper.cells import BASELINE, DATA_SETS, MODEL
 from mvae_jax.paper.reference import Key
-from mvae_jax.report.cells import Setting, likelihood
+from mvae_jax.report.cells import likelihood
 from mvae_jax.report.formats import Grid
 from mvae_jax.report.frame import Scores
-from mvae_jax.report.metrics import PAPER, describe
+from mvae_jax.report.metrics import CALIBRATION, PAPER, describe
 from mvae_jax.report.statistics import prediction_interval
 from mvae_jax.report.study import Report
 
@@ -28,95 +27,93 @@ ORIGINAL = "the release's images"  # and probe, and number of epochs
 UNCONVERGED_PROBE = "released probe unconverged"
 MADE_ANEW = "images made anew"
 OUTSIDE, UNCONVERGED = "‡", "†"
+COLUMNS = (
+    *("setting", "dataset", "source", "latent_size", "model", "metric", "seeds", "epochs"),
+    *("failed_seeds", "mean", "sd", "predicted_low95", "predicted_high95", "release", "paper"),
+    "release_unconverged",
+)
 
 
-class Figure(NamedTuple):
-    """One figure of ours beside the published ones.
-
-    interval:    for one new seed; None below two seeds
-    release:     the author's, as released; paper: as printed, under the corrected label
-    unconverged: whether the released probe behind it stopped early
-    epochs:      of our training; None where the run does not say
-    failed:      the seeds that are not in it because their training failed
-    """
-
-    setting: Setting
-    key: Key
-    seeds: int
-    mean: float
-    sd: float | None
-    interval: tuple[float, float] | None
-    release: str
-    paper: str
-    unconverged: bool
-    epochs: int | None
-    failed: tuple[int, ...]
-
-    @property
-    def inside(self) -> bool | None:
-        """Whether the release lies in our interval; None where there is no interval."""
-        if self.interval is None:
-            return None
-        return self.interval[0] <= float(self.release) <= self.interval[1]
-
-
-def figures(found: Scores) -> list[Figure]:
-    """Return every figure of ours that the release has, in the order metric, z, model."""
+def figures(found: Scores) -> pd.DataFrame:
+    """Return a row for every figure of ours that the release has, by setting, metric and z."""
     release, paper = reference.release(), reference.printed(corrected=True)
     unconverged = reference.unconverged()
-    figures = []
-    for cell, run in found.cells.items():
-        if cell.setting.protocol != "release" or cell.setting.variant:
-            continue
-        for metric in PAPER:
-            key = Key(metric, cell.setting.dataset, cell.latent_size, cell.model)
-            summary = found.summary(cell, metric)
-            if key not in release or summary is None:
+    rows = []
+    for metric in PAPER:
+        for cell, run in found.cells.items():
+            setting, z, model = cell
+            key = Key(metric, setting.dataset, z, model)
+            ours = found.summary(cell, metric)
+            if (setting.protocol, setting.variant) != ("release", "") or not ours:
                 continue
-            probe = metric in ("probe_accuracy", "probe_nll", "brier", "ece")
-            figures.append(
-                Figure(
-                    cell.setting,
-                    key,
-                    summary.n,
-                    summary.mean,
-                    summary.sd,
-                    prediction_interval(summary),
-                    release[key],
-                    paper[key],
-                    probe and key[1:] in unconverged,
-                    run.config.get("num_epochs"),
-                    tuple(run.failed),
+            if key in release:
+                rows.append(
+                    (
+                        *(setting, setting.dataset, setting.source, z, model, metric, ours.n),
+                        *(run.config.get("num_epochs"), " ".join(map(str, run.failed))),
+                        *(ours.mean, ours.sd, *(prediction_interval(ours) or (None, None))),
+                        *(release[key], paper[key]),
+                        metric in ("probe_accuracy", *CALIBRATION) and key[1:] in unconverged,
+                    )
                 )
-            )
-    order = {metric: i for i, metric in enumerate(PAPER)}
-    return sorted(figures, key=lambda f: (f.setting, order[f.key.metric], f.key.latent_size))
+    return judged(sorted(rows, key=lambda row: row[0]))
+
+
+def judged(rows: list[tuple[Any, ...]]) -> pd.DataFrame:
+    """Return rows of COLUMNS as a frame, with how each agrees with the release.
+
+    inside:  whether the release lies in our interval; None where there is no interval
+    reach:   half the interval's width
+    group:   the cells that the figure is counted with, or why it is set apart
+    """
+    frame = pd.DataFrame(rows, columns=COLUMNS, dtype=object)
+    low, high, release = (
+        frame[name].astype(float) for name in ("predicted_low95", "predicted_high95", "release")
+    )
+    inside = ((low <= release) & (release <= high)).astype(object).where(low.notna(), None)
+    original = frame.dataset.isin(reference.ORIGINAL_PIXELS)
+    group = np.select(
+        [
+            ~original & (frame.source != reference.ORIGINAL_SOURCE),
+            frame.epochs != EPOCHS,
+            frame.release_unconverged.eq(True),
+        ],
+        [MADE_ANEW, f"not {EPOCHS} epochs", UNCONVERGED_PROBE],
+        ORIGINAL,
+    )
+    return frame.assign(inside=inside, reach=(high - low) / 2, group=group)
+
+
+def comparable(found: pd.DataFrame) -> pd.DataFrame:
+    """Return the figures that can be judged, of the release's images, probes and epochs."""
+    return found[found.reach.notna() & (found.group == ORIGINAL)]
+
+
+def records(report: Report) -> pd.DataFrame:
+    """Return the figures in full precision, one row each, for a CSV file."""
+    return figures(report.scores)[[*COLUMNS[1:-1], "inside", COLUMNS[-1]]]
 
 
 def tables(report: Report) -> list[Grid]:
     """Return one table per data set, then the share of released cells that ours hold."""
     found = figures(report.scores)
-    grids = [
-        _table(setting, [figure for figure in found if figure.setting == setting])
-        for setting in dict.fromkeys(figure.setting for figure in found)
-    ]
-    return [*grids, _share(found)] if found else []
+    grids = [_table(of_setting) for _, of_setting in found.groupby("setting")]
+    return [*grids, _share(found)] if grids else []
 
 
 def short_runs(report: Report, grid: Grid) -> str:
     """Return which of the runs that a table shows had fewer epochs than the paper's; or ""."""
-    fewer: dict[str, None] = {}
-    for cell, run in report.scores.cells.items():
-        dataset, protocol = cell.setting.dataset, cell.setting.protocol
-        if cell.setting in grid.settings and dataset in DATA_SETS and is_short(run.config):
-            fewer[f"{dataset}, {protocol} protocol: {run.config['num_epochs']}"] = None
+    fewer = dict.fromkeys(
+        f"{setting.dataset}, {setting.protocol} protocol: {run.config['num_epochs']}"
+        for (setting, *_), run in report.scores.cells.items()
+        if setting in grid.settings and setting.dataset in DATA_SETS and is_short(run.config)
+    )
     return f"Epochs, where fewer than the paper's {EPOCHS}: {'; '.join(fewer)}." if fewer else ""
 
 
 def is_short(config: Mapping[str, Any]) -> bool:
     """Whether a run is known to have trained for fewer epochs than the paper's."""
-    epochs = config.get("num_epochs")
-    return isinstance(epochs, int) and epochs < EPOCHS
+    return int(config.get("num_epochs", EPOCHS)) < EPOCHS
 
 
 def frey_face(found: Scores) -> Grid | None:
@@ -125,25 +122,24 @@ def frey_face(found: Scores) -> Grid | None:
     They are means over the first 48 images in file order, training images among them.
     """
     rows = []
-    for (key, text), (cell, run) in itertools.product(
-        reference.FREY_FACE.items(), found.cells.items()
-    ):
-        ours, test = found.summary(cell, key.metric), found.summary(cell, "mse")
-        place = (cell.setting.dataset, cell.latent_size, cell.model)
-        if cell.setting.variant or place != key[1:] or ours is None or test is None:
-            continue
-        published, interval = float(text), prediction_interval(ours)
-        low, high = interval or (-math.inf, math.inf)
-        rows.append(
-            (
-                *(cell.setting.protocol, likelihood(run.config), cell.model, str(ours.n)),
-                str(run.config.get("num_epochs", "-")),
-                f"{published:.6f}{'' if low <= published <= high else OUTSIDE}",
-                f"{ours.mean:.6f}",
-                f"{low:.6f} to {high:.6f}" if interval else "",
-                f"{test.mean:.6f}",
+    for key, text in reference.FREY_FACE.items():
+        for cell, run in found.cells.items():
+            ours, test = found.summary(cell, key.metric), found.summary(cell, "mse")
+            place = (cell.setting.dataset, cell.latent_size, cell.model)
+            if cell.setting.variant or place != key[1:] or ours is None or test is None:
+                continue
+            published, interval = float(text), prediction_interval(ours)
+            low, high = interval or (-math.inf, math.inf)
+            rows.append(
+                (
+                    *(cell.setting.protocol, likelihood(run.config), cell.model, str(ours.n)),
+                    str(run.config.get("num_epochs", "-")),
+                    f"{published:.6f}{'' if low <= published <= high else OUTSIDE}",
+                    f"{ours.mean:.6f}",
+                    f"{low:.6f} to {high:.6f}" if interval else "",
+                    f"{test.mean:.6f}",
+                )
             )
-        )
     if not rows:
         return None
     headers = ("protocol", "likelihood", "model", "seeds", "epochs", "published", "ours")
@@ -159,97 +155,85 @@ def frey_face(found: Scores) -> Grid | None:
     )
 
 
-def records(report: Report) -> pd.DataFrame:
-    """Return the figures in full precision, one row each, for a CSV file."""
-    rows = [
-        {
-            "dataset": f.setting.dataset,
-            "source": f.setting.source,
-            "latent_size": f.key.latent_size,
-            "model": f.key.model,
-            "metric": f.key.metric,
-            "seeds": f.seeds,
-            "epochs": f.epochs,
-            "failed_seeds": " ".join(map(str, f.failed)),
-            "mean": f.mean,
-            "sd": f.sd,
-            "predicted_low95": f.interval[0] if f.interval else None,
-            "predicted_high95": f.interval[1] if f.interval else None,
-            "release": f.release,
-            "paper": f.paper,
-            "inside": f.inside,
-            "release_unconverged": f.unconverged,
-        }
-        for f in figures(report.scores)
-    ]
-    return pd.DataFrame(rows, dtype=object)
+# --- as it is shown -----------------------------------------------------------------------------
 
 
-def beside(title: str, found: list[Figure], columns: dict[str, Callable[[Figure], str]]) -> Grid:
+def either(values: Iterable[Any]) -> str:
+    """Return `5 or 10`: each known number once, in order."""
+    return " or ".join(map(str, sorted({*values} - {None})))
+
+
+def printed(row: Any, value: float | str) -> str:
+    """Return a value with the decimals of a figure's metric."""
+    return f"{float(value):.{describe(row.metric).decimals}f}"
+
+
+def released(row: Any) -> str:
+    """Return the released value as it is shown, with its marks."""
+    marks = UNCONVERGED * row.release_unconverged + OUTSIDE * (row.inside is False)
+    return printed(row, row.release) + marks
+
+
+def beside(title: str, found: pd.DataFrame, columns: Mapping[str, Callable[[Any], str]]) -> Grid:
     """Return a data set's figures: a row per metric and z, with these columns for each model."""
-    by_key = {figure.key: figure for figure in found}
-    rows = []
-    for metric, dataset, z in dict.fromkeys(figure.key[:3] for figure in found):
-        of_models = [by_key.get(Key(metric, dataset, z, model)) for model in (BASELINE, MODEL)]
-        shown = [text(f) if f else "-" for f in of_models for text in columns.values()]
-        rows.append((describe(metric).heading, str(z), *shown))
+    texts = {
+        (row.metric, row.latent_size, row.model): [text(row) for text in columns.values()]
+        for row in found.itertuples()
+    }
+    unknown = ["-"] * len(columns)
+    rows = [
+        (
+            *(describe(metric).heading, str(z)),
+            *texts.get((metric, z, BASELINE), unknown),
+            *texts.get((metric, z, MODEL), unknown),
+        )
+        for metric, z in dict.fromkeys(key[:2] for key in texts)
+    ]
     groups = [("", 2), (BASELINE, len(columns)), (MODEL, len(columns))]
     return Grid(title, ("metric", "z", *[*columns] * 2), rows, groups)
 
 
-def _table(setting: Setting, found: list[Figure]) -> Grid:
-    epochs = sorted({f.epochs for f in found if f.epochs is not None})
-    seeds = sorted({f.seeds for f in found})
-    numeral = reference.table_numbers()[setting.dataset]
+def _table(found: pd.DataFrame) -> Grid:
+    setting = found.setting.iloc[0]
+
+    def interval(row: Any) -> str:
+        ends = (row.predicted_low95, row.predicted_high95)
+        return "-" if row.inside is None else " to ".join(printed(row, end) for end in ends)
+
     columns = {
-        "ours": lambda f: printed(f, f.mean),
-        "one new seed": lambda f: " to ".join(printed(f, end) for end in f.interval or ()) or "-",
+        "ours": lambda row: printed(row, row.mean),
+        "one new seed": interval,
         "release": released,
-        "paper": lambda f: f.paper,
+        "paper": lambda row: row.paper,
     }
-    grid = beside(
-        f"{setting}: ours, the author's release, the paper's Table {numeral}", found, columns
-    )
+    numeral = reference.table_numbers()[setting.dataset]
+    title = f"{setting}: ours, the author's release, the paper's Table {numeral}"
     notes = [
-        f"Ours: mean of {' or '.join(map(str, seeds))} seeds after "
-        f"{' or '.join(map(str, epochs)) or 'unknown'} epochs (the release's: {EPOCHS}), and "
-        "the 95% prediction interval for one new seed.",
+        f"Ours: mean of {either(found.seeds)} seeds after {either(found.epochs) or 'unknown'} "
+        f"epochs (the release's: {EPOCHS}), and the 95% prediction interval for one new seed.",
         f"{OUTSIDE}: the released value lies outside that interval. {UNCONVERGED}: the "
         "released probe stopped before it converged. Paper: its row labels corrected.",
     ]
-    return grid._replace(notes=notes, settings=(setting,))
+    return beside(title, found, columns)._replace(notes=notes, settings=(setting,))
 
 
-def printed(figure: Figure, value: float | str) -> str:
-    """Return a value with the decimals of the figure's metric."""
-    return f"{float(value):.{describe(figure.key.metric).decimals}f}"
-
-
-def released(figure: Figure) -> str:
-    """Return the released value as it is shown, with its marks."""
-    marks = (UNCONVERGED * figure.unconverged, OUTSIDE * (figure.inside is False))
-    return printed(figure, figure.release) + "".join(marks)
-
-
-def _share(found: list[Figure]) -> Grid:
+def _share(found: pd.DataFrame) -> Grid:
     """Return how many released cells lie inside our intervals, and how wide these are.
 
     Cells are set apart where they cannot agree for a known reason: other pixels, another number
     of epochs, or a released probe that did not converge.
     """
-    groups: dict[str, list[Figure]] = {}
-    for figure in found:
-        title = group(figure)
-        few = ", few seeds" if title == ORIGINAL and not _is_scored(figure) else ""
-        groups.setdefault(title + few, []).append(figure)
+    original = found.group == ORIGINAL
+    is_scored = original & (found.seeds >= SCORED_SEEDS)
+    titles = found.group.where(is_scored | ~original, f"{ORIGINAL}, few seeds")
     rows = []
-    for title, members in sorted(groups.items()):
+    for (title, scored), members in found.groupby([titles, is_scored]):
         for metric in PAPER:
-            of_metric = [f for f in members if f.key.metric == metric]
-            if of_metric:
-                rows.append((title, describe(metric).heading, *_counts(of_metric)))
+            of_metric = members[members.metric == metric]
+            if len(of_metric):
+                rows.append((title, describe(metric).heading, *_counts(of_metric, scored)))
         if len(members) > 1:
-            rows.append((title, "all", *_counts(members)[:2], "-"))
+            rows.append((title, "all", *_counts(members, scored)[:2], "-"))
     return Grid(
         "Released cells inside our 95% prediction interval for one new seed",
         ("cells", "metric", "inside", "share", "median width"),
@@ -259,37 +243,16 @@ def _share(found: list[Figure]) -> Grid:
             "brackets, and not scored: fewer seeds, whose intervals are wide; images made anew; "
             "other numbers of epochs; released probes that did not converge."
         ],
-        settings={figure.setting for figure in found},
+        settings={*found.setting},
     )
 
 
-def group(figure: Figure) -> str:
-    """Return the cells that a figure is counted with, or why it is set apart."""
-    original = figure.key.dataset in reference.ORIGINAL_PIXELS
-    if not original and figure.setting.source != reference.ORIGINAL_SOURCE:
-        return MADE_ANEW
-    if figure.epochs != EPOCHS:
-        return f"not {EPOCHS} epochs"
-    return UNCONVERGED_PROBE if figure.unconverged else ORIGINAL
-
-
-def comparable(found: Iterable[Figure]) -> list[Figure]:
-    """Return the figures that can be judged, of the release's images, probes and epochs."""
-    return [f for f in found if f.interval and group(f) == ORIGINAL]
-
-
-def _is_scored(figure: Figure) -> bool:
-    return group(figure) == ORIGINAL and figure.seeds >= SCORED_SEEDS
-
-
-def _counts(members: list[Figure]) -> tuple[str, str, str]:
+def _counts(members: pd.DataFrame, is_scored: bool) -> tuple[str, str, str]:
     """Return how many figures of one group are inside, their share, and the median width."""
-    widths = [f.interval[1] - f.interval[0] for f in members if f.interval]
-    if not widths:
+    known = members[members.reach.notna()]
+    if known.empty:
         return f"- of {len(members)}", "-", "-"
-    inside = sum(bool(f.inside) for f in members)
-    share = f"{inside / len(widths):.0%}"
-    if not _is_scored(members[0]):  # as all of one group are, or none
-        share = f"({share})"
-    width = printed(members[0], statistics.median(widths))
-    return f"{inside} of {len(widths)}", share, width
+    inside = known.inside.eq(True).sum()
+    share = f"{inside / len(known):.0%}"
+    width = printed(known.iloc[0], 2 * known.reach.median())
+    return f"{inside} of {len(known)}", share if is_scored else f"({share})", width

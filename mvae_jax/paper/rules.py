@@ -23,11 +23,7 @@ GAIN = "gain"
 BOTH = ("vae", "mvae")
 
 
-class Outcome(NamedTuple):
-    """A rule's verdict, and the figures behind it."""
-
-    verdict: str
-    detail: str
+Outcome = tuple[str, str]  # a verdict, and the figures behind it
 
 
 class Quantity(NamedTuple):
@@ -61,19 +57,6 @@ class Quantity(NamedTuple):
         return better, len(numbers) - better - worse, worse
 
 
-class Standard(NamedTuple):
-    """How strictly a check judges its numbers.
-
-    point:      whether by the numbers themselves, because they have no interval
-    margin:     the check's, or none in print, where equal figures tie
-    confidence: of the intervals that speak against a claim, after Bonferroni's correction
-    """
-
-    point: bool
-    margin: float
-    confidence: float
-
-
 class Check(NamedTuple):
     """What one part of a claim is tested by.
 
@@ -97,7 +80,22 @@ class Check(NamedTuple):
     what: str = ""
 
 
-Rule = Callable[[Check, Sequence[Quantity], Standard], Outcome]
+class Part(NamedTuple):
+    """A check, the numbers that it is judged by, and how strictly.
+
+    point:      whether by the numbers themselves, because they have no interval
+    margin:     the check's, or none in print, where equal figures tie
+    confidence: of the intervals that speak against a claim, after Bonferroni's correction
+    """
+
+    check: Check
+    quantities: Sequence[Quantity]
+    point: bool
+    margin: float
+    confidence: float
+
+
+Rule = Callable[[Part], Outcome]
 
 
 class Claim(NamedTuple):
@@ -121,78 +119,79 @@ class Claim(NamedTuple):
 # --- over cells ---------------------------------------------------------------------------------
 
 
-def each(check: Check, quantities: Sequence[Quantity], standard: Standard) -> Outcome:
+def each(part: Part) -> Outcome:
     """Every number is positive; with a margin, none is below it.
 
     Numbers without intervals support a claim where none is worse and, without a margin, one is
     better. `spare` units of each metric may be worse.
     """
-    if not standard.point:
-        return _intervals(check, quantities, -check.margin, math.inf, standard)
-    counts = [quantity.tally(standard.margin) for quantity in quantities]
+    if not part.point:
+        return _intervals(part)
+    counts = [quantity.tally(part.margin) for quantity in part.quantities]
     better, tied, worse = map(sum, zip(*counts, strict=True))
-    equal = f"within {_percent(standard.margin)}" if standard.margin else "tied"
+    equal = f"within {_percent(part.margin)}" if part.margin else "tied"
     detail = f"{better} better, {tied} {equal}, {worse} worse"
-    if _exceed([q.metric for q in quantities if q.mean < -standard.margin], check):
-        is_mixed = better or (standard.margin and tied)
-        return Outcome(NOT_SUPPORTED, f"{'mixed' if is_mixed else 'contradicted'}, {detail}")
-    return Outcome(SUPPORTED if better or check.margin else UNDECIDED, detail)
+    if _exceed([q.metric for q in part.quantities if q.mean < -part.margin], part.check):
+        is_mixed = better or (part.margin and tied)
+        return NOT_SUPPORTED, f"{'mixed' if is_mixed else 'contradicted'}, {detail}"
+    return SUPPORTED if better or part.check.margin else UNDECIDED, detail
 
 
-def within(check: Check, quantities: Sequence[Quantity], standard: Standard) -> Outcome:
+def within(part: Part) -> Outcome:
     """Every number lies within the margin of zero, on both sides."""
-    if not standard.point:
-        return _intervals(check, quantities, -check.margin, check.margin, standard)
-    beyond = sum(abs(quantity.mean) > check.margin for quantity in quantities)
-    detail = f"{len(quantities) - beyond} within {_percent(check.margin)}, {beyond} beyond"
-    return Outcome(NOT_SUPPORTED if beyond else SUPPORTED, detail)
+    if not part.point:
+        return _intervals(part, part.check.margin)
+    beyond = sum(abs(quantity.mean) > part.check.margin for quantity in part.quantities)
+    detail = (
+        f"{len(part.quantities) - beyond} within {_percent(part.check.margin)}, {beyond} beyond"
+    )
+    return NOT_SUPPORTED if beyond else SUPPORTED, detail
 
 
-def average(check: Check, quantities: Sequence[Quantity], standard: Standard) -> Outcome:
+def average(part: Part) -> Outcome:
     """The mean over units is positive in every metric; without intervals, by a sign test."""
-    if not standard.point:
-        return _intervals(check, quantities, -check.margin, math.inf, standard)
+    if not part.point:
+        return _intervals(part)
     details, found = [], []
-    for quantity in quantities:
-        test = sign_test(quantity.numbers.mean(axis=1) + standard.margin)
+    for quantity in part.quantities:
+        test = sign_test(quantity.numbers.mean(axis=1) + part.margin)
         found.append(test)
         counts = f"{test.wins} better, {test.ties} tied, {test.losses} worse"
         details.append(f"{quantity.name} {counts} (sign test p {format_p(test.p)})")
     detail = "; ".join(details)
-    if any(test.losses > test.wins and test.p < 1 - standard.confidence for test in found):
-        return Outcome(NOT_SUPPORTED, detail)
-    return Outcome(SUPPORTED if all(test.p < ALPHA for test in found) else UNDECIDED, detail)
+    if any(test.losses > test.wins and test.p < 1 - part.confidence for test in found):
+        return NOT_SUPPORTED, detail
+    return SUPPORTED if all(test.p < ALPHA for test in found) else UNDECIDED, detail
 
 
-def mostly(check: Check, quantities: Sequence[Quantity], standard: Standard) -> Outcome:
+def mostly(part: Part) -> Outcome:
     """More units are better than worse in every metric; with seeds, as `average`.
 
     With a margin, units within it count for neither, and as many may be worse as better.
     """
-    if not standard.point:
-        return average(check, quantities, standard)
+    if not part.point:
+        return average(part)
     details, short = [], 0
-    for quantity in quantities:
-        better, tied, worse = quantity.tally(standard.margin)
-        short += better < worse or (better == worse and not check.margin)
+    for quantity in part.quantities:
+        better, tied, worse = quantity.tally(part.margin)
+        short += better < worse or (better == worse and not part.check.margin)
         details.append(f"{quantity.name} {better} better, {tied} tied, {worse} worse")
-    return Outcome(NOT_SUPPORTED if short else SUPPORTED, "; ".join(details))
+    return NOT_SUPPORTED if short else SUPPORTED, "; ".join(details)
 
 
-def _intervals(
-    check: Check, quantities: Sequence[Quantity], floor: float, ceiling: float, standard: Standard
-) -> Outcome:
+def _intervals(part: Part, ceiling: float = math.inf) -> Outcome:
     """Judge each quantity's mean over units by its interval over seeds.
 
-    Supported where every 95% interval lies between floor and ceiling: all must, so none needs a
-    correction. Not supported where one lies outside at 95% over the claim's quantities together:
-    one suffices, so Bonferroni's correction.
+    Supported where every 95% interval lies between minus the margin and the ceiling: all must, so
+    none needs a correction. Not supported where one lies outside at 95% over the claim's
+    quantities together: one suffices, so Bonferroni's correction.
     """
+    floor = -part.check.margin
     details, failing, outside = [], [], []
-    for quantity in quantities:
+    for quantity in part.quantities:
         summary = summarise(quantity.by_seed)
         low, high = summary.interval or (-math.inf, math.inf)
-        joint = summarise(quantity.by_seed, standard.confidence).interval or (-math.inf, math.inf)
+        joint = summarise(quantity.by_seed, part.confidence).interval or (-math.inf, math.inf)
         if low <= floor or ceiling <= high:
             failing.append(quantity.metric)
         if joint[1] < floor or joint[0] > ceiling:
@@ -206,9 +205,9 @@ def _intervals(
             counts = f"{above} within {_percent(ceiling)}, {len(outside)} beyond, {rest} across"
         details = [f"{counts} of {len(details)}"]
     detail = ("mixed, " if above and outside else "") + "; ".join(details)
-    if _exceed(outside, check):
-        return Outcome(NOT_SUPPORTED, detail)
-    return Outcome(UNDECIDED if _exceed(failing, check) else SUPPORTED, detail)
+    if _exceed(outside, part.check):
+        return NOT_SUPPORTED, detail
+    return UNDECIDED if _exceed(failing, part.check) else SUPPORTED, detail
 
 
 def _percent(share: float) -> str:
@@ -223,16 +222,16 @@ def _exceed(failing: Sequence[str], check: Check) -> bool:
 # --- over latent sizes and seeds ----------------------------------------------------------------
 
 
-def turns(check: Check, quantities: Sequence[Quantity], standard: Standard) -> Outcome:
+def turns(part: Part) -> Outcome:
     """In every metric and data set, at least one step to a larger z makes the value worse.
 
     With seeds: a step's interval lies below zero, after Bonferroni's correction over the steps of
     the curve. Not supported where every step's 95% interval of a curve lies above zero.
     """
-    curves = _by_curve(quantities)
+    curves = _by_curve(part.quantities)
     turned, monotone = 0, 0
     for steps in curves.values():
-        if standard.point:
+        if part.point:
             worse = any(step.mean < 0 for step in steps)
             turned, monotone = turned + worse, monotone + (not worse)
             continue
@@ -243,23 +242,23 @@ def turns(check: Check, quantities: Sequence[Quantity], standard: Standard) -> O
     rest = len(curves) - turned - monotone
     detail = f"{turned} curves turn, {monotone} do not, {rest} are open"
     if monotone:
-        return Outcome(NOT_SUPPORTED, detail)
-    return Outcome(UNDECIDED if rest else SUPPORTED, detail)
+        return NOT_SUPPORTED, detail
+    return UNDECIDED if rest else SUPPORTED, detail
 
 
-def growth(check: Check, quantities: Sequence[Quantity], standard: Standard) -> Outcome:
+def growth(part: Part) -> Outcome:
     """What MVAE adds grows with z no faster than the limit: an exponent fitted per data set."""
     verdicts: set[str] = set()
     alike: dict[str, list[str]] = {}
-    for (metric, dataset), steps in _by_curve(quantities).items():
-        verdict, detail = _exponent(check.limit, steps)
+    for (metric, dataset), steps in _by_curve(part.quantities).items():
+        verdict, detail = _exponent(part.check.limit, steps)
         verdicts.add(verdict)
         alike.setdefault(f"{describe(metric).title} {detail}", []).append(dataset)
     detail = "; ".join(f"{detail} on {', '.join(datasets)}" for detail, datasets in alike.items())
     for verdict in (NOT_SUPPORTED, UNDECIDED):
         if verdict in verdicts:
-            return Outcome(verdict, detail)
-    return Outcome(SUPPORTED, detail)
+            return verdict, detail
+    return SUPPORTED, detail
 
 
 def _exponent(limit: float, steps: Sequence[Quantity]) -> Outcome:
@@ -267,26 +266,26 @@ def _exponent(limit: float, steps: Sequence[Quantity]) -> Outcome:
     added = sorted((step.cell[1], step.mean) for step in steps)
     free = [str(z) for z, cost in added if cost <= 0]
     if free:
-        return Outcome(UNDECIDED, f"has nothing added at z={', '.join(free)}")
+        return UNDECIDED, f"has nothing added at z={', '.join(free)}"
     if len(added) < 3:
-        return Outcome(UNDECIDED, "needs three latent sizes")
+        return UNDECIDED, "needs three latent sizes"
     fit = scipy.stats.linregress(*np.log(added).T)
     wide = float(fit.stderr) * scipy.stats.t.ppf(1 - ALPHA / 2, len(added) - 2)
     low, high = fit.slope - wide, fit.slope + wide
     detail = f"grows as z^{fit.slope:.2f} [{low:.2f}, {high:.2f}]"
     if high <= limit:
-        return Outcome(SUPPORTED, detail)
-    return Outcome(NOT_SUPPORTED if low > limit else UNDECIDED, detail)
+        return SUPPORTED, detail
+    return NOT_SUPPORTED if low > limit else UNDECIDED, detail
 
 
-def spread(check: Check, quantities: Sequence[Quantity], standard: Standard) -> Outcome:
+def spread(part: Part) -> Outcome:
     """Every difference between the models exceeds its standard deviation over seeds."""
-    if standard.point:
-        return Outcome(UNDECIDED, "one seed has no spread")
-    summaries = [summarise(quantity.by_seed) for quantity in quantities]
+    if part.point:
+        return UNDECIDED, "one seed has no spread"
+    summaries = [summarise(quantity.by_seed) for quantity in part.quantities]
     larger = sum(abs(summary.mean) > (summary.sd or 0.0) for summary in summaries)
     detail = f"{larger} of {len(summaries)} differences exceed their standard deviation over seeds"
-    return Outcome(SUPPORTED if larger == len(summaries) else NOT_SUPPORTED, detail)
+    return SUPPORTED if larger == len(summaries) else NOT_SUPPORTED, detail
 
 
 def _by_curve(quantities: Sequence[Quantity]) -> dict[tuple[str, str], list[Quantity]]:

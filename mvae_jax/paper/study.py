@@ -1,6 +1,6 @@
 """What this paper's study adds to a report: its families of tests, its sections, its figures."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from mvae_jax.paper import audit, constants, couplings, errata, evidence, reference, reproduction
 from mvae_jax.paper.cells import CELLS, DATA_SETS
@@ -8,6 +8,7 @@ from mvae_jax.paper.reference import Key
 from mvae_jax.report.cells import Cell, Run
 from mvae_jax.report.comparisons import Family
 from mvae_jax.report.formats import Grid
+from mvae_jax.report.frame import Scores
 from mvae_jax.report.study import Report, Section, Study
 
 
@@ -44,31 +45,32 @@ def point(metric: str, cell: Cell) -> float | None:
 _RELEASE = reference.release()
 
 
-def _is_ours(report: Report) -> bool:
-    """Whether any run is of the paper's data sets."""
-    return any(cell.setting.dataset in DATA_SETS for cell in report.scores.cells)
+def _of_paper(make: Callable[[Scores], list[Grid]]) -> Callable[[Report], list[Grid]]:
+    """Return what makes the tables of runs of which some are of the paper's data sets."""
+
+    def grids(report: Report) -> list[Grid]:
+        found = report.scores
+        is_ours = any(cell.setting.dataset in DATA_SETS for cell in found.cells)
+        return make(found) if is_ours else []
+
+    return grids
 
 
 def _couplings(report: Report) -> Iterable[Grid]:
     return filter(None, [couplings.table(report.scores)])
 
 
-def _power(report: Report) -> Iterable[Grid]:
-    return [constants.power_table()] if _is_ours(report) else []
+def _power(_found: Scores) -> list[Grid]:
+    return [constants.power_table()]
 
 
-def _errata(report: Report) -> Iterable[Grid]:
-    if not _is_ours(report):
-        return []
-    mse, text = errata.mse(report.scores), errata.text(constants.verdicts())
-    return [errata.labels(), errata.cells(), mse, text]
+def _claims(found: Scores) -> list[Grid]:
+    return [audit.table(audit.findings(found))._replace(settings=evidence.settings(found))]
 
 
-def _claims(report: Report) -> Iterable[Grid]:
-    if not _is_ours(report):
-        return []
-    found = audit.findings(report.scores)
-    return [audit.table(found)._replace(settings=evidence.settings(report.scores))]
+def _errata(found: Scores) -> list[Grid]:
+    text = errata.text(constants.verdicts())
+    return [errata.labels(), errata.cells(), errata.mse(found), text]
 
 
 STUDY = Study(
@@ -76,10 +78,10 @@ STUDY = Study(
     note,
     (
         Section("Reproduction", "reproduction", reproduction.tables, reproduction.records),
-        Section("Claims", "claims", _claims),
+        Section("Claims", "claims", _of_paper(_claims)),
         Section("The mean, coupled or not", "couplings", _couplings),
-        Section("What a sweep can show", "power", _power, folded=True),
-        Section("Errata of the paper", "errata", _errata, folded=True),
+        Section("What a sweep can show", "power", _of_paper(_power), folded=True),
+        Section("Errata of the paper", "errata", _of_paper(_errata), folded=True),
     ),
     point,
 )

@@ -1,7 +1,7 @@
 """What the page says of a report in a few sentences, and the runs behind it."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -9,7 +9,7 @@ import pandas as pd
 from mvae_jax.paper import reproduction
 from mvae_jax.paper.audit import Finding
 from mvae_jax.paper.cells import BASELINE, CELLS, MODEL
-from mvae_jax.paper.reproduction import EPOCHS, SCORED_SEEDS, Figure, is_short
+from mvae_jax.paper.reproduction import EPOCHS, SCORED_SEEDS, is_short
 from mvae_jax.paper.rules import UNDECIDED
 from mvae_jax.report.cells import likelihood
 from mvae_jax.report.comparisons import Comparisons
@@ -40,31 +40,28 @@ def facts(found: Scores, compared: Comparisons, claims: Sequence[Finding]) -> di
     }
 
 
-def _agreement(figures: list[Figure]) -> dict[str, Any]:
+def _agreement(figures: pd.DataFrame) -> dict[str, Any]:
     """Return how many released figures lie inside our intervals, and how wide these may be."""
-    judged, reach = reproduction.comparable(figures), 0.0
-    fewest = min(judged, key=lambda figure: figure.seeds, default=None)
-    if fewest and fewest.seeds < SCORED_SEEDS and fewest.interval and fewest.sd:
-        reach = (fewest.interval[1] - fewest.mean) / fewest.sd
-    groups: dict[str, list[Figure]] = {}
-    for figure in figures:
-        if figure.interval and figure not in judged:
-            groups.setdefault(reproduction.group(figure), []).append(figure)
+    judged, reach, fewest = reproduction.comparable(figures), 0.0, None
+    if len(judged):
+        fewest = judged.seeds.min()
+        first = judged[judged.seeds == fewest].iloc[0]
+        if fewest < SCORED_SEEDS and first.sd:
+            reach = first.reach / first.sd
+    apart = figures[figures.reach.notna() & ~figures.index.isin(judged.index)]
     return {
-        "seeds": " or ".join(map(str, sorted({f.seeds for f in figures}))),
-        "epochs": " or ".join(
-            map(str, sorted({f.epochs for f in figures if f.epochs is not None}))
-        ),
-        "judged": _inside(judged, " released figures") if judged else "",
-        "apart": [f"{_inside(members)}, {group}" for group, members in groups.items()],
-        "fewest": fewest and fewest.seeds,
+        "seeds": reproduction.either(figures.seeds),
+        "epochs": reproduction.either(figures.epochs),
+        "judged": _inside(judged, " released figures") if len(judged) else "",
+        "apart": [f"{_inside(of)}, {name}" for name, of in apart.groupby("group", sort=False)],
+        "fewest": fewest,
         "reach": reach,
         "scored_seeds": SCORED_SEEDS,
     }
 
 
-def _inside(figures: Sequence[Figure], what: str = "") -> str:
-    inside = sum(bool(figure.inside) for figure in figures)
+def _inside(figures: pd.DataFrame, what: str = "") -> str:
+    inside = figures.inside.eq(True).sum()
     return f"{inside} of {len(figures)}{what} ({inside / len(figures):.0%})"
 
 
@@ -128,20 +125,16 @@ def what_was_run(found: Scores) -> Grid:
     for (setting, z, model), run in found.cells.items():
         if not run.missing:
             config, devices = run.config, run.environment.get("devices", ["-"])
+            coupled = config.get("couple_mean") if model == MODEL else None
+            mean = {True: "C m(x)", False: "m(x)", None: "-"}[coupled]
             row = (
                 *(str(setting), model, str(len(run.seeds)), str(config.get("num_epochs", "-"))),
-                *(likelihood(config), _mean(model, config), _joined(sorted({*devices}))),
+                *(likelihood(config), mean, ", ".join(sorted({*devices}))),
             )
             sizes.setdefault(row, []).append(z)
     headers = ("data set", "model", "z", "seeds", "epochs", "likelihood", "mean", "devices")
-    rows = [(*row[:2], _joined(sorted(of)), *row[2:]) for row, of in sizes.items()]
+    rows = [(*row[:2], ", ".join(map(str, sorted(of))), *row[2:]) for row, of in sizes.items()]
     return Grid("Runs", headers, rows)
-
-
-def _mean(model: str, config: Mapping[str, Any]) -> str:
-    if "couple_mean" not in config or model != MODEL:
-        return "-"
-    return "C m(x)" if config["couple_mean"] else "m(x)"
 
 
 def not_run(found: Scores) -> pd.DataFrame:
@@ -158,12 +151,7 @@ def not_run(found: Scores) -> pd.DataFrame:
 
 def not_run_together(missing: pd.DataFrame) -> dict[str, str]:
     """Return models and data sets -> the latent sizes that all of these lack."""
-    sizes = missing.groupby(["dataset", "model"], sort=False).z.agg(_joined).reset_index()
-    models = sizes.groupby(["dataset", "z"], sort=False).model.agg(" and ".join).reset_index()
-    datasets = models.groupby(["model", "z"], sort=False).dataset.agg(_joined)
+    sizes = missing.astype({"z": str}).groupby(["dataset", "model"], sort=False).z.agg(", ".join)
+    models = sizes.reset_index().groupby(["dataset", "z"], sort=False).model.agg(" and ".join)
+    datasets = models.reset_index().groupby(["model", "z"], sort=False).dataset.agg(", ".join)
     return {f"{of} on {names}": z for (of, z), names in datasets.items()}
-
-
-def _joined(values: Iterable[object]) -> str:
-    """Return values as a list in a sentence or a cell."""
-    return ", ".join(map(str, values))

@@ -62,6 +62,21 @@ class Comparisons(NamedTuple):
         return {Setting(*of): rows for of, rows in self.frame.groupby([*Setting._fields])}
 
 
+class Pair(NamedTuple):
+    """Two cells to compare.
+
+    seedless:   whether one of them is a method without seeds, whose one result meets every seed
+    number:     of seeds that a metric must have to be compared
+    same_bound: whether their importance-weighted bounds have the same K
+    """
+
+    base: Cell
+    other: Cell
+    seedless: bool
+    number: int
+    same_bound: bool
+
+
 def compare_all(
     found: Scores,
     baseline: str = BASELINE,
@@ -74,33 +89,33 @@ def compare_all(
     """
     missing: dict[Setting, list[str]] = defaultdict(list)
     notes: dict[Setting, list[str]] = defaultdict(list)
-    paired: list[tuple[Cell, Cell]] = []
-    unlike_bounds: set[Cell] = set()
+    paired: list[Pair] = []
     models = {setting: {cell.model for cell in cells} for setting, cells in found.tables().items()}
     for (setting, z), row in pairs.rows_of(found.cells).items():
         where = f"z={z}"
-        missing[setting] += [
-            f"{where}: no run of {m}" for m in _lacking(row, baseline, models[setting])
-        ]
-        for cell in row.values() if baseline in row else ():
+        lacking = _lacking(row, baseline, models[setting])
+        missing[setting] += [f"{where}: no run of {model}" for model in lacking]
+        if baseline not in row:
+            continue
+        base = found.cells[row[baseline]]
+        for cell in row.values():
+            other = found.cells[cell]
             if cell.model == baseline:
                 continue
-            base, other = found.cells[row[baseline]], found.cells[cell]
             if differ := pairs.unlike(base, other):
                 missing[setting].append(f"{where}: not compared, trained differently: {differ}")
                 continue
             if base.missing or other.missing:
                 continue
-            paired.append((row[baseline], cell))
             if differ := _bounds_apart(found, row[baseline], cell):
-                unlike_bounds.add(cell)
                 missing[setting].append(f"{where}: iwae not compared, {differ}")
-            if pairs.is_seedless(base, other):
+            if seedless := pairs.is_seedless(base, other):
                 one = baseline if base.has_one_result else cell.model
-                notes[setting].append(
-                    f"{where}: the one result of {one} is compared with each seed."
-                )
-    frame = _correct(found, _compare_pairs(found, paired, unlike_bounds), family)
+                said = f"{where}: the one result of {one} is compared with each seed."
+                notes[setting].append(said)
+            number = max(len(base.seeds), len(other.seeds))
+            paired.append(Pair(row[baseline], cell, seedless, number, not differ))
+    frame = _correct(found, _compare_pairs(found, paired), family)
     why = {setting: reasons for setting, reasons in missing.items() if reasons}
     return Comparisons(_ordered(found, frame, baseline), baseline, why, dict(notes))
 
@@ -118,56 +133,28 @@ def _bounds_apart(found: Scores, base: Cell, other: Cell) -> str:
     return f"K is {ks[0]} and {ks[1]}" if all(ks) and ks[0] != ks[1] else ""
 
 
-def _compare_pairs(
-    found: Scores, paired: list[tuple[Cell, Cell]], unlike_bounds: set[Cell]
-) -> pd.DataFrame:
+def _compare_pairs(found: Scores, paired: list[Pair]) -> pd.DataFrame:
     """Return a row of `compare_rows` for each metric that both cells of a pair have in full."""
-    both = _side_by_side(found, paired)
-    unlike = [pair for pair, (_, other) in enumerate(paired) if other in unlike_bounds]
-    both = both[~(both.pair.isin(unlike) & (both.metric == "iwae"))]
-    both = both.assign(n=both.groupby(["pair", "metric"]).value.transform("size"))
-    both = both[both.n == both.expected].sort_values(["pair", "metric"], kind="stable")
-    rows = [pd.DataFrame(columns=["pair", "metric", *COLUMNS])]
-    for n, of_number in both.groupby("n"):
-        shape = (-1, int(n))
-        x, y = (of_number[name].to_numpy(float).reshape(shape) for name in ("value", "value_other"))
-        names = of_number.iloc[:: int(n)][["pair", "metric"]].reset_index(drop=True)
-        rows.append(pd.concat([names, compare_rows(x, y)], axis=1))
-    frame = pd.concat(rows[1:] or rows, ignore_index=True)
-    cells = [paired[pair][1] for pair in frame.pair]
-    return frame.assign(cell=pd.Series(cells, index=frame.index, dtype=object))
-
-
-def _side_by_side(found: Scores, paired: list[tuple[Cell, Cell]]) -> pd.DataFrame:
-    """Return a row per pair, metric and seed: both values, and how many seeds a pair should have.
-
-    The one result of a method without seeds is beside every seed of the other.
-    """
-    position = {cell: i for i, cell in enumerate(found.cells)}
-    table = pd.DataFrame(
-        [
-            (
-                *(position[base], position[other], pairs.is_seedless(*runs)),
-                max(len(run.seeds) for run in runs),
-            )
-            for base, other in paired
-            for runs in [(found.cells[base], found.cells[other])]
-        ],
-        columns=["base", "other", "seedless", "expected"],
-    )
-    table = table.assign(pair=table.index)
     values = found.counted[["cell", "metric", "seed", "value"]]
     values = values[(values.seed != NO_SEED) & ~values.metric.isin(CONDITIONS)]
-    values = values.assign(metric=values.metric.astype(str))
-    pieces = [pd.DataFrame(columns=["pair", "metric", "value", "value_other", "expected"])]
-    for seedless, of_kind in table.groupby("seedless"):
-        keys = ["pair", "metric"] if seedless else ["pair", "metric", "seed"]
-        base, other = (
-            of_kind[["pair", side, "expected"]].merge(values, left_on=side, right_on="cell")
-            for side in ("base", "other")
-        )
-        pieces.append(base.merge(other, on=keys, suffixes=("", "_other"))[pieces[0].columns])
-    return pd.concat(pieces[1:] or pieces)
+    table = pd.DataFrame(paired, columns=Pair._fields).reset_index(names="pair")
+    positions = {cell: i for i, cell in enumerate(found.cells)}
+    sides = []
+    for side in (table.base, table.other):
+        of_side = table.assign(cell=side.map(positions).astype(int)).merge(values, on="cell")
+        key = of_side.seed.where(~of_side.seedless.astype(bool), NO_SEED)
+        sides.append(of_side.assign(key=key, metric=of_side.metric.astype(str)))
+    both = sides[0].merge(sides[1], on=["pair", "metric", "key"], suffixes=("", "_other"))
+    both = both[(both.metric != "iwae") | both.same_bound]
+    both = both.assign(n=both.groupby(["pair", "metric"]).value.transform("size"))
+    both = both[both.n == both.number].sort_values(["pair", "metric"], kind="stable")
+    rows = [pd.DataFrame(columns=["pair", "metric", *COLUMNS])]
+    for n, of_number in both.groupby("n"):
+        x, y = (of_number[name].to_numpy(float).reshape(-1, n) for name in ("value", "value_other"))
+        names = of_number.iloc[::n][["pair", "metric"]].reset_index(drop=True)
+        rows.append(pd.concat([names, compare_rows(x, y)], axis=1))
+    frame = pd.concat(rows[1:] or rows, ignore_index=True)
+    return frame.assign(cell=frame.pair.map(table.other.astype(object)))
 
 
 def _correct(

@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 
 from mvae_jax.evaluate.record import Metric
-from mvae_jax.report.cells import Setting
 from mvae_jax.report.formats import Bold, Grid
 from mvae_jax.report.metrics import METRICS
 from mvae_jax.report.statistics import ALPHA, sign_test
@@ -24,11 +23,12 @@ def overview(report: Report) -> Iterator[Grid]:
         rows = [
             _overview_row(found.describe(metric), protocol, of)
             for (metric, protocol), of in _by_metric(frame)
+            if found.describe(metric).better
         ]
         yield Grid(
             f"{model} against {compared.baseline} over cells",
             (*headers, "significantly better / worse", "smallest p of a sign flip"),
-            [row for row in rows if row],
+            rows,
             notes=[
                 f"A win is a cell (one data set, one latent size) where the mean of {model} over "
                 "seeds is better. The sign test's unit is the cell. Cells of one data set share "
@@ -39,14 +39,11 @@ def overview(report: Report) -> Iterator[Grid]:
                 "The last column is the smallest p-value that a sign-flip permutation test over "
                 "these seeds can give. Above the level, it can never confirm a cell by itself.",
             ],
-            settings=_settings(frame),
+            settings={cell.setting for cell in frame.cell},
         )
 
 
 def _overview_row(metric: Metric, protocol: str, frame: pd.DataFrame) -> tuple[str, ...]:
-    """Return a metric's row; () where neither direction of it is better."""
-    if not metric.better:
-        return ()
     gains = frame.difference.to_numpy(float) * metric.better
     test = sign_test(gains)
     real = gains[(frame.p_holm < ALPHA).to_numpy()]
@@ -73,10 +70,8 @@ def details(report: Report) -> Iterator[Grid]:
                 title,
                 (*headers, *tests),
                 [_detail_row(of_metric.decimals, row) for row in shown.itertuples(index=False)],
-                notes=[f"The first {MOST_ROWS}; {rest} more are in comparisons.csv."]
-                if rest
-                else [],
-                settings=_settings(shown),
+                notes=[f"The first {MOST_ROWS}; {rest} more are in comparisons.csv."] * (rest > 0),
+                settings={cell.setting for cell in shown.cell},
             )
 
 
@@ -97,18 +92,12 @@ def _by_metric(frame: pd.DataFrame) -> Iterator[tuple[tuple[str, str], pd.DataFr
     """Yield the comparisons of each metric and protocol, the metrics in their usual order."""
     order = [*METRICS, *sorted(set(frame.metric) - METRICS.keys())]
     protocols = frame.protocol + np.where(frame.variant == "", "", ", " + frame.variant)
-    groups = {key: of for key, of in frame.groupby([frame.metric, protocols])}
-    for metric, protocol in sorted(groups, key=lambda key: (order.index(key[0]), key[1])):
-        yield (metric, protocol), groups[metric, protocol]
+    groups = frame.groupby([frame.metric, protocols])
+    yield from sorted(groups, key=lambda group: (order.index(group[0][0]), group[0][1]))
 
 
-def _settings(frame: pd.DataFrame) -> set[Setting]:
-    columns = frame[list(Setting._fields)].drop_duplicates()
-    return {Setting(*row) for row in columns.itertuples(index=False, name=None)}
-
-
-def format_p(p: float | None) -> str:
+def format_p(p: float) -> str:
     """Return a p-value as it is printed."""
-    if p is None or pd.isna(p):
+    if pd.isna(p):
         return "-"
     return "<0.0001" if p < 1e-4 else f"{p:.4f}"

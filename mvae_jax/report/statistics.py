@@ -37,7 +37,8 @@ def summarise(values: Sequence[float], confidence: float = CONFIDENCE) -> Summar
     if n < 2:
         return Summary(n, mean, None, None)
     sd = float(np.std(values, ddof=1))
-    return Summary(n, mean, sd, _t_interval(n, mean, sd / np.sqrt(n), confidence))
+    half = _t_quantile(n - 1, confidence) * float(sd / np.sqrt(n))
+    return Summary(n, mean, sd, (mean - half, mean + half))
 
 
 def prediction_interval(summary: Summary) -> tuple[float, float] | None:
@@ -45,9 +46,11 @@ def prediction_interval(summary: Summary) -> tuple[float, float] | None:
 
     mean +- t_{n-1} sd sqrt(1 + 1/n): the seeds' spread and the error of their mean.
     """
-    if summary.sd is None:
+    n, mean, sd, _ = summary
+    if sd is None:
         return None
-    return _t_interval(summary.n, summary.mean, summary.sd * np.sqrt(1 + 1 / summary.n), CONFIDENCE)
+    half = _t_quantile(n - 1, CONFIDENCE) * float(sd * np.sqrt(1 + 1 / n))
+    return mean - half, mean + half
 
 
 COLUMNS = (
@@ -167,12 +170,6 @@ def sign_test(gains: Float[np.ndarray, " n"]) -> SignTest:
     wins, losses = int((signs > 0).sum()), int((signs < 0).sum())
     p = scipy.stats.binomtest(wins, wins + losses).pvalue if wins + losses else 1.0
     return SignTest(wins, len(signs) - wins - losses, losses, float(p))
-
-
-def _t_interval(n: int, mean: float, scale: float, confidence: float) -> tuple[float, float]:
-    """Return mean +- t_{n-1} scale."""
-    half = _t_quantile(n - 1, confidence) * float(scale)
-    return mean - half, mean + half
 
 
 @functools.cache  # a report asks for a few of them, tens of thousands of times
