@@ -12,7 +12,6 @@ import pytest
 from mvae_jax.store import status
 from mvae_jax.store.run_folder import RunFolderError
 from mvae_jax.sweep import watch
-from tests import in_process
 from tests.conftest import ROOT
 
 CONFIG = {"dataset": "blobs", "protocol": "release", "model": "mvae", "latent_size": 4}
@@ -152,20 +151,6 @@ def test_the_page_counts_all_and_lists_what_matters(tmp_path):
     assert rows["g"][:4] == [f"({tmp_path / 'logs' / 'g.txt'}", "says", "why)", "failed"]
     assert "c" not in rows
     assert not (tmp_path / "report").exists()
-
-
-def test_watching_writes_event_files_and_names_a_damaged_log(tmp_path, monkeypatch, capsys):
-    run = write(tmp_path / "runs" / "a", epochs=4)
-    arguments = (tmp_path / "runs", f"--tensorboard={tmp_path / 'events'}")
-    returned, out, err = in_process.call(watch.main, monkeypatch, capsys, *arguments)
-    assert (returned, err) == (0, "")
-    assert "1 runs: 1 running" in out
-    written = {path.parent.name for path in (tmp_path / "events" / "a").glob("*/events.out.*")}
-    assert written == {"seed_7", "seed_8"}
-    (run / "logs" / "seed_7.jsonl").write_text('{"epoch": 0}\n')
-    returned, _, err = in_process.call(watch.main, monkeypatch, capsys, *arguments)
-    assert returned == 1
-    assert "seed_7.jsonl: 'epoch' is 0" in err
 
 
 def test_durations():

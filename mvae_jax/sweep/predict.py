@@ -7,7 +7,7 @@
 The 84 configurations have 24 shapes: two models, six latent sizes, images of 784 and of 3,072
 pixels. Each shape is compiled and timed for a few steps, with all its seeds; the rest is
 arithmetic. The result is of training alone, one configuration after the other: a prediction, not
-a measurement.
+a measurement. `mvae_jax.sweep.reproduce --dry_run` prints it as minutes of each row.
 """
 
 import argparse
@@ -24,7 +24,6 @@ import jax
 import joblib
 import numpy as np
 from ml_collections import FrozenConfigDict
-from tabulate import tabulate
 
 from mvae_jax import config as config_lib
 from mvae_jax import paths, replicas, terminal
@@ -62,31 +61,25 @@ def main() -> None:
         return
     replicas.split_cores(args.num_seeds)  # as a run does
     print(machine())
-    rows, total = [], 0.0
+    number, total = 0, 0.0
     for pixels, latent_size, model in itertools.product(args.pixels, args.latent, MODELS):
         cost = measure(model, latent_size, pixels, args)
         named = [name for name in reference.table_numbers() if reference.pixels(name) == pixels]
-        took = sum(seconds(cost, name, args.num_epochs) for name in named) / 60
-        total += took
-        compiled, step = f"{cost.compile:.1f}", f"{1e3 * cost.step:.3f}"
-        rows.append((pixels, latent_size, model, len(named), compiled, step, f"{took:.1f}"))
+        total += sum(seconds(cost, name, args.num_epochs) for name in named) / 60
+        number += len(named)
+        where = f"{pixels} pixels, z={latent_size}, {model}"
+        print(f"{where}: {1e3 * cost.step:.3f} ms/step, {args.num_seeds} seeds", flush=True)
         if args.out:
-            shape = {"pixels": pixels, "latent_size": latent_size, "model": model}
             timed: dict[str, Any] = {"machine": _machine(), "cost": cost._asdict()}
             timed["num_seeds"] = timed["cost"].pop("num_seeds")
+            shape = {"pixels": pixels, "latent_size": latent_size, "model": model}
             known = json_file.read_value(args.out) if args.out.exists() else []
             files.write_text(args.out, json.dumps([*known, shape | timed], indent=1) + "\n")
-        where = f"{pixels} pixels, z={latent_size}, {model}"
-        print(f"{where}: {step} ms/step, {args.num_seeds} seeds", flush=True)
-    if args.out:
-        return
-    headers = ("pixels", "z", "model", "data sets", "compile s", "ms/step, all seeds", "minutes")
-    print(tabulate(rows, headers, disable_numparse=True, stralign="right"))
-    print(
-        f"predicted: {total:.0f} minutes of training for {args.num_seeds} seeds and "
-        f"{args.num_epochs} epochs of {sum(row[3] for row in rows)} configurations, compilation "
-        "included"
-    )
+    if not args.out:
+        print(
+            f"predicted: {total:.0f} minutes of training for {args.num_seeds} seeds and "
+            f"{args.num_epochs} epochs of {number} configurations, compilation included"
+        )
 
 
 def parse() -> argparse.Namespace:

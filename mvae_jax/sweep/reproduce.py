@@ -19,7 +19,7 @@ Exit status 0: everything is there. 1: something is missing or failed. 2: usage.
 import argparse
 import math
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -165,27 +165,37 @@ def choose(args: argparse.Namespace, measured: predict.Costs) -> Plan:
 
 def to_prepare(plan: Plan, args: argparse.Namespace) -> Iterator[list[str]]:
     """Yield the arguments that fetch the data, so that missing data are reported at once."""
-    by_flags: dict[tuple[str, ...], list[str]] = {}
-    for dataset in plan.data_sets:
-        inputs = [flag for flag in args.passed[dataset] if flag.startswith(INPUTS)]
-        flags = tuple(flag.replace("--config.", "--", 1) for flag in inputs)
-        by_flags.setdefault(flags, []).append(f"--prepare={dataset}")
-    for flags, names in by_flags.items():
-        yield ["-m", "mvae_jax.datasets", *names, *flags]
+
+    def inputs(dataset: str) -> tuple[str, ...]:
+        given = (flag for flag in args.passed[dataset] if flag.startswith(INPUTS))
+        return tuple(flag.replace("--config.", "--", 1) for flag in given)
+
+    for flags, names in _alike(plan, inputs):
+        yield ["-m", "mvae_jax.datasets", *(f"--prepare={name}" for name in names), *flags]
 
 
 def to_train(plan: Plan, args: argparse.Namespace) -> Iterator[list[str]]:
     """Yield the sweeps' arguments."""
-    by_flags: dict[tuple[str, ...], list[str]] = {}
+
+    def own(dataset: str) -> tuple[str, ...]:
+        sizes = ",".join(str(z) for of, z in plan.minutes if of == dataset)
+        return (f"--latent={sizes}", *args.passed[dataset])
+
+    shared = [f"--num_seeds={plan.num_seeds}", f"--config.num_epochs={args.num_epochs}"]
+    shared += [f"--jobs={args.jobs}"] if args.jobs else []
+    for flags, names in _alike(plan, own):
+        dataset = f"--dataset={','.join(names)}"
+        yield ["-m", "mvae_jax.sweep", dataset, *shared, f"--root={args.root}", *flags]
+
+
+def _alike(
+    plan: Plan, flags: Callable[[str], tuple[str, ...]]
+) -> Iterable[tuple[tuple[str, ...], list[str]]]:
+    """Return the data sets that are given the same flags, with these."""
+    found: dict[tuple[str, ...], list[str]] = {}
     for dataset in plan.data_sets:
-        sizes = [str(z) for of, z in plan.minutes if of == dataset]
-        flags = (f"--latent={','.join(sizes)}", *args.passed[dataset])
-        by_flags.setdefault(flags, []).append(dataset)
-    for flags, names in by_flags.items():
-        trained = [f"--num_seeds={plan.num_seeds}", f"--config.num_epochs={args.num_epochs}"]
-        trained += [f"--jobs={args.jobs}"] if args.jobs else []
-        own = [f"--dataset={','.join(names)}", *trained, f"--root={args.root}"]
-        yield ["-m", "mvae_jax.sweep", *own, *flags]
+        found.setdefault(flags(dataset), []).append(dataset)
+    return found.items()
 
 
 def describe(plan: Plan, args: argparse.Namespace) -> str:

@@ -147,38 +147,19 @@ def follow(root: Path, planned: list[grid.PlannedRun]) -> int:
         time.sleep(FOLLOW_SECONDS)
     missing, refused = grid.sort_out(root, planned, overwrite=False)
     print(f"{len(planned) - len(missing) - len(refused)} of {len(planned)} runs are complete")
-    ended = find_ended(root) if missing else {}
     for run in missing:
-        state = ended.get(run.workdir, "missing")
-        print(f"{run.workdir}: {state}; see {root / 'logs'}; the same command submits it again")
+        print(f"{run.workdir}: missing; see {root / 'logs'}; the same command submits it again")
     return int(bool(missing or refused))
 
 
 def find_queued(root: Path) -> dict[str, str]:
     """Return run folder -> state of the tasks that SLURM still has: PENDING, RUNNING, ..."""
-    tasks = read_tasks(root)
-    # Asks for all jobs of the user, since squeue fails for one that ended long ago.
-    command = ("squeue", "--me", "--noheader", "--array", "--format=%F_%K|%T")
-    return _by_run(tasks, slurm(*command)) if tasks else {}
-
-
-def find_ended(root: Path) -> dict[str, str]:
-    """Return run folder -> how its last task ended, where SLURM keeps accounts of that."""
-    tasks = read_tasks(root)
-    jobs = dict.fromkeys(task.partition("_")[0] for task in tasks)
-    command = ("sacct", "--allocations", "--noheader", "--parsable2")
-    try:
-        said = slurm(*command, "--format=JobID,State,ExitCode", f"--jobs={','.join(jobs)}")
-    except SlurmError:  # no sacct, or no accounts
+    if not (tasks := read_tasks(root)):
         return {}
-    ended = {run: end.split("|") for run, end in _by_run(tasks, said).items()}
-    return {run: f"{state.lower()}, exit code {code}" for run, (state, code, *_) in ended.items()}
-
-
-def _by_run(tasks: dict[str, str], said: str) -> dict[str, str]:
-    """Return run folder -> what a line `job_task|...` says behind the bar; the last line counts."""
-    lines = [line.partition("|") for line in said.splitlines()]
-    return {tasks[task]: rest for task, _, rest in lines if task in tasks}
+    # Asks for all jobs of the user, since squeue fails for one that ended long ago.
+    said = slurm("squeue", "--me", "--noheader", "--array", "--format=%F_%K|%T")
+    lines = (line.partition("|") for line in said.splitlines())
+    return {tasks[task]: state for task, _, state in lines if task in tasks}
 
 
 def read_tasks(root: Path) -> dict[str, str]:

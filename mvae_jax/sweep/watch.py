@@ -1,12 +1,11 @@
 """Show how far runs are, from their folders alone: on any machine that sees the file system.
 
-    python -m mvae_jax.sweep.watch PATH... [--tensorboard=DIR]
+    python -m mvae_jax.sweep.watch PATH...
 
 PATH is a run folder or a root of run folders. In a terminal the page is refreshed until no run is
-waiting or running; elsewhere it is printed once. --tensorboard=DIR also writes the training curves
-as event files, and adds to them at each refresh.
+waiting or running; elsewhere it is printed once.
 
-Exit status 0: done. 1: a log could not be read, or DIR not written. 2: usage. 130: interrupted.
+Exit status 0: done. 2: usage. 130: interrupted.
 """
 
 import collections
@@ -14,8 +13,7 @@ import datetime
 import math
 import statistics
 import time
-from collections.abc import Callable, Iterable, Iterator
-from functools import partial
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -53,41 +51,27 @@ def main() -> None:
     """Watch the paths of the command line."""
     parser = arguments.parser("mvae_jax.sweep.watch", __doc__)
     parser.add_argument("path", nargs="+", type=paths.from_user, help="a run folder, or a root")
-    parser.add_argument("--tensorboard", type=paths.from_user, metavar="DIR", help="event files")
     args = parser.parse_args()
     try:
         files.check_folders(args.path)
     except ValueError as error:
         terminal.exit_with(error)
-    if not args.tensorboard:
-        watch(args.path)
-        return
-    with terminal.importing():
-        from mvae_jax.report import tensorboard
-    follow = partial(watch, args.path, EVERY_SECONDS)
-    tensorboard.command(args.path, args.tensorboard, follow)
+    watch(args.path)
 
 
-def watch(
-    paths: PathLike | Iterable[PathLike],
-    every: float = EVERY_SECONDS,
-    also: Callable[[], None] = lambda: None,
-) -> None:
+def watch(paths: PathLike | Iterable[PathLike], every: float = EVERY_SECONDS) -> None:
     """Show the runs below the paths until none is waiting or running; once outside a terminal.
 
     every: seconds between two looks
-    also:  called after each look
     """
     paths, console = files.as_paths(paths), Console()
     if not console.is_terminal:
         Console(width=PLAIN_WIDTH).print(picture(list(look(paths))))
-        also()
         return
     with Live(console=console, auto_refresh=False) as live:
         while True:
             found = list(look(paths))
             live.update(picture(found), refresh=True)
-            also()
             if not {"waiting", "running"} & {run.status.state for run in found}:
                 return
             time.sleep(every)
@@ -135,22 +119,20 @@ def seconds_left(runs: list[Seen]) -> float:
     A waiting run is taken to need as long as the running ones, in proportion to its cost.
     """
     running = [run for run in runs if run.status.seconds_left >= 0]
-    rates = [_whole(run.status) / run.cost for run in running if run.cost]
+    # Of the whole run, from its first epoch to its last.
+    rates = [
+        of.seconds_left * of.num_epochs / max(1, of.num_epochs - of.epoch) / cost
+        for _, of, cost in running
+        if cost
+    ]
     if not rates:
         return math.nan
     left, rate = sum(run.status.seconds_left for run in running), statistics.median(rates)
-    for run in runs:
-        if run.status.state in ("waiting", "stopped"):
-            done = run.status.epoch / max(1, run.status.num_epochs)
-            if run.status.done:
-                done *= run.status.done / run.status.planned
-            left += run.cost * rate * (1 - done)
+    for _, of, cost in runs:
+        if of.state in ("waiting", "stopped"):
+            share = of.done / of.planned if of.done else 1.0
+            left += cost * rate * (1 - share * of.epoch / max(1, of.num_epochs))
     return left / len(running)
-
-
-def _whole(found: Status) -> float:
-    """Return the seconds of a running run, from its first epoch to its last."""
-    return found.seconds_left * found.num_epochs / max(1, found.num_epochs - found.epoch)
 
 
 def picture(runs: list[Seen]) -> RenderableType:
