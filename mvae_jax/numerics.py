@@ -14,11 +14,13 @@ import jax
 # How JAX differentiates, lowers and compiles, which changes the rounding.
 RECORDED = (
     *("jax_accurate_erf_inv", "jax_compiler_enable_remat_pass", "jax_cond", "jax_custom_jvp3"),
-    *("jax_custom_vjp3", "jax_disable_most_optimizations", "jax_enable_pgle"),
+    *("jax_custom_vjp3", "jax_default_dtype_bits", "jax_disable_most_optimizations"),
+    *("jax_dynamic_shapes", "jax_enable_custom_vjp_by_custom_transpose", "jax_enable_pgle"),
     *("jax_exec_time_optimization_effort", "jax_memory_fitting_effort", "jax_memory_fitting_level"),
-    *("jax_optimization_level", "jax_remat3", "jax_remat_barrier_no_cotangents", "jax_scan3"),
-    *("jax_softmax_custom_jvp", "jax_threefry_gpu_kernel_lowering", "jax_use_direct_linearize"),
-    "jax_use_hlo_logistic_lowering",
+    *("jax_optimization_level", "jax_remat3", "jax_remat_barrier_no_cotangents"),
+    *("jax_safer_randint", "jax_scan3", "jax_softmax_custom_jvp"),
+    *("jax_threefry_gpu_kernel_lowering", "jax_use_direct_linearize"),
+    *("jax_use_hlo_logistic_lowering", "jax_vjp3", "jax_vmap_primitive"),
 )
 VARIABLES = ("XLA_FLAGS", "LIBTPU_INIT_ARGS", "NVIDIA_TF32_OVERRIDE")
 # Beginnings of flags that change no number: the devices' count, dumps, profiles.

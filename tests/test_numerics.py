@@ -13,16 +13,17 @@ FIXED = {
 # Beginnings of the others: checks, caches, logs, devices, and functions that are not called here.
 HARMLESS = """
     allow_f16_reductions array_garbage auto_pcast backend_target bcoo_ captured_ check_
-    compilation_cache_ compiler_detailed_ cpu_ cross_host_ cuda_visible_ debug_ default_device
-    disable_bwd_ disable_vmap_ disallow_ distributed_ dump_ eager_constant_folding embedded_
-    enable_checks enable_compilation_cache enable_custom_prng enable_preemption_
-    enable_recoverability error_checking_ experimental_unsafe_ explain_ explicit_x64_ export_
-    force_dcn_ high_dynamic_range_ hlo_source_ include_ jax2tf_ legacy_prng_key log_ logging_
-    mock_ mosaic_ mtls_ mutable_ no_execution no_tracing num_cpu_devices numpy_rank_promotion
-    oneapi_visible_ pallas_ persistent_cache_ pgle_ pjrt_client_ platform pprint_ ragged_dot_
-    raise_ refs_to_pins remove_ rocm_visible_ send_traceback_ serialization_ share_binary_
-    sort_devices_ source_url_ thread_guard traceback_ tracer_error_ transfer_guard use_cpp_
-    use_emit_pipeline_ use_magma use_rgv3 use_shardy_ use_simplified_ xla_
+    collectives_common_ compilation_cache_ compiler_detailed_ cpu_ cross_host_ cuda_visible_
+    custom_vjp_disable_ debug_ default_device disable_bwd_ disable_vmap_ disallow_ distributed_
+    dump_ eager_constant_folding embedded_ enable_checks enable_compilation_cache
+    enable_custom_prng enable_preemption_ enable_recoverability error_checking_
+    experimental_unsafe_ explain_ explicit_x64_ export_ force_dcn_ high_dynamic_range_ hlo_source_
+    include_ jax2tf_ legacy_prng_key log_ logging_ mock_ mosaic_ mtls_ mutable_ no_execution
+    no_tracing num_cpu_devices numpy_rank_promotion oneapi_visible_ pallas_ persistent_cache_
+    pgle_ pjrt_client_ platform pmap_ pprint_ ragged_dot_ raise_ refs_to_pins remove_
+    rocm_visible_ send_traceback_ serialization_ share_binary_ sort_devices_ source_url_
+    thread_guard traceback_ tracer_error_ transfer_guard use_cpp_ use_emit_pipeline_ use_magma
+    use_rgv3 use_shardy_ use_simplified_ xla_
 """
 
 

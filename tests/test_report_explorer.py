@@ -37,9 +37,21 @@ def write_models(tmp_path, make_config):
             config = make_config(f"{name},4", num_hidden_layers=num_hidden_layers, **fields)
             params = model.init(config, jax.random.key(len(name)))
             params = jax.tree.map(lambda leaf: 4 * leaf, params)
-            run = write_run(tmp_path / "runs", name, 4, {"mse": draw(0.5, 0.1, (777,))}, **fields)
-            (run / "model").mkdir()
-            np.savez(run / "model" / "seed_777.npz", **inference.flatten_params(params))
+            seeds = (777, 778)
+            run = write_run(tmp_path / "runs", name, 4, {"mse": draw(0.5, 0.1, seeds)}, **fields)
+            for folder in ("model", "embeddings", "pictures"):
+                (run / folder).mkdir(exist_ok=True)
+            for seed in seeds:
+                of_seed = jax.tree.map(lambda leaf, seed=seed: leaf * (seed - 776), params)
+                arrays = inference.flatten_params(of_seed)
+                np.savez(run / "model" / f"seed_{seed}.npz", **arrays)
+                mu = np.random.default_rng(seed).normal(size=(3, 4)).astype(np.float32)
+                embedded = {"mu_test": mu, "index_test": np.array([50, 1, 0])}
+                np.savez(run / "embeddings" / f"seed_{seed}.npz", **embedded)
+                inputs = np.random.default_rng(0).random((2, *image_shape))
+                pictures = {"input": inputs, "reconstruction_sampled": inputs}
+                pictures |= {"sweep": inputs[None], "sweep_values": np.zeros(1)}
+                np.savez(run / "pictures" / f"seed_{seed}.npz", **pictures)
             written[name] = config, params
         return written
 
@@ -69,6 +81,15 @@ found.singular = pixels();
 found.notes = models.map((_, index) => document.getElementById(`note-${index}`).textContent);
 plane.dispatchEvent(new KeyboardEvent("keydown", { key: "ArrowUp" }));
 found.moved = { ...point };
+document.querySelectorAll("#starts button")[2].click();
+found.started = pixels();
+seed.value = "778"; seed.dispatchEvent(new Event("change"));
+found.second = pixels();
+found.seeds = models.map((_, index) => document.getElementById(`seed-${index}`).textContent);
+const strip = document.querySelectorAll("#starts canvas");
+const data = (one) => one.getContext("2d").getImageData(0, 0, one.width, one.height).data;
+found.strip = [...strip].map((one) => [...data(one)]);
+seed.value = "777"; seed.dispatchEvent(new Event("change"));
 found.exact = models.map((model) => [...decode(model, [1, -2, 0.5, 3])]);
 const result = document.createElement("pre");
 result.id = "found";
@@ -93,7 +114,11 @@ def browse(path, tmp_path):
 
 def shown(config, params, z):
     """Returns the decoder's image as a canvas holds it: red, green, blue and 255, in bytes."""
-    mean = np.asarray(inference.decode(config, params, jnp.asarray(z, jnp.float32)[None])[0])
+    return as_canvas(inference.decode(config, params, jnp.asarray(z, jnp.float32)[None])[0])
+
+
+def as_canvas(mean):
+    mean = np.asarray(mean)
     if mean.shape[2] == 5:
         mean = mean.mean(axis=2, keepdims=True)
     coloured = np.broadcast_to(mean, (*mean.shape[:2], 3)) * 255
@@ -108,7 +133,7 @@ def test_the_pages_decoders_are_the_python_ones(
 ):
     written = write_models(image_shape, activation, layers)
     path = page(tmp_path)
-    assert ("seed 777, mean of 5 channels<span" in path.read_text()) == (image_shape[2] == 5)
+    assert (">777</span>, mean of 5 channels<span" in path.read_text()) == (image_shape[2] == 5)
     found = browse(path, tmp_path)
     assert list(found["dragged"].values()) == pytest.approx(PLACE, abs=0.02)
     assert found["moved"]["y"] - found["dragged"]["y"] == pytest.approx(0.1)
@@ -125,6 +150,17 @@ def test_the_pages_decoders_are_the_python_ones(
             expected = shown(config, params, x * axis[0] + y * axis[1])
             np.testing.assert_allclose(found[kind][index], expected, atol=0.51)  # a byte
     assert np.ptp(found["z"][1]) > 100  # a picture, not a grey area
+    # The strip's second is the data set's image 1, which stands second in index_test, too.
+    assert found["seeds"] == ["778", "778"]
+    for seed, name in ((777, "started"), (778, "second")):
+        mu = np.random.default_rng(seed).normal(size=(3, 4)).astype(np.float32)[1]
+        for index, model_name in enumerate(("vae", "mvae")):
+            config, params = written[model_name]
+            params = jax.tree.map(lambda leaf, seed=seed: leaf * (seed - 776), params)
+            np.testing.assert_allclose(found[name][index], shown(config, params, mu), atol=0.51)
+    inputs = np.random.default_rng(0).random((2, *image_shape))
+    for picture, expected in zip(found["strip"], inputs, strict=True):
+        np.testing.assert_allclose(picture, as_canvas(expected), atol=1.01)
 
 
 def test_the_report_links_to_it_and_a_model_of_another_kind_has_none(tmp_path, write_models):

@@ -1,5 +1,6 @@
 """Trackers: what they are told, what one may do wrong, and TensorBoard's files of a live run."""
 
+import itertools
 import json
 import math
 import struct
@@ -96,7 +97,8 @@ def test_a_slow_tracker_does_not_wait_for_ever(config, tmp_path, monkeypatch, ca
 
 
 def test_tensorboard_shows_what_the_log_holds_after_a_resume_too(config, tmp_path, monkeypatch):
-    monkeypatch.setattr("time.time", lambda: 1.8e9)  # both runs start within one second
+    clock = itertools.count()
+    monkeypatch.setattr("time.time", lambda: 1.8e9 + 1e-6 * next(clock))  # within one second
     folder = tmp_path / "run"
     for epochs in (2, 3):
         more = config_lib.replace(config, num_epochs=epochs)
