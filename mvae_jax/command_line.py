@@ -5,20 +5,24 @@ Nothing here imports jax: a mistake is answered before any device is touched.
 
 import os
 import re
+import sys
+import textwrap
 import traceback
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from absl import flags
-from ml_collections import config_flags
+from ml_collections import ConfigDict, config_flags
 
 from mvae_jax import paths
-from mvae_jax.config import ARGUMENTS_OF, defaults, validate
+from mvae_jax.config import ARGUMENTS_OF, Argument, defaults, num_replicates, validate
 from mvae_jax.escape import shown
-from mvae_jax.rules import RULES, SWEPT, ConfigError, refusal, unknown
+from mvae_jax.rules import MEANINGS, RULES, SWEPT, ConfigError, refusal, unknown
 from mvae_jax.terminal import exit_with
 
+HELP = {f"{dashes}{name}" for dashes in ("-", "--") for name in ("help", "helpshort", "helpfull")}
 LONGEST = 500  # characters of a library's message
 
 
@@ -97,12 +101,63 @@ def define_path(name: str, what: str, values: flags.FlagValues = flags.FLAGS) ->
     return flags.DEFINE(_PathParser(), name, None, what, values, serializer=serializer)
 
 
-def parse_flags(argv: Sequence[str]) -> list[str]:
-    """Parse the command line into absl's FLAGS; exit with status 2 and one line on a mistake."""
+def parse_flags(argv: Sequence[str], about: str = "") -> list[str]:
+    """Parse the command line into absl's FLAGS; exit with status 2 and one line on a mistake.
+
+    --help prints the flags and the fields of a configuration, and exits with 0.
+
+    about: the command's own docstring, for --help
+    """
+    if HELP & {*argv[1:]}:
+        print(help_text(about, flags.FLAGS))
+        sys.exit(0)
     try:
         return parse(argv, flags.FLAGS)
     except ConfigError as error:
         exit_with(error)
+
+
+def help_text(about: str, values: flags.FlagValues) -> str:
+    """Return what --help prints.
+
+    about: the command's own docstring
+    values: the flags; those of this package are shown
+    """
+    of_module = values.flags_by_module_dict().items()
+    own = [f for module, defined in of_module if "mvae_jax" in module for f in defined]
+    shown = [flag for flag in own if not flag.name.startswith("config.")]
+    rows = [
+        (f"--{flag.name}", " ".join((flag.help or "").split(";\n")[0].split())) for flag in shown
+    ]
+    fields = [(f"--config.{name}={_default(name)}", _meaning(name)) for name in MEANINGS]
+    parts = (("Flags:", sorted(rows)), ("Fields of a configuration, with their defaults:", fields))
+    wrap = partial(textwrap.fill, width=96, initial_indent=" " * 6, subsequent_indent=" " * 6)
+    sections = ["\n".join([head, *(f"  {a}\n{wrap(b)}" for a, b in of)]) for head, of in parts]
+    return "\n\n".join([about.strip(), *sections])
+
+
+def _default(field: str) -> str:
+    """Return a field's default in the release protocol, as a flag takes it."""
+    match defaults()[field]:
+        case bool() as value:
+            return str(value).lower()
+        case str() | int() | float() as value if field not in ("dataset", *Argument._fields):
+            return str(value)
+    return "..."  # what --config=FILE.py:model,latent gives, the data set, or several values
+
+
+def _meaning(field: str) -> str:
+    allowed = f"; allowed: {RULES[field].allowed}" if field in RULES else ""
+    return MEANINGS[field] + allowed
+
+
+def title(config: ConfigDict) -> str:
+    """Return in a line what a run of this configuration is."""
+    number = num_replicates(config.num_seeds, config.sweep)
+    what = f"{config.num_seeds} seed" + ("s" if config.num_seeds > 1 else "")
+    what += f", {number} replicates" if number != config.num_seeds else ""
+    of = f"{config.model} z={config.latent_size} on {config.dataset}, {config.protocol} protocol"
+    return f"{of}: {what}, {config.num_epochs} epochs"
 
 
 def parse(argv: Sequence[str], values: flags.FlagValues) -> list[str]:

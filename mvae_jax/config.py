@@ -59,60 +59,58 @@ def parse_argument(argument: str) -> Argument:
 
 
 def base_config(dataset: str, argument: str, source: str = "") -> ConfigDict:
-    """Return the protocol's configuration of one model on one data set."""
+    """Return the protocol's configuration of one model on one data set; see rules.MEANINGS."""
     model, latent_size, protocol = parse_argument(argument)
     return ConfigDict(
         {
             "dataset": dataset,
-            "source": source,  # where the data set has more than one
-            "photographs": "",  # a folder of backgrounds for mnist_background_images, regenerated
+            "source": source,
+            "photographs": "",
             "protocol": protocol,
-            "model": model,  # the name in tables, and the family's if `posterior` is empty
-            "posterior": "",  # the dotted path of a family of yours, as my_module.my_family
+            "model": model,
+            "posterior": "",
             "latent_size": latent_size,
             # Encoder and decoder.
             "hidden_size": 500,
             "num_hidden_layers": 1,
-            "hidden_sizes": (),  # in place of the two: the encoder's, and reversed the decoder's
+            "hidden_sizes": (),
             "activation": "tanh",
-            # The dotted paths of flax.linen modules of yours, and what they are made with.
             "encoder": "",
             "encoder_args": {},
             "decoder": "",
             "decoder_args": {},
-            "couple_mean": protocol == "release",  # mu = C m(x); the paper's Eqs. 3 to 6: mu = m(x)
-            "likelihood": "bernoulli",  # or the dotted path of one of yours
-            "likelihood_variance": 0.1,  # of a pixel, for likelihood=gaussian
+            "couple_mean": protocol == "release",
+            "likelihood": "bernoulli",
+            "likelihood_variance": 0.1,
             # Optimiser.
             "batch_size": 100,
             "num_epochs": 200,
             "learning_rate": 1e-3,
             "weight_decay": 1e-2,
-            "optimizer": "optax.adamw",  # the dotted path of an optax factory
+            "optimizer": "optax.adamw",
             "optimizer_args": {},
-            "schedule": "",  # of a factor on learning_rate: warmup_cosine, or a dotted path
+            "schedule": "",
             "schedule_args": {},
-            "clip_norm": 0.0,  # the most that the gradient's global norm may be; 0: any
-            "beta": 1.0,  # of the KL in the loss; the ELBO that is reported has 1
-            # More values of a field above, or of likelihood_variance, each trained with every seed.
+            "clip_norm": 0.0,
+            "beta": 1.0,
+            # Replicates.
             "sweep": {field: () for field in SWEPT},
-            # Replicates: seeds first_seed, first_seed + 1, ...
             "num_seeds": 5,
             "first_seed": 777,
-            "seed_mode": "auto",  # vmap | map; auto: map on a CPU, vmap elsewhere
-            "seeds_per_program": "auto",  # at most so many at once; auto: what fits the memory
+            "seed_mode": "auto",
+            "seeds_per_program": "auto",
             # Running.
             "matmul_precision": "default",
-            "checkpoint_every": 20,  # epochs
-            "select": "last",  # the epoch to embed; best_valid: of the best validation ELBO
-            "patience": 0,  # epochs without a better validation ELBO that end a seed; 0: never
-            "iwae_samples": 50,  # K of the test split's importance-weighted bound; 0: none
+            "checkpoint_every": 20,
+            "select": "last",
+            "patience": 0,
+            "iwae_samples": 50,
             "keep_embeddings": True,
-            "tag": "",  # ends the name of the default run folder
+            "tag": "",
             # Facts of the data set: filled in by the run where not given.
             "pixel_scale": config_dict.placeholder(float),
             "image_shape": config_dict.placeholder(tuple),
-            "data_sha256": config_dict.placeholder(str),  # of images, labels and splits
+            "data_sha256": config_dict.placeholder(str),
         }
     )
 

@@ -78,7 +78,7 @@ def evaluate(
     temporary = None if folder else tempfile.TemporaryDirectory(prefix="mvae_jax-")
     path = Path(temporary.name if temporary else os.fspath(folder or ""))
     _write(path, config, seed, arrays)
-    scoring.score([path], jobs=1, own=metrics)
+    scoring.score([path], jobs=1, own=metrics, each=False)
     return Run(path, temporary=temporary)
 
 

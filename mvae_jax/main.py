@@ -6,15 +6,17 @@ python -m mvae_jax.main --config=configs/digits.py:mvae,16
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 
 from absl import app, flags, logging
 
 from mvae_jax import command_line
 from mvae_jax import config as config_lib
 from mvae_jax.config import ConfigError
-from mvae_jax.terminal import INTERRUPTED, command, exit_with, importing
+from mvae_jax.terminal import INTERRUPTED, command, exit_with, importing, say
 
 START = time.perf_counter()
+ABOUT = __doc__ or ""
 CONFIG = command_line.define_config(flags.FLAGS)
 WORKDIR = command_line.define_path("workdir", "the run folder; by default under ./runs")
 DATA_DIR = command_line.define_path("data_dir", "data files that are there, read before others")
@@ -27,6 +29,7 @@ TRACKER = flags.DEFINE_multi_string(
     [],
     "tensorboard, wandb, mlflow, or a dotted path of yours, told of every epoch; may be repeated",
 )
+ALL = flags.DEFINE_bool("all", False, "print every metric, not the main ones alone")
 DISTRIBUTED = flags.DEFINE_bool("distributed", False, "one of several processes of this run")
 COORDINATOR = flags.DEFINE_string("coordinator", None, "host:port of process 0, if not in SLURM")
 NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "how many, if not in SLURM")
@@ -44,6 +47,8 @@ def main(_argv: Sequence[str]) -> None:
     for flag in (COORDINATOR, NUM_PROCESSES, PROCESS_ID):
         if flag.present and not DISTRIBUTED.value:
             exit_with(f"--{flag.name}: got {flag.value!r} without --distributed; add it")
+    if not PROCESS_ID.value:
+        say(command_line.title(CONFIG.value))
     with importing():  # here, so that a mistake in the flags is answered at once
         from mvae_jax.evaluate import own
 
@@ -92,14 +97,14 @@ def main(_argv: Sequence[str]) -> None:
         return  # process 0 alone scores
     log_time(Workdir(path), "import", imported - START)
     scored = stages.score(path, metrics)
-    rendered = stages.report(path)
     print(time_summary(path), file=sys.stderr)
+    rendered = stages.report(path, ALL.value)
     sys.exit(0 if scored and rendered else 1)
 
 
 def entry_point() -> None:
     """Run `main` on the command line, with mistakes answered in one line."""
-    command(lambda: app.run(main, flags_parser=command_line.parse_flags))
+    command(lambda: app.run(main, flags_parser=partial(command_line.parse_flags, about=ABOUT)))
 
 
 if __name__ == "__main__":

@@ -32,12 +32,15 @@ def score(path: Path, metrics: Sequence[Metric] = ()) -> bool:
     with timed(Workdir(path), "evaluate"):
         with importing():
             from mvae_jax.evaluate import scoring
-        return scoring.score([path], own=metrics)
+        return scoring.score([path], own=metrics, each=False)
 
 
-def report(path: Path) -> bool:
-    """Print a run's table, write its report to <path>/report; return whether nothing is missing."""
+def report(path: Path, every: bool = False) -> bool:
+    """Print a run's table, write its report to <path>/report; return whether nothing is missing.
+
+    every: print every metric, not the main ones alone
+    """
     with timed(Workdir(path), "report"):
         with importing():
             from mvae_jax import report
-        return report.render([path], path / "report")
+        return report.render([path], path / "report", every=every)

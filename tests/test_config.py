@@ -9,7 +9,7 @@ import pytest
 from absl import flags
 from ml_collections import ConfigDict, FrozenConfigDict
 
-from mvae_jax import command_line, resume
+from mvae_jax import command_line, resume, rules
 from mvae_jax import config as config_lib
 from mvae_jax.config import ConfigError
 from mvae_jax.store import config_file, json_file
@@ -26,6 +26,7 @@ def main(*arguments, cwd=ROOT):
 
 
 DIGITS = "--config=configs/digits.py:mvae,16"
+TITLE = ", release protocol: 5 seeds, 200 epochs"
 
 
 @pytest.mark.parametrize(
@@ -69,10 +70,12 @@ DIGITS = "--config=configs/digits.py:mvae,16"
 def test_a_mistake_exits_2_with_one_line_before_any_device_is_touched(arguments, named, tmp_path):
     done = main(*arguments, *([f"--workdir={tmp_path / 'run'}"] if arguments else []))
     assert done.returncode == 2, done.stderr
-    assert done.stderr.count("\n") == 1, done.stderr
-    assert done.stderr.startswith("error: ")
+    *before, error = done.stderr.splitlines()
+    assert len(before) <= 1, done.stderr
+    assert all(line.endswith(TITLE) for line in before)  # of what takes imports to find
+    assert error.startswith("error: ")
     for words in named:
-        assert words in done.stderr
+        assert words in error
     assert not (tmp_path / "run").exists()
 
 
@@ -130,6 +133,35 @@ def test_a_strange_flag_is_answered_in_one_line(flag, named, tmp_path, monkeypat
     assert named in str(error.value)
     assert "\n" not in str(error.value)
     assert len(str(error.value)) < 700
+
+
+def test_help_has_every_flag_and_every_field_with_its_default_and_what_is_allowed():
+    done = main("--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    said = " ".join(done.stdout.split())
+    assert set(rules.MEANINGS) == set(config_lib.defaults())
+    for field, meaning in rules.MEANINGS.items():
+        assert f" --config.{field}=" in said
+        assert f" {meaning}" in said
+        assert field == "sweep" or f"; allowed: {rules.RULES[field].allowed} " in f"{said} "
+    for shown in ("num_epochs=200 ", "couple_mean=true ", "activation=tanh ", "iwae_samples=50 "):
+        assert f" --config.{shown}" in said
+    for flag in ("workdir", "data_dir", "metric", "tracker", "overwrite", "all"):
+        assert f" --{flag} " in said
+
+
+def test_a_run_says_what_it_is_before_it_imports_jax():
+    """Which takes seconds, and on a busy machine ten."""
+    code = (
+        "import sys\nsys.modules['jax'] = None\n"
+        f"sys.argv = ['main', {DIGITS!r}, '--config.sweep.beta=1,4', '--config.num_seeds=1']\n"
+        "from mvae_jax import main\nmain.entry_point()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    first, *_, last = done.stderr.splitlines()
+    said = "mvae z=16 on digits, release protocol: 1 seed, 2 replicates, 200 epochs"
+    assert first == said
+    assert last.startswith("ModuleNotFoundError: import of jax halted")
 
 
 def test_a_rule_takes_values_of_any_type():

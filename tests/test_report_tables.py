@@ -151,6 +151,28 @@ def test_the_number_of_parameters_is_one_number_of_the_run(tmp_path):
     assert "1,206" in (tmp_path / "report/tables.txt").read_text()
 
 
+def test_a_run_prints_its_main_metrics_and_own_ones_and_all_only_if_asked(tmp_path, capsys):
+    names = ("ari", "elbo", "iwae", "kl", "mse", "probe_accuracy", "active_units", "radius")
+    write_run(tmp_path, "vae", 2, {name: dict.fromkeys(SEEDS, 0.25) for name in names})
+    labels = ("ELBO (nats)", "KL (nats)", "MSE (per", "accuracy (linear", "ARI (k-means)", "radius")
+    more = ("IWAE bound", "active units")
+
+    def printed(**options):
+        render([tmp_path], tmp_path / "report", draw=False, **options)
+        return capsys.readouterr().out
+
+    text = printed()
+    places = [text.index(f"\n{label}") for label in labels]
+    assert places == sorted(places)
+    assert not any(f"\n{label}" in text for label in more)
+    assert "\n2 more rows are in the report; --all prints them.\n" in text
+    in_file, whole = (tmp_path / "report/tables.txt").read_text(), printed(every=True)
+    for label in (*labels, *more):
+        assert f"\n{label}" in whole
+        assert f"\n{label}" in in_file
+    assert "--all" not in in_file + whole
+
+
 def test_unconverged_probes_are_flagged(tmp_path):
     converged = dict.fromkeys(SEEDS, 1.0) | {778: 0.0}
     write_run(tmp_path, "vae", 2, {"probe_converged": converged})

@@ -34,7 +34,10 @@ FAILURES = (ValueError, ArithmeticError, RuntimeWarning)  # LAPACK's errors are 
 
 
 def score(
-    paths: PathLike | Iterable[PathLike], jobs: int | None = None, own: Sequence[Metric] = ()
+    paths: PathLike | Iterable[PathLike],
+    jobs: int | None = None,
+    own: Sequence[Metric] = (),
+    each: bool = True,
 ) -> bool:
     """Score every run folder at or below the paths; return whether every replicate has values.
 
@@ -44,6 +47,7 @@ def score(
     jobs: processes, which share the cores' threads between them; by default one per core, and
       never more than there is to score. One alone runs in this process.
     own: metrics of the user's own, which are computed beside the package's
+    each: says of every replicate that it is scored, and not of those alone that fail
 
     Raises:
       ValueError: a path is empty, or the root of the file system, or a metric cannot be shown.
@@ -65,7 +69,7 @@ def score(
             terminal.say(f"error: {error}")
     try:
         if runs:
-            _score_pending(runs, jobs or joblib.cpu_count())
+            _score_pending(runs, jobs or joblib.cpu_count(), each)
     except TerminatedWorkerError:
         terminal.say(
             "error: a scoring process was killed, for its memory most likely; what was finished "
@@ -165,11 +169,13 @@ def _rounded(values: np.ndarray) -> list[float | int | None]:
     ]
 
 
-def _score_pending(runs: list[Run], jobs: int) -> None:
+def _score_pending(runs: list[Run], jobs: int, each: bool) -> None:
     tasks = [(run, name) for run in runs for name in run.pending]
     if not tasks:
         terminal.say(f"nothing to score: {len(runs)} runs are as they were")
         return
+    if not each:
+        terminal.say(f"scoring {len(tasks)} " + ("replicate" if len(tasks) == 1 else "replicates"))
     calls = (
         (position, run.folder, name, run.config, run.pending[name].metrics, run.own)
         for position, (run, name) in enumerate(tasks)
@@ -180,7 +186,8 @@ def _score_pending(runs: list[Run], jobs: int) -> None:
         plan.take(run, name, entry)
         outcome = f"failed: {entry['failed']}" if "failed" in entry else "scored"
         line = f"{run.folder} {name}: {outcome}, {seconds:.1f} s"
-        terminal.say(f"[{number}/{len(tasks)}] {line}")
+        if each or "failed" in entry:
+            terminal.say(f"[{number}/{len(tasks)}] {line}")
 
 
 def _timed(position: int, *task: Any) -> tuple[int, Entry, float]:

@@ -45,6 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     folder("--out", help="where to write; by default PATH/report")
     add("--baseline", metavar="MODEL", help="which all others are compared with; by default vae")
     add("--no-figures", action="store_true", help="tables and pages alone")
+    add("--all", action="store_true", help="print every metric of a single run")
     said = "a section of your own, by its dotted path; may be repeated"
     add("--section", action="append", default=[], metavar="MODULE.NAME", help=said)
     folder("--samples", help="of `mvae_jax.datasets --samples`: draws them")
@@ -88,6 +89,7 @@ def report(args: argparse.Namespace, study: Study, finish: Finish | None = None)
                 *(made, problems, args.path, out, study, sections),
                 draw=not args.no_figures,
                 samples=args.samples,
+                every=args.all,
             )
         if finish:
             finish(made, drawn, problems)

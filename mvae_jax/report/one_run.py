@@ -13,7 +13,6 @@ from mvae_jax.report.figures import style
 from mvae_jax.report.figures.table import Table
 from mvae_jax.report.formats import Grid
 from mvae_jax.report.frame import Scores
-from mvae_jax.report.metrics import MAIN
 
 SCREEN_DPI = 100
 
@@ -36,7 +35,7 @@ def line(found: Scores) -> str:
 
 def page(found: Scores) -> str:
     """Return the main metrics of each cell as tables of HTML."""
-    return "\n".join(_to_html(tables.run_table(found, cell, MAIN)) for cell in found.cells)
+    return "\n".join(_to_html(tables.main_table(found, cell)) for cell in found.cells)
 
 
 def _to_html(grid: Grid) -> str:

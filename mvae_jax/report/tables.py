@@ -8,7 +8,16 @@ from mvae_jax.report.cells import Cell, Run, Setting, left_out
 from mvae_jax.report.comparisons import Comparisons
 from mvae_jax.report.formats import Bold, Grid
 from mvae_jax.report.frame import Scores
-from mvae_jax.report.metrics import BOUND, CONDITIONS, MEASURED, METRICS, PAPER, describe
+from mvae_jax.report.metrics import (
+    BOUND,
+    CONDITIONS,
+    KNOWN,
+    MAIN,
+    MEASURED,
+    METRICS,
+    PAPER,
+    describe,
+)
 from mvae_jax.report.pairs import models_of
 from mvae_jax.report.statistics import ALPHA
 
@@ -154,7 +163,7 @@ def run_table(found: Scores, cell: Cell, names: Collection[str] = ()) -> Grid:
 
     names: of the metrics to show, in this order; by default all, and the number of parameters
     """
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for metric in names or dict.fromkeys((*METRICS, *found.metrics)):
         if metric in (*CONDITIONS, *MEASURED) or not found.has(cell, metric):
             continue
@@ -175,6 +184,15 @@ def run_table(found: Scores, cell: Cell, names: Collection[str] = ()) -> Grid:
     notes = _cell_notes(found, cell, found.cells[cell].absent.keys() - {*MEASURED})
     title = f"{cell} on {cell.setting}, test split"
     return Grid(title, headers, rows, notes=notes, settings=(cell.setting,))
+
+
+def main_table(found: Scores, cell: Cell) -> Grid:
+    """Return the part of one run's table that a terminal shows: the main metrics, and own ones."""
+    own = [name for name in found.metrics if name not in KNOWN]
+    whole, grid = run_table(found, cell), run_table(found, cell, (*MAIN, *own))
+    more = len(whole.rows) - len(grid.rows)
+    notes = [f"{more} more rows are in the report; --all prints them."] if more else []
+    return grid._replace(notes=[*grid.notes, *notes])
 
 
 def records(found: Scores) -> pd.DataFrame:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -43,8 +44,9 @@ def _compared(report: Report) -> pd.DataFrame:
 
 
 # The sections of every report; a study's and a user's own come behind them.
+TABLES = Section("Tables", "tables", _of_metrics, _records, printed=True)
 SECTIONS = (
-    Section("Tables", "tables", _of_metrics, _records, printed=True),
+    TABLES,
     Section("Comparisons", "comparisons", differences.overview, _compared, printed=True),
     Section("Every comparison", "every_comparison", differences.details, folded=True),
 )
@@ -59,6 +61,7 @@ def render(
     sections: Sequence[Section] = (),
     draw: bool = True,
     samples: Path | None = None,
+    every: bool = False,
 ) -> bool:
     """Print the tables and write the report to `out`, with its figures where `draw` is set.
 
@@ -67,6 +70,7 @@ def render(
     study: what it adds is written too
     sections: more sections, behind those of every report
     samples: a file of `python -m mvae_jax.datasets --samples`, for a figure of the data sets
+    every: print every metric of a single run, not the main ones alone
 
     One run gives one table of its metrics; several give tables of the models side by side. Return
     whether nothing is missing: every run scored, every seed there, every pair of models
@@ -79,7 +83,8 @@ def render(
     paths, out = files.as_paths(paths), Path(out)
     report, problems = read(paths, baseline, study)
     if report.scores.cells:
-        write(report, problems, paths, out, study, sections, draw=draw, samples=samples)
+        options: Any = {"draw": draw, "samples": samples, "every": every}
+        write(report, problems, paths, out, study, sections, **options)
     return tell(problems)
 
 
@@ -106,6 +111,7 @@ def write(
     *,
     draw: bool = True,
     samples: Path | None = None,
+    every: bool = False,
 ) -> list[Drawn]:
     """Write a report's files and print its tables; return its figures.
 
@@ -113,19 +119,25 @@ def write(
     """
     found = report.scores
     notes = provenance.notes(found.cells, report.compared.baseline)
+
+    def noted(grid: Grid) -> Grid:
+        if said := study.note(report, grid):
+            grid = grid._replace(notes=[*grid.notes, said])
+        return provenance.noted(notes, grid)
+
     of_page: list[tuple[Section, list[Grid]]] = []
     for section in (*SECTIONS, *study.sections, *sections):
         grids: list[Grid] = []
         with isolated(problems, section.title):
-            for grid in section.grids(report):
-                if said := study.note(report, grid):
-                    grid = grid._replace(notes=[*grid.notes, said])
-                grids.append(provenance.noted(notes, grid))
+            grids += map(noted, section.grids(report))
         text = formats.write(out, section.file, grids)
         with isolated(problems, f"{section.file}.csv"):
             records = section.records(report)
             csv = "" if records.empty else formats.to_csv(records)
             formats.write_or_remove(out / f"{section.file}.csv", csv)
+        if section is TABLES and len(found.cells) == 1 and not every:
+            main = [noted(tables.main_table(found, cell)) for cell in found.cells]
+            text = "\n".join(map(formats.to_text, main))
         if section.printed and text:
             print(text, flush=True)
         of_page.append((section, grids))
