@@ -179,12 +179,14 @@ def num_replicates(num_seeds: int, sweep: ConfigDict | Mapping[str, Sequence[flo
 
 def _expanded(field: str, value: str) -> str:
     """Return a field's path with `~` expanded; a data set's name stays as it is."""
-    if not value or (field == "dataset" and not value.endswith(".npz")):
+    if not value or (field == "dataset" and not paths.is_data(value)):
         return value
     try:
-        return str(paths.from_user(value))
+        expanded = str(paths.from_user(value))
     except paths.PathError as error:
         raise ConfigError(f"config.{field}: {error}") from error
+    is_folder = field == "dataset" and not paths.is_data(expanded)  # of ./flowers is left flowers
+    return f"{expanded}/" if is_folder else expanded
 
 
 def validate_sweep(config: ConfigDict) -> None:
@@ -278,7 +280,7 @@ def replicates(
 def default_workdir(config: ConfigDict) -> Path:
     """Return runs/<dataset>[-<source>]/<protocol>/<model>-z<latent>[-<tag>]."""
     dataset = config.dataset
-    if dataset.endswith(".npz"):  # no search for runs enters a folder whose name begins with a dot
+    if paths.is_data(dataset):  # no search for runs enters a folder whose name begins with a dot
         dataset = Path(dataset).stem.lstrip(".") or "data"
     data = "-".join(filter(None, [dataset, config.source]))
     name = "-".join(filter(None, [config.model, f"z{config.latent_size}", config.tag]))

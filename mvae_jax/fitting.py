@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict, FrozenConfigDict
 
-from mvae_jax import command_line, stages
+from mvae_jax import command_line, datasets, paths, stages
 from mvae_jax import config as config_lib
 from mvae_jax.config import ConfigError
 from mvae_jax.datasets import DataError, catalogue, own
@@ -43,8 +43,8 @@ def fit(
 
     Args:
       model: the posterior family, as "vae" or "mvae" (docs/families.md).
-      images: uint8 [N, H, W] or [N, H, W, C], an array of any library; or the path of an .npz file
-        (docs/data.md), or the name of a data set of the package, as "digits".
+      images: uint8 [N, H, W] or [N, H, W, C], an array of any library; a Hugging Face or torch
+        data set with its labels; or a path or a name (docs/data.md), as "./flowers" or "digits".
       labels: integers [N] of at least 0, or None; the probe and the clusters need them.
       latent_size: d, the number of latent variables.
       folder: the run folder, made where it is missing; None is a temporary one, which is removed
@@ -78,7 +78,8 @@ def fit(
     if isinstance(images, str | os.PathLike):
         if labels is not None or splits is not None:
             raise DataError("labels, splits: got some beside a data set's name, which has its own")
-        config = _change(_shipped(os.fspath(images), protocol), given)
+        place = images.absolute() if isinstance(images, Path) else images
+        config = _change(_shipped(os.fspath(place), protocol), given)
         _train(config, path, metrics)
         return Run(path, temporary=temporary)
     config = _change(_base(str(path.absolute() / DATA), protocol), given)
@@ -107,7 +108,7 @@ def _base(dataset: str, protocol: str) -> ConfigDict:
 def _shipped(dataset: str, protocol: str) -> ConfigDict:
     """Return a data set's own configuration, as its file in configs/ has it."""
     config = _base(dataset, protocol)
-    if dataset.endswith(".npz"):
+    if paths.is_data(dataset):
         return config
     catalogue.find(dataset, "")
     file = command_line.find_config_file(f"configs/{dataset}.py")
@@ -117,6 +118,9 @@ def _shipped(dataset: str, protocol: str) -> ConfigDict:
 
 def _arrays(images: Any, labels: Any, splits: Mapping[str, Any] | None) -> dict[str, np.ndarray]:
     """Return the arrays of data.npz; raise DataError where they are none of a data set."""
+    if not hasattr(images, "shape"):
+        images, found = datasets.arrays(images)
+        labels = found if labels is None else labels
     arrays = {"images": np.asarray(images)}
     if labels is not None:
         arrays["labels"] = np.asarray(labels)

@@ -9,11 +9,21 @@ from collections.abc import Iterator
 from pathlib import Path
 
 LONGEST_NAME, LONGEST_PATH = 255, 4095  # bytes, of the common file systems and of Linux
+DATA_FILES = (".npz", ".parquet", ".arrow")
 SHOWN = 100  # characters of a path in a message
 
 
 class PathError(argparse.ArgumentTypeError):
     """A text that can be no path; the message says why. As argparse prints it for a `type`."""
+
+
+def is_data(dataset: str) -> bool:
+    """Return whether a data set is a file or folder of the user's, and not one that has a name.
+
+    A folder is written with a slash, as ./flowers, flowers/ or /data/flowers.
+    """
+    begins = dataset.startswith(("/", "./", "../", "~"))
+    return begins or dataset.endswith(("/", *DATA_FILES))
 
 
 def from_user(text: str) -> Path:

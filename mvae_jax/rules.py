@@ -76,7 +76,7 @@ _AT_LEAST_0 = _number(lambda value: 0 <= value < float("inf"), "a finite number 
 _POSITIVE = _number(lambda value: 0 < value < float("inf"), "a finite number above 0")
 
 RULES = {
-    "dataset": _text("(?s).+", "the name of a data set or the path of an .npz file"),
+    "dataset": _text("(?s).+", "the name of a data set, or the path of data of your own"),
     "source": _text("(?s).*", "the name of one of the data set's sources"),
     "photographs": _text("(?s).*", "the path of a folder"),
     "protocol": _one_of(PROTOCOLS),

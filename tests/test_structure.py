@@ -76,8 +76,8 @@ ALLOWED = {
     "stages": {"config", "datasets", "evaluate", "report", "runs", "terminal"},
     "trained": {"config", "inference", "posteriors", "report", "store"},
     "fitting": {
-        *("command_line", "config", "datasets", "evaluate", "rules", "runs", "stages", "store"),
-        "trained",
+        *("command_line", "config", "datasets", "evaluate", "paths", "rules", "runs", "stages"),
+        *("store", "trained"),
     },
     "main": {
         *("command_line", "config", "datasets", "evaluate", "runs", "stages", "store", "terminal"),

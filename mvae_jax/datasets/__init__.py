@@ -14,12 +14,14 @@ import numpy as np
 from jaxtyping import Int32, UInt8
 from ml_collections import ConfigDict
 
+from mvae_jax import paths
 from mvae_jax.datasets import cache, catalogue, own, splits
+from mvae_jax.datasets.conversion import arrays
 from mvae_jax.datasets.errors import DataError
 from mvae_jax.datasets.files import Inputs
 from mvae_jax.datasets.parsed import Parsed
 
-__all__ = ["DataError", "Dataset", "digest", "find_inputs", "find_source", "load"]
+__all__ = ["DataError", "Dataset", "arrays", "digest", "find_inputs", "find_source", "load"]
 
 
 class Dataset(NamedTuple):
@@ -53,7 +55,7 @@ def load(
     """Load a data set and split it.
 
     Args:
-      name: one of the catalogue's, or the path of an .npz file (see `own`).
+      name: one of the catalogue's, or the path of data of your own (see `own`).
       protocol: `release` or `paper`.
       source: for the MNIST variants `regenerated` (the default) or `icml2007`.
       data_dir: published files that are there, read before any is downloaded; without it
@@ -67,7 +69,7 @@ def load(
     if protocol not in ("release", "paper"):
         raise DataError(f"protocol: got '{protocol}'; allowed: release, paper")
     rule: splits.Rule = splits.fractions
-    if name.endswith(".npz"):
+    if paths.is_data(name):
         if source or photographs:
             raise DataError(f"{name}: got source '{source or photographs}'; allowed: none")
         parsed = own.read(Path(name))
@@ -95,7 +97,7 @@ def load(
 
 def find_source(config: ConfigDict) -> str:
     """Return the source that a configuration means; raise DataError where there is none such."""
-    if config.dataset.endswith(".npz"):
+    if paths.is_data(config.dataset):
         return config.source
     return catalogue.find(config.dataset, config.source)[1]
 

@@ -1,6 +1,8 @@
-"""Your own data: an .npz file with `images`, and optionally `labels` and the split's indices.
+"""Your own data: `images`, and optionally `labels` and the split's indices.
 
-The file may come from anywhere, so nothing in it is believed: see `mvae_jax.store.npz`.
+They are arrays of an .npz file, columns of a Parquet or Arrow file (`tables`), or a folder of image
+files (`image_folder`). They may come from anywhere, so nothing in them is believed: see
+`mvae_jax.store.npz`.
 """
 
 from pathlib import Path
@@ -8,6 +10,8 @@ from typing import NoReturn
 
 import numpy as np
 
+from mvae_jax import paths
+from mvae_jax.datasets import image_folder, tables
 from mvae_jax.datasets.errors import DataError
 from mvae_jax.datasets.files import digest
 from mvae_jax.datasets.parsed import Parsed
@@ -18,11 +22,25 @@ KEYS = ("images", "labels", *(f"index_{split}" for split in SPLITS))
 
 
 def read(path: Path) -> Parsed:
-    """Read `images` (uint8 [N, H, W] or [N, H, W, C]) and what else of KEYS the file holds.
+    """Read an .npz, .parquet or .arrow file, or a folder of images.
 
     Raises:
-      DataError: the file is no .npz, or an array is not what its name asks for.
+      DataError: it is not what it seems, or its arrays are not those of a data set.
     """
+    if path.suffix == ".npz":
+        arrays = _read_npz(path)
+    elif path.suffix in paths.DATA_FILES:
+        arrays = tables.read(path)
+    else:
+        arrays = image_folder.read(path)
+        provenance = {"files": [f"{path.name}: {len(arrays['images']):,} image files"]}
+        return check(path, arrays)._replace(provenance=provenance)
+    provenance = {"files": [f"{path.name} sha256:{digest(path)}"]}
+    return check(path, arrays)._replace(provenance=provenance)
+
+
+def _read_npz(path: Path) -> dict[str, np.ndarray]:
+    """Read `images` (uint8 [N, H, W] or [N, H, W, C]) and what else of KEYS the file holds."""
     try:
         present, arrays = npz.names(path), npz.read(path, KEYS, most=None)
     except ValueError as error:
@@ -31,8 +49,7 @@ def read(path: Path) -> Parsed:
         raise DataError(f"{path}: no array named images; it holds {', '.join(present)}")
     if unknown := sorted(key for key in {*present} - {*KEYS} if key.startswith("index_")):
         raise DataError(f"{path}: {unknown[0]}: no such split; allowed: {', '.join(KEYS[2:])}")
-    provenance = {"files": [f"{path.name} sha256:{digest(path)}"]}
-    return check(path, arrays)._replace(provenance=provenance)
+    return arrays
 
 
 def check(where: object, arrays: dict[str, np.ndarray]) -> Parsed:

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from mvae_jax import paths
 from mvae_jax.evaluate.metrics import described
 from mvae_jax.evaluate.record import Metric
 from mvae_jax.report.metrics import describe
@@ -222,8 +223,9 @@ def _why_unscored(
 def cell_of(config: Mapping[str, Any], swept: str) -> Cell:
     """Return the cell of a configuration; swept: the values of swept scalars, in words."""
     dataset = config["dataset"]
-    if dataset.endswith(".npz"):  # keeps its ending, to be told from the data set of that name
-        dataset = Path(dataset).name
+    if paths.is_data(dataset):  # keeps its ending, to be told from the data set of that name
+        name = Path(dataset).name
+        dataset = name if name.endswith(paths.DATA_FILES) else f"{name}/"
     variant = ", ".join(filter(None, [config.get("tag", ""), swept]))
     setting = Setting(dataset, config.get("source", ""), config["protocol"], variant)
     return Cell(setting, config["latent_size"], config["model"])

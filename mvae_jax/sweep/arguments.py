@@ -76,7 +76,7 @@ def parse(command: argparse.ArgumentParser) -> tuple[argparse.Namespace, list[st
 def _absolute(flag: str) -> str:
     """Return a flag whose value is a path as it may be given in any folder."""
     name, _, value = flag.partition("=")
-    is_data = name == "--config.dataset" and value.endswith(".npz")
+    is_data = name == "--config.dataset" and paths.is_data(value)
     if is_data or (name == "--config.photographs" and value):
         return f"{name}={paths.from_user(value).absolute()}"
     return flag

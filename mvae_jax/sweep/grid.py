@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from absl import flags
 
-from mvae_jax import command_line, datasets, records, sources
+from mvae_jax import command_line, datasets, paths, records, sources
 from mvae_jax import config as config_lib
 from mvae_jax.config import ConfigError
 from mvae_jax.datasets.catalogue import CATALOGUE
@@ -216,7 +216,7 @@ def _with_data(config: Any, stored: Any, arguments: list[str]) -> Any:
     That alone says whether the run in the folder is of the same data.
     """
     differing = [f for f in config_lib.PATHS if config[f] != stored.get(f, config[f])]
-    own = config.dataset.endswith(".npz") and stored.dataset.endswith(".npz")
+    own = paths.is_data(config.dataset) and paths.is_data(stored.dataset)
     if not differing or ("dataset" in differing and not own):
         return config
     given = [Path(flag.partition("=")[2]) for flag in arguments if flag.startswith("--data_dir=")]
