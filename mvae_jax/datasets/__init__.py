@@ -15,7 +15,7 @@ from jaxtyping import Int32, UInt8
 from ml_collections import ConfigDict
 
 from mvae_jax import paths
-from mvae_jax.datasets import cache, catalogue, own, splits
+from mvae_jax.datasets import cache, catalogue, own, splits, tfds_builders
 from mvae_jax.datasets.conversion import arrays
 from mvae_jax.datasets.errors import DataError
 from mvae_jax.datasets.files import Inputs
@@ -55,7 +55,7 @@ def load(
     """Load a data set and split it.
 
     Args:
-      name: one of the catalogue's, or the path of data of your own (see `own`).
+      name: one of the catalogue's, the path of data of your own (see `own`), or `tfds:NAME`.
       protocol: `release` or `paper`.
       source: for the MNIST variants `regenerated` (the default) or `icml2007`.
       data_dir: published files that are there, read before any is downloaded; without it
@@ -73,6 +73,10 @@ def load(
         if source or photographs:
             raise DataError(f"{name}: got source '{source or photographs}'; allowed: none")
         parsed = own.read(Path(name))
+    elif name.startswith(tfds_builders.PREFIX):
+        if source or photographs:
+            raise DataError(f"{name}: got source '{source or photographs}'; allowed: none")
+        parsed = tfds_builders.load(name)
     else:
         entry, source = catalogue.find(name, source)
         if photographs and (name, source) != ("mnist_background_images", "regenerated"):
@@ -97,7 +101,7 @@ def load(
 
 def find_source(config: ConfigDict) -> str:
     """Return the source that a configuration means; raise DataError where there is none such."""
-    if paths.is_data(config.dataset):
+    if paths.is_data(config.dataset) or config.dataset.startswith(tfds_builders.PREFIX):
         return config.source
     return catalogue.find(config.dataset, config.source)[1]
 

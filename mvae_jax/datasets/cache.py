@@ -85,6 +85,7 @@ def _write(file: Path, parsed: Parsed) -> None:
     arrays = {"images": parsed.images, "facts": np.array(json.dumps(facts))}
     if parsed.labels is not None:
         arrays["labels"] = parsed.labels
+    arrays |= {f"index_{split}": indices for split, indices in (parsed.splits or {}).items()}
     np.savez(file, allow_pickle=False, **arrays)
 
 
@@ -92,4 +93,6 @@ def _read(file: Path) -> Parsed:
     arrays = npz.read(file, most=None)
     facts = json_file.loads(arrays["facts"].item().encode())
     labels = arrays.get("labels")
-    return Parsed(arrays["images"], labels, facts["pixel_scale"], facts["provenance"])
+    splits = {k.removeprefix("index_"): v for k, v in arrays.items() if k.startswith("index_")}
+    scale, provenance = facts["pixel_scale"], facts["provenance"]
+    return Parsed(arrays["images"], labels, scale, provenance, splits or None)

@@ -114,8 +114,9 @@ def find(name: str, source: str) -> tuple[Entry, str]:
     """Return the entry and the source's name ('' asks for the default); raise DataError."""
     if name not in CATALOGUE:
         raise DataError(
-            f"dataset: got '{name}'; allowed: {', '.join(CATALOGUE)}, or a path: an .npz, "
-            ".parquet or .arrow file, or a folder of images, written with a slash, as ./flowers"
+            f"dataset: got '{name}'; allowed: {', '.join(CATALOGUE)}, tfds:NAME, or a "
+            "path: an .npz, .parquet or .arrow file, or a folder of images, written with a slash, "
+            "as ./flowers"
         )
     entry = CATALOGUE[name]
     source = source or next(iter(entry.sources))
