@@ -140,6 +140,33 @@ def test_tags_and_swept_scalars_get_tables_of_their_own(tmp_path):
         assert f"digits, release {title}" in text
 
 
+def test_a_swept_scalar_is_one_table_and_one_figure(tmp_path):
+    """The values in their order as numbers; the means by hand; one family for Holm's correction."""
+    means = {}
+    for model, gain in (("vae", 0.0), ("mvae", 0.3)):
+        for beta in (10.0, 2.0):
+            elbo = {
+                seed: -20 + gain + beta + 0.01 * (seed - 777) ** 2 * (1 + gain) for seed in SEEDS
+            }
+            means[model, beta] = sum(elbo.values()) / len(elbo)
+            folder = f"{model}-{beta}"
+            run = write_run(tmp_path, model, 2, {"elbo": elbo}, beta=beta, folder=folder)
+            text = (run / "metrics.json").read_text()
+            text = re.sub(r'"(seed_\d+)"', rf'"\1__beta={beta}"', text)
+            (run / "metrics.json").write_text(text)
+    render([tmp_path], tmp_path / "report")
+    text = (tmp_path / "report/tables.txt").read_text()
+    assert text.count("protocol: beta") == text.count("protocol") == 1
+    of_values = [line.split() for line in text.splitlines() if re.match(r"(2|10) ", line)]
+    assert [line[:2] for line in of_values] == [["2", "2"], ["10", "2"]]
+    for line, beta in zip(of_values, (2.0, 10.0), strict=True):
+        found = [float(line[2].strip("*")), float(line[5].strip("*"))]
+        assert found == pytest.approx([means["vae", beta], means["mvae", beta]], abs=0.005)
+    assert "over the metric's cells (2)" in text
+    figures = tmp_path / "report/figures"
+    assert [path.name for path in figures.glob("*release-beta.png")] == ["digits-release-beta.png"]
+
+
 def test_the_number_of_parameters_is_one_number_of_the_run(tmp_path):
     for model, number in (("vae", 1202.0), ("mvae", 1206.0)):
         values = {"nmi": draw(0.5, 0.01), "num_parameters": dict.fromkeys(SEEDS, number)}

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from mvae_jax.report import pairs
-from mvae_jax.report.cells import NO_SEED, Cell, Run, Setting
+from mvae_jax.report.cells import NO_SEED, Cell, Run, Setting, swept_in
 from mvae_jax.report.frame import Scores
 from mvae_jax.report.metrics import CONDITIONS
 from mvae_jax.report.pairs import BASELINE, FIRST
@@ -26,10 +26,14 @@ class Family(NamedTuple):
     planned: int = 0
 
 
-def of_table(cell: Cell, _run: Run) -> Family:
-    """Return the family of a report without a study: a data set under one protocol."""
+def of_table(cell: Cell, run: Run) -> Family:
+    """Return the family of a report without a study: a data set under one protocol.
+
+    All values of a sweep are in it, because they share a table.
+    """
     setting = cell.setting
-    return Family((setting.dataset, setting.protocol, setting.variant))
+    variant = run.config.get("tag", "") if swept_in(cell, run) else setting.variant
+    return Family((setting.dataset, setting.protocol, variant))
 
 
 class Comparisons(NamedTuple):

@@ -11,6 +11,7 @@ from mvae_jax.report.frame import Scores
 from mvae_jax.report.metrics import (
     BOUND,
     CONDITIONS,
+    HEADLINES,
     KNOWN,
     MAIN,
     MEASURED,
@@ -20,14 +21,24 @@ from mvae_jax.report.metrics import (
 )
 from mvae_jax.report.pairs import models_of
 from mvae_jax.report.statistics import ALPHA
+from mvae_jax.report.swept import Sweep, sweeps
 
 MISSING = "-"
 
 
 def tables(found: Scores, compared: Comparisons) -> Iterator[Grid]:
-    """Yield two tables for each data set: of the main metrics, and of the bound and its size."""
+    """Yield two tables for each data set: of the main metrics, and of the bound and its size.
+
+    A sweep of scalars has one table of its own, whose rows are their values.
+    """
     bold, tests = _bold(found, compared), compared.by_table()
+    of_sweeps: set[Setting] = set()
+    for sweep in sweeps(found):
+        of_sweeps |= {cell.setting for cell in sweep.cells.values()}
+        yield _grid_of_sweep(sweep, found, compared, bold)
     for setting, cells in found.tables().items():
+        if setting in of_sweeps:
+            continue
         tested = tests.get(setting, compared.frame[:0])
         notes = _notes(found, setting, cells, compared, tested)
         first = _grid(str(setting), PAPER, found, cells, bold)
@@ -75,6 +86,35 @@ def _grid(
     groups = [("", 1), *((found.describe(metric).heading, len(models)) for metric in shown)]
     headers = ["z", *models * len(shown)]
     return Grid(title, headers, rows if shown else [], groups, settings=(setting,))
+
+
+def _grid_of_sweep(
+    sweep: Sweep, found: Scores, compared: Comparisons, bold: set[tuple[str, Cell]]
+) -> Grid:
+    """Return a table of the bound and the main metrics, a row for each value and latent size."""
+    cells = {cell: found.cells[cell] for cell in sweep.cells.values()}
+    shown = [name for name in HEADLINES if any(found.has(cell, name) for cell in cells)]
+    models, tests = models_of(cells), compared.by_table()
+    rows = []
+    for values, z in dict.fromkeys((values, z) for values, z, _ in sweep.cells):
+        of_row = {model: sweep.cells.get((values, z, model)) for model in models}
+        places = [(metric, of_row[model]) for metric in shown for model in models]
+        texts = [
+            (MISSING if cell is None else _entry(m, cell, found), (m, cell)) for m, cell in places
+        ]
+        entries = (Bold(text) if place in bold else text for text, place in texts)
+        rows.append([*(f"{value:g}" for value in values), str(z), *entries])
+    groups = [("", len(sweep.fields) + 1)]
+    groups += [(found.describe(metric).heading, len(models)) for metric in shown]
+    headers = [*sweep.fields, "z", *models * len(shown)]
+    settings = list(dict.fromkeys(cell.setting for cell in cells))
+    notes: dict[str, None] = {}
+    for setting in settings:
+        of_setting = {cell: run for cell, run in cells.items() if cell.setting == setting}
+        tested = tests.get(setting, compared.frame[:0])
+        notes |= dict.fromkeys(_notes(found, setting, of_setting, compared, tested))
+    title = f"{sweep.setting}: {', '.join(sweep.fields)}"
+    return Grid(title, headers, rows, groups, notes=[*notes], settings=settings)
 
 
 def _entry(metric: str, cell: Cell, found: Scores) -> str:

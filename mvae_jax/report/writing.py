@@ -149,9 +149,10 @@ def write(
     explorers: dict[Setting, Path] = {}
     if draw:
         of_runs, undrawn = figures.draw(report, out / figures.FOLDER, point=study.point)
+        of_sweeps, not_drawn = figures.draw_sweeps(found, out / figures.FOLDER)
         explorers, unwritten = explorer.write(out, found)
-        drawn += of_runs
-        problems += [*undrawn, *unwritten]
+        drawn += [*of_sweeps, *of_runs]
+        problems += [*undrawn, *not_drawn, *unwritten]
     titles = {figure.title for figure in drawn}
     drawn += [f for f in figures.exported(found, paths) if f.title not in titles]
 

@@ -17,6 +17,7 @@ from mvae_jax.report.frame import Scores
 from mvae_jax.report.pairs import models_of
 from mvae_jax.report.problems import Problem, isolated
 from mvae_jax.report.study import Report
+from mvae_jax.report.swept import sweeps
 from mvae_jax.store import files
 
 MOST_MODELS, MOST_SIZES = 12, 40  # of one figure
@@ -108,6 +109,20 @@ def draw(
                     figure.supxlabel(note, fontsize=7)
                 style.save(figure, path)
                 drawn.append(Drawn(f"{setting}: {name}", caption, path))
+    return drawn, problems
+
+
+def draw_sweeps(found: Scores, out: Path) -> tuple[list[Drawn], list[Problem]]:
+    """Draw the metrics of every sweep of one scalar against its values, as `draw` does."""
+    drawn: list[Drawn] = []
+    problems: list[Problem] = []
+    for sweep in sweeps(found):
+        path = out / f"{name_of(sweep.setting)}-{'-'.join(sweep.fields)}.png"
+        title = f"{sweep.setting}, metrics against {', '.join(sweep.fields)}"
+        with isolated(problems, title), style.context():
+            if (figure := scores.metrics_against_value(found, sweep)) is not None:
+                style.save(figure, path)
+                drawn.append(Drawn(title, "Mean over seeds and its 95% interval.", path))
     return drawn, problems
 
 

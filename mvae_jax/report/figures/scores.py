@@ -1,5 +1,6 @@
 """Figures of scores: metrics against z, paired differences, training, reliability."""
 
+import itertools
 import math
 import os
 
@@ -13,10 +14,14 @@ from matplotlib.ticker import MaxNLocator
 from mvae_jax.report.cells import Run, read_metrics
 from mvae_jax.report.figures import style
 from mvae_jax.report.figures.table import Table
+from mvae_jax.report.frame import Scores
 from mvae_jax.report.metrics import HEADLINES, describe
+from mvae_jax.report.pairs import models_of
 from mvae_jax.report.statistics import ALPHA
+from mvae_jax.report.swept import Sweep
 from mvae_jax.store import run_folder
 
+DASHES = ("-", "--", ":", "-.")  # of latent sizes
 FEW = 10  # examples of a bin below which its accuracy says nothing
 
 
@@ -59,6 +64,40 @@ def _draw_means(ax: Axes, table: Table, metric: str, model: str, sizes: list[int
     if published:
         colour = style.colour(model, models)
         ax.plot([*published], [*published.values()], "x", color=colour, markersize=5)
+
+
+def metrics_against_value(found: Scores, sweep: Sweep) -> Figure | None:
+    """Draw each metric's mean and 95% interval over the values of one swept scalar."""
+    shown = [m for m in HEADLINES if any(found.has(cell, m) for cell in sweep.cells.values())]
+    values = sorted({value for value, _, _ in sweep.cells})
+    if not shown or len(sweep.fields) > 1 or len(values) < 2:
+        return None
+    sizes = sorted({z for _, z, _ in sweep.cells})
+    models = models_of({cell: found.cells[cell] for cell in sweep.cells.values()})
+    figure, axes = style.panels(len(shown), 4, 1.75)
+    for metric, ax in zip(shown, axes, strict=True):
+        for model, (number, z) in itertools.product(models, enumerate(sizes)):
+            of_line = {v: c for (v, size, m), c in sweep.cells.items() if (size, m) == (z, model)}
+            means = {values.index(v): found.summary(cell, metric) for v, cell in of_line.items()}
+            known = {place: summary for place, summary in means.items() if summary}
+            heights = [s.interval[1] - s.interval[0] if s.interval else 0.0 for s in known.values()]
+            look = style.line(model, models)
+            if len(sizes) > 1:
+                look |= {
+                    "label": f"{look['label']}, z={z}",
+                    "linestyle": DASHES[number % len(DASHES)],
+                }
+            middles = [summary.mean for summary in known.values()]
+            ax.errorbar([*known], middles, [h / 2 for h in heights], capsize=2, **look)
+        # Evenly spaced, so that every value can be named.
+        ax.set_xticks(range(len(values)), [f"{value:g}" for (value,) in values])
+        ax.set(
+            title=describe(metric).heading,
+            xlabel=sweep.fields[0].replace("_", " "),
+            ylabel=_short_unit(metric),
+        )
+    style.legend(figure, axes[0])
+    return figure
 
 
 def paired_differences(table: Table) -> Figure | None:
