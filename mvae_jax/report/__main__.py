@@ -8,13 +8,14 @@ as '*-release-differences'.
 """
 
 import argparse
+import importlib.util
 import sys
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NoReturn
 
 from mvae_jax import escape, paths, records
-from mvae_jax.report import tensorboard, writing
+from mvae_jax.report import parquet, tensorboard, writing
 from mvae_jax.report.export import export
 from mvae_jax.report.figures import Drawn
 from mvae_jax.report.problems import Problem, tell
@@ -50,6 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--section", action="append", default=[], metavar="MODULE.NAME", help=said)
     folder("--samples", help="of `mvae_jax.datasets --samples`: draws them")
     folder("--export", metavar="DIR", help="write scores and figures there")
+    add("--parquet", action="store_true", help="of --export: scores and embeddings as Parquet, too")
     add("--figure", action="append", metavar="PATTERN", help="of --export: which, by name")
 
 
@@ -66,6 +68,10 @@ def check(args: argparse.Namespace) -> None:
         exit_with(error)
     if args.figure and not args.export:
         exit_with("--figure: chooses among the figures of --export; name its folder")
+    if args.parquet and not args.export:
+        exit_with("--parquet: is what --export writes besides; name its folder")
+    if args.parquet and importlib.util.find_spec("pyarrow") is None:
+        exit_with("--parquet: pyarrow is not installed; pip install 'mvae_jax[publish]'")
 
 
 def report(args: argparse.Namespace, study: Study, finish: Finish | None = None) -> NoReturn:
@@ -106,6 +112,11 @@ def _export(args: argparse.Namespace, study: Study) -> NoReturn:
         exit_with("--export: writes no report; give it alone")
     try:
         exported, problems = export(args.path, args.export, args.figure or ("*",), study)
+        if args.parquet:
+            count = parquet.write(args.path, args.export)
+            print(
+                escape.plain(f"{args.export}: {parquet.SCORES}, embeddings of {count} replicates")
+            )
     except (OSError, ValueError) as error:
         exit_with(error, status=1)
     print(escape.plain(f"{args.export}: {len(exported)} cells"))
