@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # to which `evaluate` is the function, not the package of that name
+    from mvae_jax.estimator import MVAE
     from mvae_jax.fitting import fit
     from mvae_jax.foreign import evaluate
     from mvae_jax.inference import decode, encode, load, load_published, sample_prior
@@ -26,12 +27,14 @@ __version__ = "0.1.0"
 _OF_A_MODEL = ("decode", "encode", "load", "load_published", "sample_prior")
 _ROOMS = {
     **dict.fromkeys(_OF_A_MODEL, "mvae_jax.inference"),
+    "MVAE": "mvae_jax.estimator",
     "fit": "mvae_jax.fitting",
     **dict.fromkeys(("Run", "load_run"), "mvae_jax.trained"),
     "compare": "mvae_jax.report.compare",
     "scores": "mvae_jax.report.scores",
 }
 __all__ = [
+    "MVAE",
     "Run",
     "compare",
     "decode",

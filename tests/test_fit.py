@@ -34,6 +34,14 @@ def fit(model="vae", images=IMAGES, labels=LABELS, **fields):
     return mvae_jax.fit(model, images, labels, **(SMALL | fields))
 
 
+@pytest.fixture(scope="module", autouse=True)
+def no_cache_of_programs():
+    """Which fit turns on for its process, as the command line does."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JAX_COMPILATION_CACHE_DIR", "")
+        yield
+
+
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     """A VAE, and an MVAE with two values of beta."""

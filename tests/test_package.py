@@ -22,6 +22,11 @@ small = dict(latent_size=2, num_seeds=2, num_epochs=2, hidden_size=16, iwae_samp
 vae, mvae = (mvae_jax.fit(model, "digits", **small) for model in ("vae", "mvae"))
 found = mvae_jax.compare(vae, mvae)
 images = mvae.decode([[0.0, 0.0]] * 9)
+model = mvae_jax.MVAE(2, num_epochs=1, fields={"hidden_size": 16}).fit(images.reshape(9, 64))
+assert model.transform(images.reshape(9, 64)).shape == (9, 2)
+split = vae.embeddings()
+z = [split[f"{array}_{part}"] for part in ("train", "test") for array in ("mu", "label")]
+assert mvae_jax.evaluate(*z, name="again").seeds == [0]
 print([*found.index[:3]], mvae.encode((255 * images).astype("uint8")).shape, flush=True)
 """
 

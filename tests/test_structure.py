@@ -82,8 +82,15 @@ ALLOWED = {
     "main": {
         *("command_line", "config", "datasets", "evaluate", "runs", "stages", "store", "terminal"),
     },
+    "estimator": {
+        *("config", "embed", "inference", "numerics", "posteriors", "programs", "records"),
+        *("replicas", "runs", "train"),
+    },
     "foreign": {"evaluate", "store", "trained"},
-    "__init__": {"evaluate", "fitting", "foreign", "inference", "report", "terminal", "trained"},
+    "__init__": {
+        *("estimator", "evaluate", "fitting", "foreign", "inference", "report", "terminal"),
+        "trained",
+    },
     "__main__": {"main", "terminal"},
 }
 ONLY_HERE = {"flax": {"model", "networks"}, "orbax": {"runs"}, "optax": {"optimizers", "train"}}
