@@ -3,7 +3,6 @@
 import json
 import re
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -98,18 +97,28 @@ def test_the_convolutional_pair_fits_every_image(make_config, shape, layers):
     assert [leaf.shape for leaf in jax.eval_shape(both, x)] == [(4,), x.shape]
 
 
-def test_the_encoder_sees_the_pixels_where_they_are():
-    """A shift of the image by the stride shifts the features, away from the edges."""
-    encoder = networks.ConvEncoder(channels=(3,), features=2)
-    image = np.zeros((16, 16, 1), np.float32)
-    image[6, 6] = 1
-    params = encoder.init(jax.random.key(0), jnp.asarray(image))
-    convolved = [
-        np.asarray(nn.Conv(3, (3, 3), (2, 2)).apply({"params": params["params"]["Conv_0"]}, x))
-        for x in (jnp.asarray(image), jnp.asarray(np.roll(image, 2, axis=1)))
-    ]
-    np.testing.assert_allclose(np.roll(convolved[0], 1, axis=1), convolved[1], atol=1e-6)
-    assert np.ptp(convolved[0])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("shape", [(8, 6, 3), (7, 5, 1)])
+def test_a_convolution_is_that_of_xla(shape, stride):
+    x = jax.random.normal(jax.random.key(1), shape)
+    conv = networks.Conv(4, stride)
+    found, variables = conv.init_with_output(jax.random.key(0), x)
+    dense = variables["params"]["Dense_0"]
+    kernel = dense["kernel"].reshape(3, 3, shape[2], 4)
+    padding = [(1, 1 + -size % stride) for size in shape[:2]]
+    (expected,) = jax.lax.conv_general_dilated(
+        x[None], kernel, (stride, stride), padding, dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+    expected = expected[: found.shape[0], : found.shape[1]] + dense["bias"][None, None]
+    assert found.shape == (*(-(-size // stride) for size in shape[:2]), 4)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_doubling_sets_four_channels_into_a_square():
+    x = jnp.arange(2 * 3 * 4.0).reshape(2, 3, 4)
+    doubled = networks._double(x)
+    assert doubled.shape == (4, 6, 1)
+    np.testing.assert_array_equal(doubled[2:4, 2:4, 0].reshape(-1), x[1, 1])
 
 
 def test_the_heads_are_affine_in_an_own_encoders_features(make_config, module):
@@ -279,6 +288,6 @@ def test_the_example_for_cifar_trains_and_is_read_back(tmp_path, monkeypatch):
     config, params = mvae_jax.load(tmp_path / "run", 777)
     q = mvae_jax.encode(config, params, jnp.zeros((2, 32, 32, 3), jnp.uint8))
     assert mvae_jax.decode(config, params, q.loc).shape == (2, 32, 32, 3)
-    assert params["encoder"]["Conv_0"]["kernel"].shape == (3, 3, 3, 4)
+    assert params["encoder"]["Conv_0"]["Dense_0"]["kernel"].shape == (27, 4)
     (origin,) = json.loads((tmp_path / "run/environment.json").read_text())["origins"].values()
     assert "mvae_jax/networks.py" in origin["sources"]
