@@ -11,7 +11,7 @@ from mvae_jax.paper import audit, document
 from mvae_jax.paper.study import STUDY
 from mvae_jax.report import writing
 from mvae_jax.report.figures.table import Table
-from mvae_jax.report.problems import isolated, tell
+from mvae_jax.report.problems import Problem, isolated
 from mvae_jax.report.study import Report, Study
 
 PAPER = ("mse", "probe_accuracy", "probe_nll", "brier", "ece", "nmi", "ari")
@@ -107,9 +107,10 @@ def table_of(report: Report, study: Study = STUDY) -> Table:
 
 def write_paper(root: Path, out: Path, page: Path | None = None, **options: Any) -> bool:
     """Writes the report with the paper's sections, and the page; returns whether it is complete."""
-    report, problems = writing.read(root, None, STUDY)
-    drawn = writing.write(report, problems, [root], out, STUDY, **options)
-    if page:
+
+    def write_page(report: Report, drawn: list[Any], problems: list[Problem]) -> None:
         with isolated(problems, str(page)):
             document.write(page, report, drawn, audit.findings(report.scores))
-    return tell(problems)
+
+    study = STUDY._replace(finish=write_page) if page else STUDY
+    return writing.render(root, out, study=study, **options)

@@ -10,9 +10,8 @@ from pathlib import Path
 from mvae_jax.paper import audit, document
 from mvae_jax.paper.study import STUDY
 from mvae_jax.report import __main__ as command
-from mvae_jax.report.figures import Drawn
 from mvae_jax.report.problems import Problem, isolated
-from mvae_jax.report.study import Report
+from mvae_jax.report.study import Drawn, Report
 from mvae_jax.terminal import command as run
 
 
@@ -28,7 +27,7 @@ def main() -> None:
         with isolated(problems, str(args.document)):
             document.write(Path(args.document), report, drawn, audit.findings(report.scores))
 
-    command.report(args, STUDY, write_document if args.document else None)
+    command.report(args, STUDY._replace(finish=write_document) if args.document else STUDY)
 
 
 if __name__ == "__main__":

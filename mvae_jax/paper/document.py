@@ -22,11 +22,10 @@ from mvae_jax.paper.reproduction import (
     printed,
 )
 from mvae_jax.report import formats
-from mvae_jax.report.figures import Drawn
 from mvae_jax.report.formats import Grid, markdown
 from mvae_jax.report.metrics import describe
 from mvae_jax.report.statistics import ALPHA
-from mvae_jax.report.study import Report
+from mvae_jax.report.study import Drawn, Report
 from mvae_jax.store import files
 
 PAPER_FIGURES = {  # its number -> the title of ours

@@ -10,21 +10,18 @@ as '*-release-differences'.
 import argparse
 import importlib.util
 import sys
-from collections.abc import Callable
 from functools import partial
 from typing import Any, NoReturn
 
 from mvae_jax import escape, paths, records
-from mvae_jax.report import parquet, tensorboard, writing
+from mvae_jax.report import parquet, tensorboard
 from mvae_jax.report.export import export
-from mvae_jax.report.figures import Drawn
-from mvae_jax.report.problems import Problem, tell
-from mvae_jax.report.study import Report, Section, Study
+from mvae_jax.report.problems import tell
+from mvae_jax.report.study import Section, Study
+from mvae_jax.report.writing import render
 from mvae_jax.rules import ConfigError
 from mvae_jax.store import files
 from mvae_jax.terminal import command, exit_with
-
-Finish = Callable[[Report, list[Drawn], list[Problem]], None]
 
 
 def main() -> None:
@@ -74,11 +71,8 @@ def check(args: argparse.Namespace) -> None:
         exit_with("--parquet: pyarrow is not installed; pip install 'mvae_jax[publish]'")
 
 
-def report(args: argparse.Namespace, study: Study, finish: Finish | None = None) -> NoReturn:
-    """Write the report, or what --export asks for, and exit with its status.
-
-    finish: is called when it is written
-    """
+def report(args: argparse.Namespace, study: Study) -> NoReturn:
+    """Write the report, or what --export asks for, and exit with its status."""
     if args.export:
         _export(args, study)
     if args.out is None and len(args.path) > 1:
@@ -87,23 +81,20 @@ def report(args: argparse.Namespace, study: Study, finish: Finish | None = None)
     if out.resolve() in [path.resolve() for path in args.path]:
         exit_with(f"--out: got '{out}', which holds the runs; choose another folder")
     try:
-        sections = [records.load("--section", path, Section) for path in args.section]
-        made, problems = writing.read(args.path, args.baseline, study)
-        drawn: list[Drawn] = []
-        if made.scores.cells:  # of no run there is no report
-            drawn = writing.write(
-                *(made, problems, args.path, out, study, sections),
-                draw=not args.no_figures,
-                samples=args.samples,
-                every=args.all,
-            )
-        if finish:
-            finish(made, drawn, problems)
+        is_complete = render(
+            *(args.path, out),
+            baseline=args.baseline,
+            study=study,
+            sections=[records.load("--section", path, Section) for path in args.section],
+            draw=not args.no_figures,
+            samples=args.samples,
+            every=args.all,
+        )
     except (ConfigError, ValueError) as error:
         exit_with(error)
     except OSError as error:  # what is read is checked: this is of what is written
         exit_with(f"--out: {error}", status=1)
-    sys.exit(0 if tell(problems) else 1)
+    sys.exit(0 if is_complete else 1)
 
 
 def _export(args: argparse.Namespace, study: Study) -> NoReturn:

@@ -19,12 +19,12 @@ from mvae_jax import escape
 from mvae_jax.report import formats, tables
 from mvae_jax.report.cells import Cell, Setting
 from mvae_jax.report.conclusion import sentences
-from mvae_jax.report.figures import Drawn, name_of, style
+from mvae_jax.report.figures import name_of, style
 from mvae_jax.report.formats import Grid, escaped
 from mvae_jax.report.frame import Scores
 from mvae_jax.report.metrics import describe
 from mvae_jax.report.problems import Problem, isolated
-from mvae_jax.report.study import Report, Section
+from mvae_jax.report.study import Drawn, Report, Section
 from mvae_jax.store import files
 
 MAX_INLINE = 200

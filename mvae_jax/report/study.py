@@ -1,6 +1,7 @@
 """What a report is made of, and what a study of a paper or a project adds to it."""
 
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
@@ -10,6 +11,7 @@ from mvae_jax.report.cells import Cell, Run
 from mvae_jax.report.comparisons import Comparisons, Family
 from mvae_jax.report.formats import Grid
 from mvae_jax.report.frame import Scores
+from mvae_jax.report.problems import Problem
 
 
 class Report(NamedTuple):
@@ -17,6 +19,14 @@ class Report(NamedTuple):
 
     scores: Scores
     compared: Comparisons
+
+
+class Drawn(NamedTuple):
+    """A figure on disk."""
+
+    title: str
+    caption: str
+    path: Path
 
 
 class Section(NamedTuple):
@@ -45,9 +55,11 @@ class Study(NamedTuple):
     note:     says what else a reader must know of a table; "" where there is nothing
     sections: shown behind those of every report
     point:    the published value of a metric in a cell, which the figure of metrics shows as well
+    finish:   called with the figures, and the problems to add to, when the report is written
     """
 
     family: Callable[[Cell, Run], Family] = comparisons.of_table
     note: Callable[[Report, Grid], str] = lambda _report, _grid: ""
     sections: tuple[Section, ...] = ()
     point: Callable[[str, Cell], float | None] = lambda _metric, _cell: None
+    finish: Callable[[Report, list[Drawn], list[Problem]], None] = lambda *_: None

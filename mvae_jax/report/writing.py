@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -20,11 +19,10 @@ from mvae_jax.report import (
     tables,
 )
 from mvae_jax.report.cells import Setting
-from mvae_jax.report.figures import Drawn
 from mvae_jax.report.formats import Grid
 from mvae_jax.report.pairs import BASELINE
 from mvae_jax.report.problems import Problem, isolated, tell
-from mvae_jax.report.study import Report, Section, Study
+from mvae_jax.report.study import Drawn, Report, Section, Study
 from mvae_jax.store import files
 from mvae_jax.store.files import PathLike
 
@@ -82,9 +80,26 @@ def render(
     study = study or Study()
     paths, out = files.as_paths(paths), Path(out)
     report, problems = read(paths, baseline, study)
+    drawn: list[Drawn] = []
     if report.scores.cells:
-        options: Any = {"draw": draw, "samples": samples, "every": every}
-        write(report, problems, paths, out, study, sections, **options)
+        shown = _write_sections(report, study, sections, out, problems, every)
+        explorers: dict[Setting, Path] = {}
+        if samples:
+            with isolated(problems, "figure of the data sets"):
+                drawn.append(figures.draw_data_sets(samples, out / figures.FOLDER))
+        if draw:
+            of_runs, undrawn = figures.draw(report, out / figures.FOLDER, point=study.point)
+            of_sweeps, not_drawn = figures.draw_sweeps(report.scores, out / figures.FOLDER)
+            explorers, unwritten = explorer.write(out, report.scores)
+            drawn += [*of_sweeps, *of_runs]
+            problems += [*undrawn, *not_drawn, *unwritten]
+        titles = {figure.title for figure in drawn}
+        of_export = figures.exported(report.scores, paths)
+        drawn += [figure for figure in of_export if figure.title not in titles]
+        with isolated(problems, str(out / "index.html")):
+            html.write(out, report, problems, shown, drawn, explorers)
+            print(escape.plain(f"wrote {out / 'index.html'}"))
+    study.finish(report, drawn, problems)
     return tell(problems)
 
 
@@ -101,22 +116,15 @@ def read(
     return Report(marked, compared), [*marked.lacking(), *compared.problems]
 
 
-def write(
+def _write_sections(
     report: Report,
-    problems: list[Problem],
-    paths: Sequence[Path],
-    out: Path,
     study: Study,
-    sections: Sequence[Section] = (),
-    *,
-    draw: bool = True,
-    samples: Path | None = None,
-    every: bool = False,
-) -> list[Drawn]:
-    """Write a report's files and print its tables; return its figures.
-
-    problems: what the page lists; what cannot be written is added
-    """
+    sections: Sequence[Section],
+    out: Path,
+    problems: list[Problem],
+    every: bool,
+) -> list[tuple[Section, list[Grid]]]:
+    """Write the files of every section and print its tables; return these."""
     found = report.scores
     notes = provenance.notes(found.cells, report.compared.baseline)
 
@@ -125,7 +133,7 @@ def write(
             grid = grid._replace(notes=[*grid.notes, said])
         return provenance.noted(notes, grid)
 
-    of_page: list[tuple[Section, list[Grid]]] = []
+    shown: list[tuple[Section, list[Grid]]] = []
     for section in (*SECTIONS, *study.sections, *sections):
         grids: list[Grid] = []
         with isolated(problems, section.title):
@@ -140,23 +148,5 @@ def write(
             text = "\n".join(map(formats.to_text, main))
         if section.printed and text:
             print(text, flush=True)
-        of_page.append((section, grids))
-
-    drawn: list[Drawn] = []
-    if samples:
-        with isolated(problems, "figure of the data sets"):
-            drawn.append(figures.draw_data_sets(samples, out / figures.FOLDER))
-    explorers: dict[Setting, Path] = {}
-    if draw:
-        of_runs, undrawn = figures.draw(report, out / figures.FOLDER, point=study.point)
-        of_sweeps, not_drawn = figures.draw_sweeps(found, out / figures.FOLDER)
-        explorers, unwritten = explorer.write(out, found)
-        drawn += [*of_sweeps, *of_runs]
-        problems += [*undrawn, *not_drawn, *unwritten]
-    titles = {figure.title for figure in drawn}
-    drawn += [f for f in figures.exported(found, paths) if f.title not in titles]
-
-    with isolated(problems, str(out / "index.html")):
-        html.write(out, report, problems, of_page, drawn, explorers)
-        print(escape.plain(f"wrote {out / 'index.html'}"))
-    return drawn
+        shown.append((section, grids))
+    return shown

@@ -6,7 +6,6 @@ not there is not drawn.
 
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
-from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
@@ -16,7 +15,7 @@ from mvae_jax.report.figures.table import LATENT_SIZE, Point, Table
 from mvae_jax.report.frame import Scores
 from mvae_jax.report.pairs import models_of
 from mvae_jax.report.problems import Problem, isolated
-from mvae_jax.report.study import Report
+from mvae_jax.report.study import Drawn, Report
 from mvae_jax.report.swept import sweeps
 from mvae_jax.store import files
 
@@ -70,14 +69,6 @@ FIGURES: dict[str, tuple[Callable[[Table], Figure | None], str]] = {
 
 
 OF_SCORES = ("metrics", "differences")  # which the scores alone give
-
-
-class Drawn(NamedTuple):
-    """A figure on disk."""
-
-    title: str
-    caption: str
-    path: Path
 
 
 def draw(
