@@ -1,8 +1,7 @@
 """What the paper costs at least on an accelerator, against programs compiled for one."""
 
+import bound
 import pytest
-
-from mvae_jax.sweep import bound
 
 H100 = bound.DEVICES["h100"]
 

@@ -137,5 +137,5 @@ def test_a_sweep_that_is_not_one_of_ours_is_refused(tmp_path, line, said):
     path.write_text(json.dumps(GOOD) + "\n")
     assert grid.read(path) == [grid.PlannedRun(**GOOD)]
     path.write_text(json.dumps(GOOD) + "\n" + line + "\n")
-    with pytest.raises(RunFolderError, match=rf"sweep\.jsonl: .*{said}"):
+    with pytest.raises(RunFolderError, match=rf"sweep\.jsonl.*: .*{said}"):
         grid.read(path)

@@ -168,7 +168,10 @@ DAMAGE = {
     "endless runs": (linked("runs.jsonl"), "runs.jsonl: not readable"),
     "waiting runs": (waiting("runs.jsonl"), "runs.jsonl: not readable"),
     "empty": (lambda out: (out / "runs.jsonl").write_bytes(b""), "'format' is missing"),
-    "no object": (lambda out: (out / "runs.jsonl").write_bytes(b"[]"), "line 1: holds no object"),
+    "no object": (
+        lambda out: (out / "runs.jsonl").write_bytes(b"[]"),
+        "line 1: holds []; write",
+    ),
     "deep": (lambda out: (out / "runs.jsonl").write_bytes(b"[" * 99999), "line 1: not readable"),
     "version": (lambda out: seal(out, {"version": 2}), "reads mvae_jax archive 1"),
     "metrics": (lambda out: seal(out, {"metrics": [[]]}), "'metrics' is no list of names"),

@@ -13,6 +13,7 @@ from mvae_jax.paper.claims import CLAIMS, MISLABELLED_NOTE, NOTES
 from mvae_jax.paper.evidence import ours
 from mvae_jax.paper.judge import NOT_TESTED, Verdict, audit
 from mvae_jax.paper.rules import NOT_SUPPORTED, SUPPORTED, UNDECIDED, Claim
+from mvae_jax.paper.tables import grid
 from mvae_jax.report.formats import Grid
 from mvae_jax.report.frame import Scores
 
@@ -64,13 +65,12 @@ def table(found: Sequence[Finding]) -> Grid:
         )
         for claim, verdicts in found
     ]
-    return Grid(
-        "What the paper claims, and what the figures say",
-        ("", "section", "claim", "tested by", *titles),
-        rows,
-        notes=[*NOTES[:2], MISLABELLED_NOTE, *NOTES[2:]],
-        widths=(3, 9, 26, 26, *[32] * len(titles)),
+    claims = grid("claims", rows, more=titles)
+    notes, widths = (
+        [*NOTES[:2], MISLABELLED_NOTE, *NOTES[2:]],
+        [*claims.widths, *[32] * len(titles)],
     )
+    return claims._replace(notes=notes, widths=widths)
 
 
 def screen(found: Sequence[Finding]) -> Grid:
@@ -82,8 +82,7 @@ def screen(found: Sequence[Finding]) -> Grid:
         above = claim.where
         words = (WORDS[verdict.verdict] for verdict in verdicts.values())
         rows.append((_number(claim), section, claim.says, *words))
-    headers = ("", "section", "claim", "printed", "corrected", *of_ours)
-    return Grid("Verdicts", headers, rows, notes=[MISLABELLED_NOTE])
+    return grid("screen", rows, more=of_ours)._replace(notes=[MISLABELLED_NOTE])
 
 
 def tested_by(claim: Claim) -> str:

@@ -1,5 +1,4 @@
-"""What is computed of the paper alone, without runs: once, by
-`python -m mvae_jax.paper.constants`.
+"""What is computed of the paper alone, without runs: once, by `python launch/paper_constants.py`.
 
 The verdicts on the printed tables and the power of a sweep of the paper's cells are kept in
 constants.json beside this file. Reports read them from there.
@@ -10,21 +9,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from mvae_jax.paper import power
-from mvae_jax.paper.evidence import published
-from mvae_jax.paper.judge import Verdict, audit
+from mvae_jax.paper.judge import Verdict
 from mvae_jax.report.formats import Grid
-from mvae_jax.store import files
 
 FILE = Path(__file__).with_name("constants.json")
-
-
-def compute() -> str:
-    """Return the text of the file, in about a minute."""
-    bodies = [published(corrected=corrected) for corrected in (False, True)]
-    verdicts = {body.title: audit(body) for body in bodies}
-    constants = {"verdicts": verdicts, "power": power.table()._asdict()}
-    return json.dumps(constants, indent=1, ensure_ascii=False) + "\n"
 
 
 @functools.cache
@@ -41,8 +29,3 @@ def verdicts() -> dict[str, list[Verdict]]:
 def power_table() -> Grid:
     """Return how often a cell of a sweep turns bold."""
     return Grid(**_read()["power"])
-
-
-if __name__ == "__main__":
-    files.write_text(FILE, compute())
-    print(f"wrote {FILE}")

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from mvae_jax.paper.cells import MODEL
+from mvae_jax.paper.tables import grid
 from mvae_jax.report.cells import Cell, Run, likelihood, swept_in
 from mvae_jax.report.formats import Grid
 from mvae_jax.report.frame import Scores
@@ -33,16 +34,7 @@ def table(found: Scores) -> Grid | None:
         for metric in HEADLINES
         if any(metric in column for column in columns.values())
     ]
-    return Grid(
-        "MVAE with its mean coupled less MVAE with its mean uncoupled",
-        ("metric", *columns),
-        rows,
-        notes=[
-            "Mean and 95% interval over seeds of the paired difference, of runs that differ in "
-            "nothing else. No correction for the number of intervals."
-        ],
-        settings=settings,
-    )
+    return grid("couplings", rows, settings, [*columns])
 
 
 def _pairs(found: Scores) -> Iterator[tuple[str, Cell, Cell]]:

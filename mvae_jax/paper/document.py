@@ -21,6 +21,7 @@ from mvae_jax.paper.reproduction import (
     either,
     printed,
 )
+from mvae_jax.paper.tables import grid
 from mvae_jax.report import formats
 from mvae_jax.report.formats import Grid, markdown
 from mvae_jax.report.metrics import describe
@@ -86,13 +87,13 @@ def beside(figures: pd.DataFrame) -> list[Grid]:
         source = f" ({setting.source})" if setting.source else ""
         numeral = reference.table_numbers()[setting.dataset]
         title = f"Table {numeral}, {setting.dataset}{source}, {either(found.seeds)} seeds"
-        grid = reproduction.beside(title, found, columns)
-        above = [None, *(row[0] for row in grid.rows)]  # a metric is named in its first row
+        table = reproduction.beside("beside", found, columns, title=title)
+        above = [None, *(row[0] for row in table.rows)]  # a metric is named in its first row
         rows = [
             ("" if row[0] == last else row[0], *row[1:])
-            for last, row in zip(above, grid.rows, strict=False)
+            for last, row in zip(above, table.rows, strict=False)
         ]
-        grids.append(grid._replace(rows=rows))
+        grids.append(table._replace(rows=rows))
     return grids
 
 
@@ -129,20 +130,9 @@ def misses(figures: pd.DataFrame) -> Grid:
         where = (row.dataset, str(row.latent_size), row.model, describe(row.metric).title)
         both = (printed(row, row.release), printed(row, row.mean))
         rows.append((*where, *both, f"{row.distance:+.1f}", reason))
-    headers = ("data set", "z", "model", "metric", "release", "ours", "half widths")
     number = len(reproduction.comparable(figures))
-    return Grid(
-        "Released figures outside our intervals",
-        (*headers, "possible reason"),
-        rows,
-        notes=[
-            "Half widths: how far the release is from our mean, in halves of the interval.",
-            f"Chance: of {number} figures of the release's images and probes, "
-            f"{ALPHA:.0%} are to be expected outside, {ALPHA * number:.1f}, "
-            "where the release is one more seed of ours.",
-        ],
-        settings={*figures.setting},
-    )
+    chance: dict[str, Any] = {"number": number, "alpha": ALPHA, "expected": ALPHA * number}
+    return grid("misses", rows, {*figures.setting}, **chance)
 
 
 def _relative(path: Path, folder: Path) -> Markup:

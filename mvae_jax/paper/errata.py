@@ -16,6 +16,7 @@ from mvae_jax.paper.judge import Verdict
 from mvae_jax.paper.reference import Key
 from mvae_jax.paper.reproduction import EPOCHS
 from mvae_jax.paper.rules import NOT_SUPPORTED
+from mvae_jax.paper.tables import grid
 from mvae_jax.report.formats import Grid
 from mvae_jax.report.frame import Scores
 from mvae_jax.report.metrics import PAPER, describe
@@ -51,17 +52,7 @@ def labels() -> Grid:
         number = all_cells[dataset]
         counts = [f"{number - of[dataset]} of {number}" for of in unlike]
         rows.append((numeral, dataset, "; ".join(wrong) or "none", *counts))
-    return Grid(
-        "Row labels: the latent size printed, and the one whose released figures the row holds",
-        ("Table", "data set", "wrong labels", "match as printed", "match corrected"),
-        rows,
-        notes=[
-            "In Tables III to VII the wrong order is that of the result files' names as text "
-            "(d256_ before d2_).",
-            "The gains that the text reports at low and mid-range z on Tables III to VII, and "
-            "their low accuracies at 16 and 256, are of other latent sizes.",
-        ],
-    )
+    return grid("labels", rows)
 
 
 def cells() -> Grid:
@@ -74,12 +65,7 @@ def cells() -> Grid:
         )
         for key, (printed, released) in misprints().items()
     ]
-    return Grid(
-        "Cells that differ from the release under the right label too",
-        ("Table", "data set", "z", "model", "metric", "printed", "released"),
-        rows,
-        notes=["The NLL repeats the cell of z=16; the others are off in the last digit alone."],
-    )
+    return grid("misprints", rows)
 
 
 def mse(found: Scores) -> Grid:
@@ -107,12 +93,7 @@ def mse(found: Scores) -> Grid:
         (*where, *(f"{of[z]:.3f}" if z in of else "-" for z in LATENT_SIZES), _falls(of))
         for where, of in sorted(errors.items(), key=lambda row: TABLED.index(row[0][0]))
     ]
-    return Grid(
-        "VAE's MSE by latent size: what identifies the rows",
-        ("data set", "figures", *(f"z={z}" for z in LATENT_SIZES), "falls from 2 to 16"),
-        rows,
-        notes=["From z=2 to 16 the error must fall; above, unused dimensions leave it as it is."],
-    )
+    return grid("mse", rows)
 
 
 def _falls(errors: Mapping[int, Decimal | float]) -> str:
@@ -132,9 +113,4 @@ def text(verdicts: Mapping[str, Sequence[Verdict]]) -> Grid:
         is_tabled = any(metric in PAPER for check in claim.checks for metric in check.metrics)
         if is_tabled and any(verdict.verdict == NOT_SUPPORTED for verdict in found):
             rows.append((claim.where, claim.says, *(verdict.text for verdict in found)))
-    return Grid(
-        "The text against its own tables",
-        ("section", "claim", *verdicts),
-        rows,
-        widths=(12, 40, 40, 40),
-    )
+    return grid("text", rows, more=[*verdicts])

@@ -14,6 +14,7 @@ import pandas as pd
 from mvae_jax.paper import reference
 from mvae_jax.paper.cells import BASELINE, DATA_SETS, MODEL
 from mvae_jax.paper.reference import Key
+from mvae_jax.paper.tables import grid
 from mvae_jax.report.cells import likelihood
 from mvae_jax.report.formats import Grid
 from mvae_jax.report.frame import Scores
@@ -140,19 +141,7 @@ def frey_face(found: Scores) -> Grid | None:
                     f"{test.mean:.6f}",
                 )
             )
-    if not rows:
-        return None
-    headers = ("protocol", "likelihood", "model", "seeds", "epochs", "published", "ours")
-    return Grid(
-        "frey_face, z=32: MSE per pixel of the first 48 images, sampled z (the paper's Figure 3)",
-        (*headers, "one new seed", "test split, ours"),
-        rows,
-        notes=[
-            f"{OUTSIDE}: outside the 95% prediction interval for one new seed. The published "
-            "errors are the release's, whose likelihood is the Bernoulli one; the Gaussian one of "
-            "the paper protocol weighs errors otherwise."
-        ],
-    )
+    return grid("frey_face", rows, outside=OUTSIDE) if rows else None
 
 
 # --- as it is shown -----------------------------------------------------------------------------
@@ -174,8 +163,13 @@ def released(row: Any) -> str:
     return printed(row, row.release) + marks
 
 
-def beside(title: str, found: pd.DataFrame, columns: Mapping[str, Callable[[Any], str]]) -> Grid:
-    """Return a data set's figures: a row per metric and z, with these columns for each model."""
+def beside(
+    name: str, found: pd.DataFrame, columns: Mapping[str, Callable[[Any], str]], **values: object
+) -> Grid:
+    """Return a data set's figures: a row per metric and z, with these columns for each model.
+
+    name, values: as of `tables.grid`
+    """
     texts = {
         (row.metric, row.latent_size, row.model): [text(row) for text in columns.values()]
         for row in found.itertuples()
@@ -190,7 +184,8 @@ def beside(title: str, found: pd.DataFrame, columns: Mapping[str, Callable[[Any]
         for metric, z in dict.fromkeys(key[:2] for key in texts)
     ]
     groups = [("", 2), (BASELINE, len(columns)), (MODEL, len(columns))]
-    return Grid(title, ("metric", "z", *[*columns] * 2), rows, groups)
+    table = grid(name, rows, {*found.setting}, [*columns] * 2, **values)
+    return table._replace(groups=groups)
 
 
 def _table(found: pd.DataFrame) -> Grid:
@@ -206,15 +201,10 @@ def _table(found: pd.DataFrame) -> Grid:
         "release": released,
         "paper": lambda row: row.paper,
     }
-    numeral = reference.table_numbers()[setting.dataset]
-    title = f"{setting}: ours, the author's release, the paper's Table {numeral}"
-    notes = [
-        f"Ours: mean of {either(found.seeds)} seeds after {either(found.epochs) or 'unknown'} "
-        f"epochs (the release's: {EPOCHS}), and the 95% prediction interval for one new seed.",
-        f"{OUTSIDE}: the released value lies outside that interval. {UNCONVERGED}: the "
-        "released probe stopped before it converged. Paper: its row labels corrected.",
-    ]
-    return beside(title, found, columns)._replace(notes=notes, settings=(setting,))
+    values = {"seeds": either(found.seeds), "epochs": either(found.epochs) or "unknown"}
+    values |= {"setting": str(setting), "numeral": reference.table_numbers()[setting.dataset]}
+    values |= {"of_release": str(EPOCHS), "outside": OUTSIDE, "unconverged": UNCONVERGED}
+    return beside("reproduction", found, columns, **values)
 
 
 def _share(found: pd.DataFrame) -> Grid:
@@ -234,17 +224,7 @@ def _share(found: pd.DataFrame) -> Grid:
                 rows.append((title, describe(metric).heading, *_counts(of_metric, scored)))
         if len(members) > 1:
             rows.append((title, "all", *_counts(members, scored)[:2], "-"))
-    return Grid(
-        "Released cells inside our 95% prediction interval for one new seed",
-        ("cells", "metric", "inside", "share", "median width"),
-        rows,
-        notes=[
-            f"Scored is the share of the release's images, with {SCORED_SEEDS} seeds or more. In "
-            "brackets, and not scored: fewer seeds, whose intervals are wide; images made anew; "
-            "other numbers of epochs; released probes that did not converge."
-        ],
-        settings={*found.setting},
-    )
+    return grid("share", rows, {*found.setting}, seeds=SCORED_SEEDS)
 
 
 def _counts(members: pd.DataFrame, is_scored: bool) -> tuple[str, str, str]:

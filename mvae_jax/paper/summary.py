@@ -11,6 +11,7 @@ from mvae_jax.paper.audit import Finding
 from mvae_jax.paper.cells import BASELINE, CELLS, MODEL
 from mvae_jax.paper.reproduction import EPOCHS, SCORED_SEEDS, is_short
 from mvae_jax.paper.rules import UNDECIDED
+from mvae_jax.paper.tables import grid
 from mvae_jax.report.cells import likelihood
 from mvae_jax.report.comparisons import Comparisons
 from mvae_jax.report.formats import Grid
@@ -132,9 +133,8 @@ def what_was_run(found: Scores) -> Grid:
                 *(likelihood(config), mean, ", ".join(sorted({*devices}))),
             )
             sizes.setdefault(row, []).append(z)
-    headers = ("data set", "model", "z", "seeds", "epochs", "likelihood", "mean", "devices")
     rows = [(*row[:2], ", ".join(map(str, sorted(of))), *row[2:]) for row, of in sizes.items()]
-    return Grid("Runs", headers, rows)
+    return grid("runs", rows)
 
 
 def not_run(found: Scores) -> pd.DataFrame:

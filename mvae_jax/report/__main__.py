@@ -1,10 +1,9 @@
 """Report on run folders: python -m mvae_jax.report PATH... [--out DIR] [--no-figures]
 
 Every model is compared with the one that --baseline names. --samples=FILE adds a figure of the data
-sets, --section=MODULE.NAME a section of your own. --tensorboard=DIR writes the training curves as
-event files; --export=DIR writes the scores of all runs as one archive without arrays, and the
-figures: no report is written with these two. --figure=PATTERN chooses the figures that go along,
-as '*-release-differences'.
+sets, --section=MODULE.NAME a section of your own. --export=DIR writes the scores of all runs as one
+archive without arrays, and the figures, but no report. --figure=PATTERN chooses the figures that go
+along, as '*-release-differences'.
 """
 
 import argparse
@@ -14,7 +13,7 @@ from functools import partial
 from typing import Any, NoReturn
 
 from mvae_jax import escape, paths, records
-from mvae_jax.report import parquet, tensorboard
+from mvae_jax.report import parquet
 from mvae_jax.report.export import export
 from mvae_jax.report.problems import tell
 from mvae_jax.report.study import Section, Study
@@ -28,11 +27,8 @@ def main() -> None:
     """Exit with 0: complete, 1: rows are missing or failed, 2: usage."""
     parser = argparse.ArgumentParser(prog="python -m mvae_jax.report", description=__doc__)
     add_arguments(parser)
-    add_folder(parser, "--tensorboard", metavar="DIR", help="write event files there")
     args = parser.parse_args()
     check(args)
-    if args.tensorboard:
-        tensorboard.command(args.path, args.tensorboard)
     report(args, Study())
 
 

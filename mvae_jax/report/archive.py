@@ -40,7 +40,7 @@ from mvae_jax.store.json_file import RunFolderError
 
 RUNS, SCORES = files.ARCHIVE, "scores.csv"
 FORMAT, VERSION = "mvae_jax archive", 1
-MAX_BYTES = 1 << 30  # of each file
+MAX_BYTES = 1 << 30  # of scores.csv
 WAY_OUT = "restore both files, or export the runs again into another folder"
 HEADER = {"format": str, "version": int, "sha256": str, "metrics": list}
 CELL = {
@@ -64,12 +64,15 @@ def read(folder: Path) -> Found:
     """Read an archive; raise ValueError, which names file, field and way out."""
     path = folder / RUNS
     try:
-        header, *lines = _read_lines(path)
+        header, *lines = [*json_file.read_lines(path, torn=False)] or [{}]
         json_file.check_types(path, header, HEADER, optional=False)
         if (header["format"], header["version"]) != (FORMAT, VERSION):
             said = escape.shown((header["format"], header["version"]))
             raise ValueError(f"{path}: is of format {said}; this version reads {FORMAT} {VERSION}")
-        data = _read_bytes(folder / SCORES)
+        try:
+            data = files.read_bytes(folder / SCORES, MAX_BYTES)
+        except OSError as error:
+            raise json_file.unreadable(folder / SCORES, error) from error
         if hashlib.sha256(data).hexdigest() != header["sha256"]:
             raise ValueError(f"{folder / SCORES}: is not the file that {RUNS} was written with")
         cells: dict[str, tuple[Cell, Run]] = {}
@@ -108,15 +111,16 @@ def key_of(folder: Path, cell: Cell, run: Run) -> str:
 
 def _line(folder: Path, cell: Cell, run: Run) -> dict[str, Any]:
     """Return a cell as JSON's types."""
-    shown = {
-        name: {field: getattr(metric, field) for field in metrics_file.SHOWN}
-        for name, metric in run.described.items()
-    }
+    fields = ("config", "environment", "missing", "origins")
+    by_name = ("replicates", "epochs", "failed", "absent")
     return {
         **{"path": os.fspath(run.path.relative_to(folder)), "swept": swept_in(cell, run)},
-        **{field: getattr(run, field) for field in ("config", "environment", "missing")},
-        **{f: dict(getattr(run, f)) for f in ("replicates", "epochs", "failed", "absent")},
-        **{"described": shown, "origins": run.origins},
+        **{field: getattr(run, field) for field in fields},
+        **{field: dict(getattr(run, field)) for field in by_name},
+        "described": {
+            name: {field: getattr(metric, field) for field in metrics_file.SHOWN}
+            for name, metric in run.described.items()
+        },
         "tested_on": sorted(run.tested_on, key=repr),
         "sha256": {k: v for k, v in run.sha256.items() if k.startswith(DIGESTS)},
     }
@@ -138,7 +142,7 @@ def _cell(folder: Path, where: Path, line: dict[str, Any]) -> tuple[str, Cell, R
         folder / names.check_below(line["path"]),
         config,
         line["missing"],
-        run_folder.check_environment(where, line["environment"]),
+        json_file.typed(where, line["environment"], run_folder.ENVIRONMENT),
         replicates,
         _seeds(where, line, "failed"),
         line["absent"],
@@ -166,27 +170,7 @@ def _tested_on(where: Path, found: Any) -> tuple[int, str | None]:
         number, digest = found
         if digest is None or isinstance(digest, str):
             return number, digest
-    raise json_file.wrong(where, "tested_on", escape.shown(found), list)
-
-
-def _read_bytes(path: Path) -> bytes:
-    try:
-        return files.read_bytes(path, MAX_BYTES)
-    except (OSError, ValueError) as error:
-        raise json_file.unreadable(path, error) from error
-
-
-def _read_lines(path: Path) -> list[dict[str, Any]]:
-    lines: list[dict[str, Any]] = []
-    for number, line in enumerate(_read_bytes(path).splitlines(), 1):
-        try:
-            found = json_file.loads(line)
-        except ValueError as error:
-            raise json_file.unreadable(Path(f"{path}, line {number}"), error) from error
-        if not isinstance(found, dict):
-            raise RunFolderError(f"{path}, line {number}: holds no object")
-        lines.append(found)
-    return lines or [{}]
+    raise RunFolderError(f"{where}: 'tested_on' is {escape.shown(found)}; write list there")
 
 
 def _values(

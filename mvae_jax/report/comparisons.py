@@ -119,9 +119,9 @@ def compare_all(
                 notes[setting].append(said)
             number = max(len(base.seeds), len(other.seeds))
             paired.append(Pair(row[baseline], cell, seedless, number, not differ))
-    frame = _correct(found, _compare_pairs(found, paired), family)
+    frame = _correct(found, _compare_pairs(found, paired), family, baseline)
     why = {setting: reasons for setting, reasons in missing.items() if reasons}
-    return Comparisons(_ordered(found, frame, baseline), baseline, why, dict(notes))
+    return Comparisons(frame, baseline, why, dict(notes))
 
 
 def _lacking(row: pairs.Row, baseline: str, models: set[str]) -> list[str]:
@@ -162,31 +162,26 @@ def _compare_pairs(found: Scores, paired: list[Pair]) -> pd.DataFrame:
 
 
 def _correct(
-    found: Scores, frame: pd.DataFrame, family: Callable[[Cell, Run], Family]
+    found: Scores, frame: pd.DataFrame, family: Callable[[Cell, Run], Family], baseline: str
 ) -> pd.DataFrame:
-    """Return the comparisons with Holm's correction over each family that can be tested."""
+    """Return the comparisons, sorted, with Holm's correction over each family that is tested."""
     families = {cell: family(cell, found.cells[cell]) for cell in frame.cell.unique()}
     keys = {of.key: number for number, of in enumerate(families.values())}
+    positions = frame.cell.map({cell: i for i, cell in enumerate(found.cells)})
     frame = frame.assign(
         p_t=frame.p_t.astype(float),
         key=[keys[families[cell].key] for cell in frame.cell],
-        model=[cell.model for cell in frame.cell],
         planned=[families[cell].planned for cell in frame.cell],
+        position=frame.metric.map({name: i for i, name in enumerate(found.metrics)}),
+        baseline=baseline,
+        **found.places.loc[positions.astype(int)].reset_index(drop=True),
     )
     tests = frame[frame.p_t.notna()].groupby(["metric", "model", "key"]).p_t
     p_holm, size = tests.transform(lambda p: holm(p.to_numpy())), tests.transform("size")
-    return frame.assign(
+    frame = frame.assign(
         p_holm=p_holm.reindex(frame.index),
         family=size.reindex(frame.index, fill_value=0).astype(int),
     )
-
-
-def _ordered(found: Scores, frame: pd.DataFrame, baseline: str) -> pd.DataFrame:
-    """Return the comparisons sorted by cell and metric, with what says which cell each is of."""
     columns = [*Setting._fields, "latent_size", "model"]
-    cells = pd.DataFrame([(*cell.setting, *cell[1:]) for cell in frame.cell], columns=columns)
-    order = {name: i for i, name in enumerate(found.metrics)}
-    frame = frame.assign(**cells, baseline=baseline, position=frame.metric.map(order))
-    frame = frame.sort_values([*columns, "position"], ignore_index=True)
-    shown = ["metric", *COLUMNS, "p_holm", "family", "planned", "cell"]
-    return frame[[*columns, "baseline", *shown]]
+    shown = ["baseline", "metric", *COLUMNS, "p_holm", "family", "planned", "cell"]
+    return frame.sort_values([*columns, "position"], ignore_index=True)[[*columns, *shown]]

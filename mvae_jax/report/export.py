@@ -94,11 +94,11 @@ def _read_archive(out: Path) -> Scores:
     """Return what the archive holds already; raise ValueError where it cannot be read."""
     if not archive.is_archive(out) and not (out / archive.SCORES).exists():
         return Scores(NO_VALUES, {}, [])
-    try:
-        cells, values = archive.read(out)
-    except ValueError as error:
-        raise ValueError(f"--export: {out} cannot be read, so it is kept: {error}") from error
-    return Scores(values, dict(cells), [])
+    there = scores.read(out)
+    if there.problems:
+        reason = there.problems[0].reason
+        raise ValueError(f"--export: {out} cannot be read, so it is kept: {reason}")
+    return there
 
 
 def _rows(found: Scores, keys: dict[Cell, str], of: Iterable[Cell]) -> pd.DataFrame:

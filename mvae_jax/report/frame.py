@@ -113,6 +113,12 @@ class Scores:
         return int(np.nan_to_num(self._table[self._positions[cell], 0, self._columns[metric]]))
 
     @cached_property
+    def places(self) -> pd.DataFrame:
+        """A row per cell, in their order: the fields of its setting, model and latent_size."""
+        rows = [(*cell.setting, cell.model, cell.latent_size) for cell in self.cells]
+        return pd.DataFrame(rows, columns=[*Setting._fields, "model", "latent_size"])
+
+    @cached_property
     def _positions(self) -> dict[Cell, int]:
         return {cell: position for position, cell in enumerate(self.cells)}
 

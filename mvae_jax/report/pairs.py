@@ -3,7 +3,6 @@
 A row is a data set, a protocol and a latent size; its models are compared seed by seed.
 """
 
-import functools
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -28,6 +27,8 @@ FREE = frozenset(
         "iwae_samples",
     }
 )
+
+DEFAULTS: dict[str, Any] = json.loads(config_lib.defaults().to_json())
 
 Row = dict[str, Cell]  # by model
 
@@ -68,10 +69,10 @@ def _mark_other_examples(cells: dict[Cell, Run], row: Row) -> None:
     ours = cells[first].tested_on
     for cell in others:
         theirs = cells[cell].tested_on
-        numbers = [sorted({number for number, _ in of}) for of in (theirs, ours)]
+        numbers, our_numbers = (sorted({number for number, _ in of}) for of in (theirs, ours))
         digests = {digest for _, digest in ours | theirs} - {None}
-        if ours and theirs and (numbers[0] != numbers[1] or len(digests) > 1):
-            counts = ", not ".join(" and ".join(map(str, of)) for of in numbers)
+        if ours and theirs and (numbers != our_numbers or len(digests) > 1):
+            counts = ", not ".join(" and ".join(map(str, of)) for of in (numbers, our_numbers))
             reason = (
                 f"scored on other test examples than {first.model} ({counts}, or other "
                 "index_test); take index_train and index_test from an embeddings file of a run"
@@ -130,7 +131,7 @@ def unlike(one: Run, other: Run) -> str:
     """
     a, b = (
         # The default of every field that is newer than the run.
-        _defaults() | run.config if "data_sha256" in run.config else run.config
+        DEFAULTS | run.config if "data_sha256" in run.config else run.config
         for run in (one, other)
     )
     both_are_ours = "data_sha256" in a and "data_sha256" in b
@@ -141,9 +142,3 @@ def unlike(one: Run, other: Run) -> str:
         if a.get(field) != b.get(field)
     ]
     return ", ".join([*differing, *provenance.settings_apart(one, other)])
-
-
-@functools.cache
-def _defaults() -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(config_lib.defaults().to_json())
-    return found

@@ -29,6 +29,7 @@ TEXTS = ("dataset", "source", "protocol", "tag", "model")
 ORDER = ["cell", "metric", "seed"]  # of the rows of `Scores.values`
 CHUNK = 50  # run folders that a process reads at a time
 FEW = 4 * CHUNK  # folders for which no process is started
+MARKED = "embeddings/, metrics.json, done/, manifest.json or runs.jsonl"
 
 
 class Frames(NamedTuple):
@@ -60,17 +61,13 @@ def scores(*paths: PathLike) -> Frames:
 
 def tidy(found: Scores) -> pd.DataFrame:
     """Return the values as `Frames` has them."""
-    cells = pd.DataFrame(
-        [
-            (
-                *(cell.setting.dataset, cell.setting.source, cell.setting.protocol),
-                *(run.config.get(field, "" if field == "tag" else math.nan) for field in FIELDS),
-                *(cell.model, cell.latent_size),
-            )
-            for cell, run in found.cells.items()
-        ],
-        columns=["dataset", "source", "protocol", *FIELDS, "model", "latent_size"],
-    )
+    of_runs = [
+        [run.config.get(field, "" if field == "tag" else math.nan) for field in FIELDS]
+        for run in found.cells.values()
+    ]
+    fields = pd.DataFrame(of_runs, columns=[*FIELDS])
+    order = ["dataset", "source", "protocol", *FIELDS, "model", "latent_size"]
+    cells = pd.concat([found.places, fields], axis=1)[order]
     cells = cells.astype(dict.fromkeys(TEXTS, "category"))
     rows = found.values
     values = cells.iloc[rows.cell].reset_index(drop=True)
@@ -120,11 +117,7 @@ def read(paths: PathLike | Iterable[PathLike], jobs: int | None = None) -> Score
     empty = files.without_any(roots, folders)
     for root in roots:
         if root in empty:
-            reason = (
-                "no folder with embeddings/, metrics.json, done/, manifest.json or runs.jsonl "
-                "at or below it"
-            )
-            problems.append(Problem(str(root), reason))
+            problems.append(Problem(str(root), f"no folder with {MARKED} at or below it"))
         problems += _not_begun(root)
     archives = [folder for folder in folders if archive.is_archive(folder)]
     runs = [folder for folder in folders if folder not in archives]
@@ -132,11 +125,11 @@ def read(paths: PathLike | Iterable[PathLike], jobs: int | None = None) -> Score
     jobs = 1 if len(runs) < FEW else jobs or joblib.cpu_count()
     # Sorted, because which of two runs of one cell is the first must not depend on the processes.
     read = sorted(workers.run(_read_folders, chunks, jobs), key=itemgetter(0))
-    found = [([], NO_VALUES, []), *(of[1:] for of in read)]
+    found = [of[1:] for of in read]
     for folder in archives:
         with isolated(problems, str(folder)):
             found.append((*archive.read(folder), []))
-    frames: list[pd.DataFrame] = []
+    frames = [NO_VALUES]
     parts: list[tuple[Cell, Run]] = []
     for of_chunk, values, why in found:
         frames.append(values.assign(cell=values.cell + len(parts)))
@@ -149,12 +142,10 @@ def read(paths: PathLike | Iterable[PathLike], jobs: int | None = None) -> Score
             run = Run(cells[cell].path, cells[cell].config, reason)
         cells[cell] = run
     cells = dict(sorted(cells.items()))
-    order = {
-        cell: position if run.replicates or not run.missing else -1
-        for position, (cell, run) in enumerate(cells.items())
-    }
+    positions = {cell: i for i, cell in enumerate(cells)}
+    known = [positions[cell] if cells[cell].replicates else -1 for cell, _ in parts]
     values = pd.concat(frames, ignore_index=True).astype(VALUES)
-    values["cell"] = np.array([order[cell] for cell, _ in parts], np.int32)[values.cell]
+    values["cell"] = np.array(known, np.int32)[values.cell]
     values = values[values.cell >= 0].sort_values(ORDER, ignore_index=True)
     return Scores(values, cells, problems)
 
@@ -178,14 +169,13 @@ def _not_begun(root: Path) -> Iterator[Problem]:
         yield Problem(str(root / "sweep.jsonl"), str(error))
         return
     waiting = [folder for folder in listed if not (folder / "config.json").is_file()]
-    logs = {folder: root / "logs" / f"{folder.relative_to(root)}.txt" for folder in waiting}
-    failed = [folder for folder in waiting if run_folder.failure_mark(logs[folder]).is_file()]
-    waiting = [folder for folder in waiting if folder not in failed]
+    logs = [root / "logs" / f"{folder.relative_to(root)}.txt" for folder in waiting]
+    failed = [log for log in logs if run_folder.failure_mark(log).is_file()]
     of_all = f"of the {len(listed)} runs that it lists"
     if failed:
-        said = f"{len(failed)} {of_all} failed at their start; {logs[failed[0]]} says why"
+        said = f"{len(failed)} {of_all} failed at their start; {failed[0]} says why"
         yield Problem(str(root / "sweep.jsonl"), said)
-    if waiting:
+    if waiting := [folder for folder, log in zip(waiting, logs, strict=True) if log not in failed]:
         first = waiting[0].relative_to(root)
         said = f"{len(waiting)} {of_all} have not begun, {first} the first of them"
         yield Problem(str(root / "sweep.jsonl"), said)

@@ -237,13 +237,8 @@ def main_table(found: Scores, cell: Cell) -> Grid:
 
 def records(found: Scores) -> pd.DataFrame:
     """Return every cell's metrics in full precision, one row each, for a CSV file."""
-    cells = pd.DataFrame(
-        [
-            (*cell.setting, cell.model, cell.latent_size, " ".join(map(str, run.failed)))
-            for cell, run in found.cells.items()
-        ],
-        columns=[*Setting._fields, "model", "latent_size", "failed_seeds"],
-    )
+    failed = [" ".join(map(str, run.failed)) for run in found.cells.values()]
+    cells = found.places.assign(failed_seeds=failed)
     lost = {i: run.missing for i, run in enumerate(found.cells.values()) if run.missing}
     empty = pd.DataFrame({"cell": [*lost], "metric": "", "seeds": 0, "missing": lost.values()})
     rows = pd.concat([empty, found.summaries()]) if lost else found.summaries()
@@ -251,9 +246,7 @@ def records(found: Scores) -> pd.DataFrame:
     rows = rows.assign(position=rows.metric.map(order).fillna(len(order)))
     rows = rows.sort_values(["cell", "position", "metric"])
     columns = ["metric", "mean", "sd", "low95", "high95", "seeds", "missing"]
-    return cells.merge(rows[["cell", *columns]], left_index=True, right_on="cell")[
-        [*cells, *columns]
-    ]
+    return cells.merge(rows.set_index("cell")[columns], left_index=True, right_index=True)
 
 
 def unconverged(found: Scores, cell: Cell) -> int:

@@ -161,18 +161,19 @@ def read_lines(
             file.seek(max(0, size - last_bytes))
         elif size > MAX_LOG_BYTES:
             raise RunFolderError(f"{path}: has {size:,} bytes; allowed: at most {MAX_LOG_BYTES:,}")
-        for line in file:
+        for number, line in enumerate(file, 1):
+            where = path if torn else Path(f"{path}, line {number}")
             try:
                 found = loads(line)
             except ValueError as error:
                 if torn and isinstance(error, json.JSONDecodeError | UnicodeDecodeError):
                     continue
-                raise unreadable(path, error) from error
+                raise unreadable(where, error) from error
             if isinstance(found, dict):
-                check_types(path, found, types or {})
+                check_types(where, found, types or {})
                 yield found
             elif not torn:
-                raise RunFolderError(f"{path}: holds {shown(found)}; write an object there")
+                raise RunFolderError(f"{where}: holds {shown(found)}; write an object there")
 
 
 # --- types -------------------------------------------------------------------------------------
@@ -235,11 +236,6 @@ def has_type(value: Any, kind: type | UnionType) -> bool:
 def is_finite(value: Any) -> bool:
     """Return whether a JSON value is a finite number."""
     return has_type(value, float) and math.isfinite(value)
-
-
-def wrong(path: Path, field: str, found: str, kind: type) -> RunFolderError:
-    """Return the error of a field that is of another type, or missing."""
-    return RunFolderError(f"{path}: '{field}' is {found}; write {kind.__name__} there")
 
 
 def unreadable(path: Path, error: Exception) -> RunFolderError:

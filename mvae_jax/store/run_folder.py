@@ -108,17 +108,8 @@ def planned_replicates(config: dict[str, Any]) -> list[Replicate]:
 def read_environment(folder: Path) -> dict[str, Any]:
     """Return what environment.json says of a run; nothing where there is none."""
     path = folder / "environment.json"
-    return check_environment(
-        path, read_json(path, sealed=is_own(folder)) if os.path.lexists(path) else {}
-    )
-
-
-def check_environment(path: Path, environment: dict[str, Any]) -> dict[str, Any]:
-    """Return an environment without fields that are null; raise RunFolderError where one is wrong.
-
-    path: of the file that holds it
-    """
-    return typed(path, environment, ENVIRONMENT)
+    found = read_json(path, sealed=is_own(folder)) if os.path.lexists(path) else {}
+    return typed(path, found, ENVIRONMENT)
 
 
 def is_own(folder: Path) -> bool:

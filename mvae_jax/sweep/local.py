@@ -26,20 +26,14 @@ TAIL_LINES = 15  # of a failed run's log
 POLL_SECONDS = 0.1
 SHOWN_PER_SECOND = 2
 
+Process = subprocess.Popen  # of bytes
+
 
 class Slot(NamedTuple):
     """A share of the machine that one run at a time has to itself."""
 
     environment: dict[str, str]
     cores: set[int]
-
-
-class Started(NamedTuple):
-    """A run that has a slot, and its process."""
-
-    run: PlannedRun
-    slot: Slot
-    process: "subprocess.Popen[bytes]"
 
 
 @contextlib.contextmanager
@@ -105,7 +99,10 @@ def execute(
     """
     done = total - len(missing) - num_refused
     runner = Runner(root, total, num_refused, done, collections.deque(missing), list(shares))
-    with handling_signals(runner.interrupt), runner.display():
+    console = runner.console
+    live = Live(get_renderable=runner.picture, console=console, refresh_per_second=SHOWN_PER_SECOND)
+    shown = live if console.is_terminal else contextlib.nullcontext()
+    with handling_signals(runner.interrupt), shown:
         while runner.advance():
             time.sleep(POLL_SECONDS)
     return runner.conclude()
@@ -121,7 +118,7 @@ class Runner:
     done: int
     waiting: collections.deque[PlannedRun]
     free: list[Slot]
-    started: list[Started] = dataclasses.field(default_factory=list)
+    started: list[tuple[PlannedRun, Slot, Process]] = dataclasses.field(default_factory=list)
     failed: int = 0
     held: int = 0
     interrupts: int = 0
@@ -138,12 +135,12 @@ class Runner:
             self.start(self.waiting.popleft(), self.free.pop(0))
         while self.handed_on < self.interrupts:
             self.handed_on += 1
-            for started in self.started:
-                started.process.send_signal(signal.SIGINT)
-        for started in [s for s in self.started if s.process.poll() is not None]:
-            self.started.remove(started)
-            self.free.append(started.slot)
-            self.settle(started.run, started.process.returncode)
+            for _, _, process in self.started:
+                process.send_signal(signal.SIGINT)
+        for run, slot, process in [s for s in self.started if s[2].poll() is not None]:
+            self.started.remove((run, slot, process))
+            self.free.append(slot)
+            self.settle(run, process.returncode)
         return bool(self.started or (self.waiting and not self.interrupts))
 
     def start(self, run: PlannedRun, slot: Slot) -> None:
@@ -167,7 +164,7 @@ class Runner:
             self.say(f"{run.workdir}: failed ({error})")
             return
         os.sched_setaffinity(process.pid, slot.cores)  # before it has started any thread
-        self.started.append(Started(run, slot, process))
+        self.started.append((run, slot, process))
         if not self.console.is_terminal:
             self.say(f"{run.workdir}: started")
 
@@ -207,18 +204,10 @@ class Runner:
         """Print a message as it is: the brackets of a log are not rich's markup."""
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
-    def display(self) -> contextlib.AbstractContextManager[Any]:
-        """Return the context in which a terminal shows the running runs and how many are done."""
-        if not self.console.is_terminal:
-            return contextlib.nullcontext()
-        return Live(
-            get_renderable=self.picture, console=self.console, refresh_per_second=SHOWN_PER_SECOND
-        )
-
     def picture(self) -> Group:
         """Return how far the running runs are, and how many are done."""
         found = []
-        for run in [started.run for started in self.started]:
+        for run, *_ in self.started:
             with contextlib.suppress(run_folder.RunFolderError):
                 found.append(watch.Seen(run.workdir, status.of(self.root / run.workdir), 0.0))
         return Group(watch.lines(found), f"{self.done} of {self.total} runs are complete")

@@ -1,8 +1,7 @@
 """Predict how long the whole paper trains on this machine, from a few steps of every shape.
 
-    python -m mvae_jax.sweep.predict                 # 84 configurations, 5 seeds, 200 epochs
+    python -m mvae_jax.sweep.predict  # 84 configurations, 5 seeds, 200 epochs
     python -m mvae_jax.sweep.predict --num_seeds=10
-    python -m mvae_jax.sweep.predict --bound=h100    # by arithmetic, on any machine
 
 The 84 configurations have 24 shapes: two models, six latent sizes, images of 784 and of 3,072
 pixels. Each shape is compiled and timed for a few steps, with all its seeds; the rest is
@@ -31,9 +30,10 @@ from mvae_jax.paper import reference
 from mvae_jax.paper.cells import LATENT_SIZES, MODELS
 from mvae_jax.runs import environment
 from mvae_jax.store import files, json_file
-from mvae_jax.sweep import arguments, bound, grid, local
-from mvae_jax.sweep.shapes import BATCH, SHAPES, configuration
+from mvae_jax.sweep import arguments, grid, local
 
+BATCH = 100
+SHAPES = {784: (28, 28, 1), 3072: (32, 32, 3)}  # of the paper's images, by their pixels
 STEPS = 20  # timed per shape for `measured`
 WARM_STEPS = 300  # the first steps of a random, ill-conditioned C cost more than the rest
 LAPS = 3
@@ -56,9 +56,6 @@ Costs = dict[Shape, Cost]
 def main() -> None:
     """Time every shape and print what the paper would take."""
     args = parse()
-    if args.bound:
-        print(bound.report(args.bound, args.num_seeds, args.num_epochs))
-        return
     replicas.split_cores(args.num_seeds)  # as a run does
     print(machine())
     number, total = 0, 0.0
@@ -70,7 +67,7 @@ def main() -> None:
         where = f"{pixels} pixels, z={latent_size}, {model}"
         print(f"{where}: {1e3 * cost.step:.3f} ms/step, {args.num_seeds} seeds", flush=True)
         if args.out:
-            timed: dict[str, Any] = {"machine": _machine(), "cost": cost._asdict()}
+            timed: dict[str, Any] = {"machine": here(), "cost": cost._asdict()}
             timed["num_seeds"] = timed["cost"].pop("num_seeds")
             shape = {"pixels": pixels, "latent_size": latent_size, "model": model}
             known = json_file.read_value(args.out) if args.out.exists() else []
@@ -94,11 +91,6 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--pixels", **numbers, default=pixels, help="by default 784,3072")
     parser.add_argument("--steps", **number, default=200, help="timed per shape; 200 by default")
     parser.add_argument("--warm_steps", **number, default=WARM_STEPS, help="that are not timed")
-    parser.add_argument(
-        "--bound",
-        choices=bound.DEVICES,
-        help="print what this device takes at least, by its data sheet, and time nothing",
-    )
     parser.add_argument(
         "--out", type=paths.from_user, help="add the costs to this JSON file, predict nothing"
     )
@@ -130,6 +122,13 @@ def machine() -> dict[str, Any]:
     packages = ("jax", "jaxlib", "numpy", "torch")
     versions = {p.metadata["Name"]: p.version for p in distributions() if p.name in packages}
     return {"processor": environment.processor(), "devices": devices, "versions": versions}
+
+
+def configuration(model: str, latent_size: int, pixels: int) -> FrozenConfigDict:
+    """Return the release protocol's configuration for images of that size, without data."""
+    config = config_lib.base_config("digits", f"{model},{latent_size}")
+    config.update({"image_shape": SHAPES[pixels], "pixel_scale": 1 / 255, "batch_size": BATCH})
+    return FrozenConfigDict(config)
 
 
 def made_up_images(pixels: int, steps: int) -> np.ndarray:
@@ -208,18 +207,19 @@ def measured(root: Path, data_sets: list[str], num_seeds: int) -> Costs:
     return _read(path, seeds)
 
 
-def _machine() -> str:
+def here() -> str:
+    """Return the machine, as costs.json names it."""
     return f"{environment.processor()}, {len(local.find_gpus())} GPUs"
 
 
 def _read(path: Path, num_seeds: int) -> Costs:
     """Return the costs of this machine and number of seeds; of a shape timed twice, the last."""
-    costs, here = {}, _machine()
+    costs, machine = {}, here()
     try:
         for row in json_file.read_value(path) if path.exists() else []:
             found = Cost(**row["cost"], num_seeds=int(row["num_seeds"]))
             shape = row["pixels"], row["latent_size"], row["model"]
-            if (row["machine"], found.num_seeds) == (here, num_seeds):
+            if (row["machine"], found.num_seeds) == (machine, num_seeds):
                 costs[shape] = found
     except (KeyError, TypeError, ValueError, ArithmeticError, OSError) as error:
         raise ValueError(f"{path}: damaged ({error}); remove it") from error

@@ -8,7 +8,14 @@ kernels start late, or do not overlap, comes on top.
 
 Memory per seed is the state, twice for a family that follows an inverse, the gradient, and the
 images and outputs of a batch. `launch/aot.py` reads the same from a compiled program.
+
+    python launch/bound.py [--device=h100] [--num_seeds=5] [--num_epochs=200]
 """
+
+from mvae_jax import terminal
+
+if __name__ == "__main__":
+    terminal.prepare()
 
 import itertools
 from typing import NamedTuple
@@ -21,8 +28,8 @@ from mvae_jax import config as config_lib
 from mvae_jax import posteriors, train
 from mvae_jax.paper import reference
 from mvae_jax.paper.cells import LATENT_SIZES, MODELS
-from mvae_jax.sweep import grid
-from mvae_jax.sweep.shapes import BATCH, SHAPES, configuration
+from mvae_jax.sweep import arguments, grid
+from mvae_jax.sweep.predict import BATCH, SHAPES, configuration
 
 
 class Device(NamedTuple):
@@ -82,3 +89,17 @@ def report(name: str, num_seeds: int, num_epochs: int) -> str:
         f"{device.bandwidth / 1e12:.2f} TB/s and {device.operations / 1e12:.0f} TFLOP/s in float32"
     )
     return "\n".join([table, *held, total])
+
+
+def main() -> None:
+    """Print what the device of the command line takes at least."""
+    parser = arguments.parser("bound", __doc__)
+    parser.add_argument("--device", choices=DEVICES, default="h100", help="by its data sheet")
+    parser.add_argument("--num_seeds", type=arguments.number, default=5, help="5 by default")
+    parser.add_argument("--num_epochs", type=arguments.number, default=200, help="200 by default")
+    args = parser.parse_args()
+    print(report(args.device, args.num_seeds, args.num_epochs))
+
+
+if __name__ == "__main__":
+    terminal.command(main)
