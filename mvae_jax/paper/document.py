@@ -45,7 +45,7 @@ def write(path: Path, report: Report, drawn: Sequence[Drawn], findings: Sequence
     figures = reproduction.figures(found)
     figures = figures[figures.epochs.isna() | (figures.epochs >= EPOCHS)]
     environment = formats.environment(markdown, "mvae_jax.paper", keep_trailing_newline=True)
-    environment.filters["grid"] = compact
+    environment.filters["grid"] = lambda grid: Markup(formats.to_markdown(grid))
     text = environment.get_template("reproduction.md").render(
         **summary.facts(found, compared, findings),
         claims=audit.screen(findings),
@@ -61,22 +61,11 @@ def write(path: Path, report: Report, drawn: Sequence[Drawn], findings: Sequence
             for cell, run in found.cells.items()
             if reproduction.is_short(run.config)
         },
-        link=lambda figure: _relative(figure.path, path.parent),
+        link=lambda figure: Markup(quote(os.fsencode(os.path.relpath(figure.path, path.parent)))),
         errata=[errata.labels(), errata.cells()],
         num_unconverged=len(reference.unconverged()),
     )
     files.write_text(path, text)
-
-
-def compact(grid: Grid) -> Markup:
-    """Return a table in Markdown without the spaces that would align it."""
-    headers = [f"{title} {header}".strip() for title, header in grid.spread]
-    lines = ["|".join(map(markdown, row)) for row in (headers, *grid.rows)]
-    lines.insert(1, "|".join(["---"] * len(headers)))
-    notes = [f"- {markdown(note)}" for note in grid.notes]
-    lines = [f"|{line}|" for line in lines]
-    notes += [""] if notes else []
-    return Markup("\n".join([f"### {markdown(grid.title)}", "", *lines, "", *notes]))
 
 
 def beside(figures: pd.DataFrame) -> list[Grid]:
@@ -133,8 +122,3 @@ def misses(figures: pd.DataFrame) -> Grid:
     number = len(reproduction.comparable(figures))
     chance: dict[str, Any] = {"number": number, "alpha": ALPHA, "expected": ALPHA * number}
     return grid("misses", rows, {*figures.setting}, **chance)
-
-
-def _relative(path: Path, folder: Path) -> Markup:
-    """Return the path as a link from a page in the folder."""
-    return Markup(quote(os.fsencode(os.path.relpath(path, folder))))

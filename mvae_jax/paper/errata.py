@@ -6,20 +6,17 @@ where it is the released one, rounded to the digits that were printed.
 
 import itertools
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from decimal import Decimal
 
 from mvae_jax.paper import reference
 from mvae_jax.paper.cells import BASELINE, CELLS, LATENT_SIZES, TABLED
-from mvae_jax.paper.claims import CLAIMS
-from mvae_jax.paper.judge import Verdict
 from mvae_jax.paper.reference import Key
 from mvae_jax.paper.reproduction import EPOCHS
-from mvae_jax.paper.rules import NOT_SUPPORTED
 from mvae_jax.paper.tables import grid
 from mvae_jax.report.formats import Grid
 from mvae_jax.report.frame import Scores
-from mvae_jax.report.metrics import PAPER, describe
+from mvae_jax.report.metrics import describe
 
 FALLING = (2, 4, 16)  # latent sizes, along which the error must fall
 
@@ -101,16 +98,3 @@ def _falls(errors: Mapping[int, Decimal | float]) -> str:
     if not errors.keys() >= {*FALLING}:
         return "-"
     return "yes" if all(errors[a] > errors[b] for a, b in itertools.pairwise(FALLING)) else "no"
-
-
-def text(verdicts: Mapping[str, Sequence[Verdict]]) -> Grid:
-    """Return the claims that the tables do not bear out.
-
-    verdicts: on the tables as printed and corrected, by their titles, in the order of CLAIMS
-    """
-    rows = []
-    for claim, *found in zip(CLAIMS, *verdicts.values(), strict=True):
-        is_tabled = any(metric in PAPER for check in claim.checks for metric in check.metrics)
-        if is_tabled and any(verdict.verdict == NOT_SUPPORTED for verdict in found):
-            rows.append((claim.where, claim.says, *(verdict.text for verdict in found)))
-    return grid("text", rows, more=[*verdicts])

@@ -69,8 +69,7 @@ def _claims(found: Scores) -> list[Grid]:
 
 
 def _errata(found: Scores) -> list[Grid]:
-    text = errata.text(constants.verdicts())
-    return [errata.labels(), errata.cells(), errata.mse(found), text]
+    return [errata.labels(), errata.cells(), errata.mse(found)]
 
 
 STUDY = Study(

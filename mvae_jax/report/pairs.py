@@ -5,12 +5,13 @@ A row is a data set, a protocol and a latent size; its models are compared seed 
 
 import json
 from collections.abc import Mapping
+from itertools import product
 from typing import Any
 
 from mvae_jax import config as config_lib
-from mvae_jax.report import provenance
 from mvae_jax.report.cells import Cell, Run, Setting, listed
 from mvae_jax.report.frame import Scores
+from mvae_jax.store import origins
 
 BASELINE = "vae"  # where nobody names another
 FIRST = (BASELINE, "mvae")  # of the models that are shown
@@ -141,4 +142,6 @@ def unlike(one: Run, other: Run) -> str:
         for field in sorted(named - FREE)
         if a.get(field) != b.get(field)
     ]
-    return ", ".join([*differing, *provenance.settings_apart(one, other)])
+    of_seeds = (origins.differ(*pair) for pair in product(one.origins, other.origins))
+    settings = dict.fromkeys(setting for of in of_seeds for setting in of.settings)
+    return ", ".join([*differing, *settings])

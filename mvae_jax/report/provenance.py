@@ -43,16 +43,6 @@ def noted(found: Notes, grid: Grid) -> Grid:
     return grid._replace(notes=[*grid.notes, *lines])
 
 
-def settings_apart(one: Run, other: Run) -> list[str]:
-    """Return the settings of JAX and XLA in which two runs differ, each with its values."""
-    pairs = product(one.origins, other.origins)
-    return _words(origins.differ(*pair).settings for pair in pairs)
-
-
 def _apart(pairs: Iterable[tuple[Origin, Origin]]) -> str:
-    found = (origins.differ(*pair) for pair in pairs)
-    return ", ".join(_words(d.sources + d.settings + d.machine for d in found))
-
-
-def _words(found: Iterable[list[str]]) -> list[str]:
-    return list(dict.fromkeys(word for words in found for word in words))
+    words = (word for pair in pairs for kind in origins.differ(*pair) for word in kind)
+    return ", ".join(dict.fromkeys(words))

@@ -137,13 +137,9 @@ def exported(found: Scores, paths: Iterable[Path]) -> list[Drawn]:
         for root in paths
         for setting in found.tables()
         for name, (_, caption) in FIGURES.items()
-        if _is_picture(path := root / FOLDER / f"{name_of(setting)}-{name}.png")
+        if (path := root / FOLDER / f"{name_of(setting)}-{name}.png").is_file()
+        and path.stat().st_size <= files.MAX_COPIED  # which the page can hold
     ]
-
-
-def _is_picture(path: Path) -> bool:
-    """Return whether a regular file is there that a page can hold."""
-    return path.is_file() and path.stat().st_size <= files.MAX_COPIED
 
 
 def draw_data_sets(samples: Path, out: Path) -> Drawn:
