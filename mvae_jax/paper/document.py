@@ -11,16 +11,7 @@ from markupsafe import Markup
 
 from mvae_jax.paper import audit, errata, reference, reproduction, summary
 from mvae_jax.paper.audit import Finding
-from mvae_jax.paper.reproduction import (
-    EPOCHS,
-    MADE_ANEW,
-    ORIGINAL,
-    OUTSIDE,
-    UNCONVERGED,
-    UNCONVERGED_PROBE,
-    either,
-    printed,
-)
+from mvae_jax.paper.reproduction import UNCONVERGED_PROBE, either, printed
 from mvae_jax.paper.tables import grid
 from mvae_jax.report import formats
 from mvae_jax.report.formats import Grid, markdown
@@ -43,16 +34,16 @@ def write(path: Path, report: Report, drawn: Sequence[Drawn], findings: Sequence
     """
     found, compared = report
     figures = reproduction.figures(found)
-    figures = figures[figures.epochs.isna() | (figures.epochs >= EPOCHS)]
+    figures = figures[figures.epochs.isna() | (figures.epochs >= reproduction.EPOCHS)]
     environment = formats.environment(markdown, "mvae_jax.paper", keep_trailing_newline=True)
     environment.filters["grid"] = lambda grid: Markup(formats.to_markdown(grid))
     text = environment.get_template("reproduction.md").render(
         **summary.facts(found, compared, findings),
         claims=audit.screen(findings),
-        outside=OUTSIDE,
-        unconverged=UNCONVERGED,
+        outside=reproduction.OUTSIDE,
+        unconverged=reproduction.UNCONVERGED,
         reproduced=beside(figures),
-        misses=misses(figures[figures.group != MADE_ANEW]),
+        misses=misses(figures[figures.group != reproduction.MADE_ANEW]),
         frey_face=reproduction.frey_face(found),
         of_paper=of_paper(drawn),
         figures=by_setting(drawn),
@@ -113,7 +104,7 @@ def misses(figures: pd.DataFrame) -> Grid:
     outside = outside.assign(distance=distance.astype(float))
     rows = []
     for row in outside.sort_values("distance", key=lambda d: -d.abs(), kind="stable").itertuples():
-        reason = "open, or chance" if row.group == ORIGINAL else row.group
+        reason = "open, or chance" if row.group == reproduction.ORIGINAL else row.group
         if row.release_unconverged and row.group != UNCONVERGED_PROBE:
             reason += f", {UNCONVERGED_PROBE}"
         where = (row.dataset, str(row.latent_size), row.model, describe(row.metric).title)

@@ -3,21 +3,10 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from mvae_jax.paper import rules
 from mvae_jax.paper.claims import CLAIMS
 from mvae_jax.paper.evidence import Evidence, measure
-from mvae_jax.paper.rules import (
-    GAIN,
-    NOT_SUPPORTED,
-    SUPPORTED,
-    UNDECIDED,
-    Check,
-    Claim,
-    Part,
-    Quantity,
-    average,
-    mostly,
-    within,
-)
+from mvae_jax.paper.rules import NOT_SUPPORTED, SUPPORTED, UNDECIDED, Check, Claim, Quantity
 from mvae_jax.report.formats import Bold
 from mvae_jax.report.statistics import ALPHA
 
@@ -87,14 +76,16 @@ def _judge(
     is_point = evidence.published or all(of_network)
     seeds = 0 if is_point else min(quantity.numbers.shape[1] for quantity in quantities)
     # In print, equal figures of one cell tie.
-    ties = evidence.published and check.rule is not within and not any(of_network)
-    ties &= check.of == (GAIN,) and all(len(unit.cells) == 1 for unit in check.units)
+    ties = evidence.published and check.rule is not rules.within and not any(of_network)
+    ties &= check.of == (rules.GAIN,) and all(len(unit.cells) == 1 for unit in check.units)
     margin = 0.0 if ties else check.margin
-    part = Part(check, quantities, is_point or seeds < 2, margin, confidence)
+    part = rules.Part(check, quantities, is_point or seeds < 2, margin, confidence)
     verdict, detail = check.rule(part)
     found, undefined, named = _count(check, quantities, evidence)
     of_some = found + undefined < named
-    if seeds == 1 or (of_some and (verdict == SUPPORTED or check.rule in (average, mostly))):
+    if seeds == 1 or (
+        of_some and (verdict == SUPPORTED or check.rule in (rules.average, rules.mostly))
+    ):
         verdict = UNDECIDED
     return verdict, f"{check.what}: {detail}" if check.what else detail, seeds
 

@@ -28,14 +28,7 @@ from mvae_jax.evaluate.metrics import described
 from mvae_jax.report.cells import NO_SEED, SPLITS, Cell, Run, cell_of, swept_in
 from mvae_jax.report.formats import to_csv
 from mvae_jax.report.frame import VALUES
-from mvae_jax.store import (
-    files,
-    json_file,
-    metrics_file,
-    names,
-    origins,
-    run_folder,
-)
+from mvae_jax.store import files, json_file, metrics_file, names, origins, run_folder
 from mvae_jax.store.json_file import RunFolderError
 
 RUNS, SCORES = files.ARCHIVE, "scores.csv"

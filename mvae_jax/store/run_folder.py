@@ -13,15 +13,8 @@ from typing import Any, TypeVar
 
 from mvae_jax import config as config_lib
 from mvae_jax.config import Replicate
-from mvae_jax.store import files, names
-from mvae_jax.store.json_file import (
-    RunFolderError,
-    check_types,
-    is_finite,
-    read_json,
-    read_lines,
-    typed,
-)
+from mvae_jax.store import files, json_file, names
+from mvae_jax.store.json_file import RunFolderError, check_types, read_json, read_lines, typed
 
 # Schemas, see `json_file.find_fault`.
 REQUIRED: dict[str, Any] = {"dataset": str, "protocol": str, "model": str, "latent_size": int}
@@ -200,7 +193,7 @@ def begins_as(path: Path, extent: Mapping[str, Any]) -> bool:
 def read_times(folder: Path, last_bytes: int | None = None) -> Iterator[dict[str, Any]]:
     """Yield the lines of timing.jsonl that hold an `event` and its finite `seconds`."""
     for line in read_lines(folder / "timing.jsonl", TIME, last_bytes):
-        if line.get("event") is not None and is_finite(line.get("seconds")):
+        if line.get("event") is not None and json_file.is_finite(line.get("seconds")):
             yield line
 
 
