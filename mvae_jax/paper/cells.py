@@ -24,7 +24,8 @@ class Unit(NamedTuple):
         return self.cells + self.less
 
 
-MNIST_VARIANTS = ("mnist_rotated", "mnist_background_images", "mnist_background_random")
+BACKGROUND = "mnist_background_images"
+MNIST_VARIANTS = ("mnist_rotated", BACKGROUND, "mnist_background_random")
 MNIST = ("mnist_basic", *MNIST_VARIANTS)
 CIFAR = ("cifar10", "cifar100")
 LATENT_SIZES = tuple(sorted({key.latent_size for key in reference.release()}))
@@ -75,15 +76,15 @@ REGIONS = {
     "mid less below": tuple(Unit(of, mid, BELOW_MID[of]) for of, mid in IN_MID.items()),
     "data sets": tuple(Unit(of, cells(of)) for of in TABLED),
     "regimes": tuple(Unit(name, cells(*of)) for name, of in REGIMES.items()),
-    "variants less basic": tuple(
-        Unit(f"z={z}", cells(*MNIST_VARIANTS, sizes=[z]), (("mnist_basic", z),))
-        for z in LATENT_SIZES
-    ),
     **{
-        f"{of} less basic": tuple(
-            Unit(f"{of} z={z}", ((of, z),), (("mnist_basic", z),)) for z in LATENT_SIZES
+        f"{name} less basic": tuple(
+            Unit(title.format(z), cells(*of, sizes=[z]), (("mnist_basic", z),))
+            for z in LATENT_SIZES
         )
-        for of in MNIST_VARIANTS
+        for name, title, of in (
+            ("variants", "z={}", MNIST_VARIANTS),
+            *((of, f"{of} z={{}}", (of,)) for of in MNIST_VARIANTS),
+        )
     },
     "steps": steps(map(cells, TABLED)),
     "steps to 256": steps(cells(of, sizes=LATENT_SIZES[:-1]) for of in TABLED),
@@ -91,11 +92,7 @@ REGIONS = {
     "steps from mid": steps(IN_MID[of] + ABOVE_MID[of] for of in MID_RANGE),
     # The rows that the paper calls atypical, each against every other row of the table.
     "atypical": tuple(
-        Unit(
-            f"z={z} and {other}",
-            (("mnist_background_images", z),),
-            (("mnist_background_images", other),),
-        )
+        Unit(f"z={z} and {other}", cells(BACKGROUND, sizes=[z]), cells(BACKGROUND, sizes=[other]))
         for z in (16, 256)
         for other in (2, 4, 32, 512)
     ),

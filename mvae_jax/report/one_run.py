@@ -54,7 +54,7 @@ def figure(found: Scores, name: str) -> Figure:
     cell = only_cell(found)
     table = Table(found.cells, found, comparisons.compare_all(found, cell.model), lambda *_: None)
     with style.context():
-        drawn = figures.FIGURES[name][0](table)
+        drawn = figures.FIGURES[name](table)
     if drawn is None:
         missing = found.cells[cell].missing or "the run has not what it shows"
         raise ValueError(f"figure: got {name!r}; {missing}")

@@ -4,7 +4,9 @@ Each figure is of one table's runs (one data set, source and protocol). A figure
 not there is not drawn.
 """
 
+import tomllib
 from collections.abc import Callable, Collection, Iterable
+from importlib import resources
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -23,51 +25,18 @@ MOST_MODELS, MOST_SIZES = 12, 40  # of one figure
 PROTOCOLS = ("release", "paper")
 OF_FIGURES = {2, LATENT_SIZE}  # the latent sizes of the plane and of the pictures
 FOLDER = "figures"  # of a report, and of an export
-FIGURES: dict[str, tuple[Callable[[Table], Figure | None], str]] = {
-    "metrics": (
-        scores.metrics_against_latent_size,
-        "Mean over seeds and its 95% interval; crosses, where there are any: published values.",
-    ),
-    "differences": (
-        scores.paired_differences,
-        "Each model less the baseline, paired by seed, with its 95% interval. Filled: significant "
-        "after Holm's correction. The shaded side is where the model is better than the baseline.",
-    ),
-    "training": (
-        scores.training_curves,
-        "Training ELBO: mean over seeds, the band from the least to the greatest. The first tenth "
-        "of the epochs may lie below the picture.",
-    ),
-    "reliability": (
-        scores.reliability,
-        "The linear probe's accuracy against its confidence; on the diagonal it is calibrated. "
-        "Bins of all seeds together, those of ten examples and more.",
-    ),
-    "coupling": (
-        latents.coupling,
-        "C of the first seed, and its singular values for every seed.",
-    ),
-    "covariance": (
-        latents.covariance,
-        "Covariance of the test embeddings mu over examples, first seed; where z is larger than "
-        f"{latents.NUM_SHOWN}, of as many coordinates, those that vary most.",
-    ),
-    "embeddings": (
-        latents.plane,
-        "Test embeddings at z=2, first seed, coloured by class.",
-    ),
-    "reconstructions": (
-        pictures.reconstructions,
-        "Input and reconstructions from a sampled z, first seed, first images in file order.",
-    ),
-    "sweeps": (
-        pictures.sweeps,
-        "Decoded plane z_0 (down) against z_1 (across), others 0, over normal quantiles; beside it "
-        "planes of the first two left singular vectors of C and of the last two. First seed.",
-    ),
+FIGURES: dict[str, Callable[[Table], Figure | None]] = {
+    "metrics": scores.metrics_against_latent_size,
+    "differences": scores.paired_differences,
+    "training": scores.training_curves,
+    "reliability": scores.reliability,
+    "coupling": latents.coupling,
+    "covariance": latents.covariance,
+    "embeddings": latents.plane,
+    "reconstructions": pictures.reconstructions,
+    "sweeps": pictures.sweeps,
 }
-
-
+CAPTIONS = tomllib.loads((resources.files(__package__) / "captions.toml").read_text("utf-8"))
 OF_SCORES = ("metrics", "differences")  # which the scores alone give
 
 
@@ -89,17 +58,16 @@ def draw(
         cells, note = _shown(of_table)
         table = Table(cells, report.scores, report.compared, point)
         for name in names:
-            function, caption = FIGURES[name]
             path = out / f"{name_of(setting)}-{name}.png"
             with isolated(problems, f"{setting}, figure {name}"), style.context():
-                figure = function(table) if cells else None
+                figure = FIGURES[name](table) if cells else None
                 if figure is None:
                     path.unlink(missing_ok=True)  # an earlier report's
                     continue
                 if note:
                     figure.supxlabel(note, fontsize=7)
                 style.save(figure, path)
-                drawn.append(Drawn(f"{setting}: {name}", caption, path))
+                drawn.append(Drawn(f"{setting}: {name}", CAPTIONS[name], path))
     return drawn, problems
 
 
@@ -133,10 +101,10 @@ def exported(found: Scores, paths: Iterable[Path]) -> list[Drawn]:
     """Return the runs' figures that an export left beside them."""
     partly = " Of the runs exported last, which may be a part of the table's."
     return [
-        Drawn(f"{setting}: {name}", caption + ("" if name in OF_SCORES else partly), path)
+        Drawn(f"{setting}: {name}", CAPTIONS[name] + partly * (name not in OF_SCORES), path)
         for root in paths
         for setting in found.tables()
-        for name, (_, caption) in FIGURES.items()
+        for name in FIGURES
         if (path := root / FOLDER / f"{name_of(setting)}-{name}.png").is_file()
         and path.stat().st_size <= files.MAX_COPIED  # which the page can hold
     ]
@@ -149,7 +117,7 @@ def draw_data_sets(samples: Path, out: Path) -> Drawn:
         path = out / "data_sets.png"
         # The layout leaves no room for labels beside pictures of a fixed aspect.
         style.save(figure, path, bbox_inches="tight")
-    return Drawn("Data sets", "Real images of every data set, one row each.", path)
+    return Drawn("Data sets", CAPTIONS["data_sets"], path)
 
 
 def name_of(setting: Setting) -> str:
