@@ -36,7 +36,9 @@ FIGURES: dict[str, Callable[[Table], Figure | None]] = {
     "reconstructions": pictures.reconstructions,
     "sweeps": pictures.sweeps,
 }
-CAPTIONS = tomllib.loads((resources.files(__package__) / "captions.toml").read_text("utf-8"))
+CAPTIONS = tomllib.loads(
+    (resources.files(__package__) / "captions.toml").read_text(encoding="utf-8")
+)
 OF_SCORES = ("metrics", "differences")  # which the scores alone give
 
 
