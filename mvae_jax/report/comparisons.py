@@ -141,14 +141,17 @@ def _compare_pairs(found: Scores, paired: list[Pair]) -> pd.DataFrame:
     """Return a row of `compare_rows` for each metric that both cells of a pair have in full."""
     values = found.counted[["cell", "metric", "seed", "value"]]
     values = values[(values.seed != NO_SEED) & ~values.metric.isin(CONDITIONS)]
+    values = values.assign(metric=values.metric.astype(str))
     table = pd.DataFrame(paired, columns=Pair._fields).reset_index(names="pair")
     positions = {cell: i for i, cell in enumerate(found.cells)}
+    of_pairs = table[["pair", "seedless", "number", "same_bound"]].astype({"seedless": bool})
     sides = []
     for side in (table.base, table.other):
-        of_side = table.assign(cell=side.map(positions).astype(int)).merge(values, on="cell")
-        key = of_side.seed.where(~of_side.seedless.astype(bool), NO_SEED)
-        sides.append(of_side.assign(key=key, metric=of_side.metric.astype(str)))
-    both = sides[0].merge(sides[1], on=["pair", "metric", "key"], suffixes=("", "_other"))
+        of_side = of_pairs.assign(cell=side.map(positions).astype(int)).merge(values, on="cell")
+        key = of_side.seed.where(~of_side.seedless, NO_SEED)
+        sides.append(of_side.assign(key=key).drop(columns=["cell", "seed", "seedless"]))
+    other = sides[1][["pair", "metric", "key", "value"]]
+    both = sides[0].merge(other, on=["pair", "metric", "key"], suffixes=("", "_other"))
     both = both[(both.metric != "iwae") | both.same_bound]
     both = both.assign(n=both.groupby(["pair", "metric"]).value.transform("size"))
     both = both[both.n == both.number].sort_values(["pair", "metric"], kind="stable")
