@@ -3,8 +3,6 @@
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import pandas as pd
-
 from mvae_jax import escape
 from mvae_jax.report import (
     comparisons,
@@ -33,19 +31,17 @@ def _of_metrics(report: Report) -> Iterable[Grid]:
     return tables.tables(*report)
 
 
-def _records(report: Report) -> pd.DataFrame:
-    return tables.records(report.scores)
-
-
-def _compared(report: Report) -> pd.DataFrame:
-    return report.compared.frame.drop(columns=["planned", "cell"])
-
-
 # The sections of every report; a study's and a user's own come behind them.
-TABLES = Section("Tables", "tables", _of_metrics, _records, printed=True)
+TABLES = Section(
+    "Tables", "tables", _of_metrics, lambda report: tables.records(report.scores), printed=True
+)
 SECTIONS = (
     TABLES,
-    Section("Comparisons", "comparisons", differences.overview, _compared, printed=True),
+    Section(
+        *("Comparisons", "comparisons", differences.overview),
+        lambda report: report.compared.frame.drop(columns=["planned", "cell"]),
+        printed=True,
+    ),
     Section("Every comparison", "every_comparison", differences.details, folded=True),
 )
 
