@@ -3,10 +3,10 @@
 import itertools
 
 import numpy as np
+import paper_constants
 import pytest
 import scipy.stats
 
-from mvae_jax.paper import power
 from mvae_jax.paper.cells import CELLS
 from mvae_jax.report.statistics import (
     compare,
@@ -135,23 +135,23 @@ def test_the_simulation_tests_as_the_report_does():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("num_seeds", power.SEEDS)
+@pytest.mark.parametrize("num_seeds", paper_constants.SEEDS)
 def test_false_bold_cells_stay_at_the_nominal_rate(num_seeds):
-    any_false = power.simulate(num_seeds, 0, 0, sweeps=20_000).any(axis=1).mean()
+    any_false = paper_constants.simulate(num_seeds, 0, 0, sweeps=20_000).any(axis=1).mean()
     error = 3 * np.sqrt(0.05 * 0.95 / 20_000)
     assert any_false <= 0.05 + error
     assert any_false >= 0.03  # and the correction wastes little of it
     different = len(CELLS) // 2
-    mixed = power.simulate(num_seeds, 4, different, sweeps=20_000)[:, different:]
+    mixed = paper_constants.simulate(num_seeds, 4, different, sweeps=20_000)[:, different:]
     assert mixed.any(axis=1).mean() <= 0.05 + error
 
 
 @pytest.mark.slow
 def test_power_grows_with_seeds_and_difference():
     rates = {
-        (n, effect): power.simulate(n, effect, 1)[:, 0].mean()
-        for n in power.SEEDS
-        for effect in power.EFFECTS
+        (n, effect): paper_constants.simulate(n, effect, 1)[:, 0].mean()
+        for n in paper_constants.SEEDS
+        for effect in paper_constants.EFFECTS
     }
     # Against the noncentral t at Holm's first step, 0.05 / 42.
     for (n, effect), found in rates.items():
