@@ -141,7 +141,9 @@ def test_a_report_section_of_yours_is_shown_behind_the_others(tmp_path):
     command = [sys.executable, *command[1:], "--no-figures"]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    text = (tmp_path / "runs/report/latent_sizes.md").read_text()
-    rows = re.findall(r"\|(\w+)\|(\d+)\|(-[\d.]+)\|", text)
+    rows = re.findall(
+        r"\| +(\w+) +\| +(\d+) +\| +(-[\d.]+) ",
+        (tmp_path / "runs/report/latent_sizes.md").read_text(),
+    )
     assert sorted(rows) == [("mvae", "2", "-3.00"), ("vae", "4", "-4.00")]
     assert "<h2>Latent sizes" in (tmp_path / "runs/report/index.html").read_text(encoding="utf-8")

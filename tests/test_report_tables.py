@@ -64,7 +64,7 @@ def test_bold_only_where_significant_after_holm(tmp_path):
     assert render([tmp_path / "null"], tmp_path / "b", draw=False)
     marked = (tmp_path / "a/tables.md").read_text()
     assert marked.count("**") == 2 * len(NAME_ORDER)
-    line = next(line for line in marked.splitlines() if line.startswith("|16|"))
+    line = next(line for line in marked.splitlines() if line.startswith("| 16"))
     vae, mvae = line.split("|")[4:6]  # accuracy; z and the two of MSE stand before
     assert "**" in mvae
     assert "**" not in vae

@@ -36,7 +36,7 @@ def write(path: Path, report: Report, drawn: Sequence[Drawn], findings: Sequence
     figures = reproduction.figures(found)
     figures = figures[figures.epochs.isna() | (figures.epochs >= reproduction.EPOCHS)]
     environment = formats.environment(markdown, "mvae_jax.paper", keep_trailing_newline=True)
-    environment.filters["grid"] = lambda grid: Markup(formats.to_markdown(grid))
+    environment.filters["grid"] = compact
     text = environment.get_template("reproduction.md").render(
         **summary.facts(found, compared, findings),
         claims=audit.screen(findings),
@@ -57,6 +57,17 @@ def write(path: Path, report: Report, drawn: Sequence[Drawn], findings: Sequence
         num_unconverged=len(reference.unconverged()),
     )
     files.write_text(path, text)
+
+
+def compact(grid: Grid) -> Markup:
+    """Return a table in Markdown without the spaces that would align it."""
+    headers = [f"{title} {header}".strip() for title, header in grid.spread]
+    lines = ["|".join(map(markdown, row)) for row in (headers, *grid.rows)]
+    lines.insert(1, "|".join(["---"] * len(headers)))
+    notes = [f"- {markdown(note)}" for note in grid.notes]
+    lines = [f"|{line}|" for line in lines]
+    notes += [""] if notes else []
+    return Markup("\n".join([f"### {markdown(grid.title)}", "", *lines, "", *notes]))
 
 
 def beside(figures: pd.DataFrame) -> list[Grid]:

@@ -97,26 +97,18 @@ def to_text(grid: Grid) -> str:
         headers.append(f"{first}\n{shown}" if grid.groups else shown)
         above = title
     rows = [[escaped(text, escape.plain, "*{}".format) for text in row] for row in grid.rows]
-    rest = "left" if grid.widths else "right"
-    table = tabulate(
-        rows,
-        headers,
-        "simple",
-        disable_numparse=True,
-        colalign=["left", *[rest] * (len(headers) - 1)],
-        maxcolwidths=grid.widths or None,
-    )
+    widths = grid.widths or None
+    table = _tabulate(rows, headers, "simple", grid, maxcolwidths=widths)
     return "\n".join([escape.plain(grid.title), "", table, *map(escape.plain, grid.notes), ""])
 
 
 def to_markdown(grid: Grid) -> str:
-    """Return the table in Markdown, without the spaces that would align it."""
-    headers = [f"{title} {header}".strip() for title, header in grid.spread]
-    lines = ["|".join(map(markdown, row)) for row in (headers, *grid.rows)]
-    lines.insert(1, "|".join(["---"] * len(headers)))
-    notes = [*(f"- {markdown(note)}" for note in grid.notes), ""] if grid.notes else []
-    table = [f"|{line}|" for line in lines]
-    return "\n".join([f"### {markdown(grid.title)}", "", *table, "", *notes])
+    """Return the table in Markdown."""
+    headers = [escape.markdown(f"{title} {header}".strip()) for title, header in grid.spread]
+    rows = [list(map(markdown, row)) for row in grid.rows]
+    table = _tabulate(rows, headers, "github", grid)
+    notes = [*(f"- {escape.markdown(note)}" for note in grid.notes), ""] if grid.notes else []
+    return "\n".join([f"### {escape.markdown(grid.title)}", "", table, "", *notes])
 
 
 def to_latex(grid: Grid) -> str:
@@ -195,6 +187,14 @@ def to_csv(frame: pd.DataFrame) -> str:
     texts = [name for name, column in frame.items() if not pd.api.types.is_numeric_dtype(column)]
     escaped = {name: frame[name].map({v: escape.csv(v) for v in {*frame[name]}}) for name in texts}
     return str(frame.assign(**escaped).to_csv(index=False, lineterminator="\n"))
+
+
+def _tabulate(
+    rows: Sequence[Sequence[str]], headers: Sequence[str], style: str, grid: Grid, **options: Any
+) -> str:
+    rest = "left" if grid.widths else "right"
+    align = ["left", *[rest] * (len(headers) - 1)]
+    return tabulate(rows, headers, style, disable_numparse=True, colalign=align, **options)
 
 
 def markdown(text: str) -> str:
