@@ -170,7 +170,7 @@ def test_the_watch_shows_a_name_as_it_is(capsys, monkeypatch):
     monkeypatch.setattr(
         watch, "look", lambda _: [watch.Seen("x[/red]\x1b[2J", Status("failed"), 1)]
     )
-    watch.watch([], 1.0, lambda: None)
+    watch.watch([], 1.0)
     assert r"x[/red]\x1b[2J" in capsys.readouterr().out
 
 

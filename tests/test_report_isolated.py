@@ -18,7 +18,7 @@ def write_pair(root):
 
 def draw_only(monkeypatch, *names):
     for name in figures.FIGURES.keys() - {*names}:
-        monkeypatch.setitem(figures.FIGURES, name, (lambda *_: None, ""))
+        monkeypatch.setitem(figures.FIGURES, name, lambda *_: None)
 
 
 def fail(*_, **__):
@@ -66,7 +66,7 @@ def test_tables_are_printed_and_written_before_a_figure_is_tried(tmp_path, monke
         fail()
 
     draw_only(monkeypatch, "differences")
-    monkeypatch.setitem(figures.FIGURES, "metrics", (draw, ""))
+    monkeypatch.setitem(figures.FIGURES, "metrics", draw)
     assert not render([tmp_path / "runs"], tmp_path / "out")
     printed, written = before
     assert written
@@ -107,7 +107,7 @@ def test_an_export_leaves_out_the_damaged_run_alone(tmp_path, monkeypatch):
         (run / file).write_text("{")
     draw_only(monkeypatch, "reliability")
     for name in ("sweeps", "metrics"):  # of arrays, of scores
-        monkeypatch.setitem(figures.FIGURES, name, (fail, ""))
+        monkeypatch.setitem(figures.FIGURES, name, fail)
     written, problems = export.export(tmp_path / "runs", tmp_path / "out")
     assert [str(cell) for cell in written] == ["mvae z=2", "vae z=2"]
     said = [": ".join(problem) for problem in problems]
