@@ -221,9 +221,9 @@ def _share(found: pd.DataFrame) -> Grid:
         for metric in PAPER:
             of_metric = members[members.metric == metric]
             if len(of_metric):
-                rows.append((title, describe(metric).heading, *_counts(of_metric, scored)))
+                rows.append((title, describe(metric).heading, *_counts(of_metric, bool(scored))))
         if len(members) > 1:
-            rows.append((title, "all", *_counts(members, scored)[:2], "-"))
+            rows.append((title, "all", *_counts(members, bool(scored))[:2], "-"))
     return grid("share", rows, {*found.setting}, seeds=SCORED_SEEDS)
 
 

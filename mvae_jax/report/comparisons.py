@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Callable, Hashable
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from mvae_jax.report import pairs
@@ -147,7 +148,8 @@ def _compare_pairs(found: Scores, paired: list[Pair]) -> pd.DataFrame:
     of_pairs = table[["pair", "seedless", "number", "same_bound"]].astype({"seedless": bool})
     sides = []
     for side in (table.base, table.other):
-        of_side = of_pairs.assign(cell=side.map(positions).astype(int)).merge(values, on="cell")
+        cells = np.array([positions[cell] for cell in side], int)
+        of_side = of_pairs.assign(cell=cells).merge(values, on="cell")
         key = of_side.seed.where(~of_side.seedless, NO_SEED)
         sides.append(of_side.assign(key=key).drop(columns=["cell", "seed", "seedless"]))
     other = sides[1][["pair", "metric", "key", "value"]]
@@ -170,14 +172,14 @@ def _correct(
     """Return the comparisons, sorted, with Holm's correction over each family that is tested."""
     families = {cell: family(cell, found.cells[cell]) for cell in frame.cell.unique()}
     keys = {of.key: number for number, of in enumerate(families.values())}
-    positions = frame.cell.map({cell: i for i, cell in enumerate(found.cells)})
+    positions = {cell: i for i, cell in enumerate(found.cells)}
     frame = frame.assign(
         p_t=frame.p_t.astype(float),
         key=[keys[families[cell].key] for cell in frame.cell],
         planned=[families[cell].planned for cell in frame.cell],
         position=frame.metric.map({name: i for i, name in enumerate(found.metrics)}),
         baseline=baseline,
-        **found.places.loc[positions.astype(int)].reset_index(drop=True),
+        **found.places.loc[[positions[cell] for cell in frame.cell]].reset_index(drop=True),
     )
     tests = frame[frame.p_t.notna()].groupby(["metric", "model", "key"]).p_t
     p_holm, size = tests.transform(lambda p: holm(p.to_numpy())), tests.transform("size")
