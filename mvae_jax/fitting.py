@@ -118,7 +118,7 @@ def _shipped(dataset: str, protocol: str) -> ConfigDict:
 
 def _arrays(images: Any, labels: Any, splits: Mapping[str, Any] | None) -> dict[str, np.ndarray]:
     """Return the arrays of data.npz; raise DataError where they are none of a data set."""
-    if not hasattr(images, "shape"):
+    if not (hasattr(images, "shape") and hasattr(images, "dtype")):  # a table has the first
         images, found = datasets.arrays(images)
         labels = found if labels is None else labels
     arrays = {"images": np.asarray(images)}

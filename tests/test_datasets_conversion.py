@@ -285,10 +285,13 @@ def test_a_damaged_or_missing_file_is_answered_in_one_line(tmp_path, file, said)
 
 
 class Torch:
-    """Stands for a map-style data set, whose iteration does not end."""
+    """Stands for a map-style data set, whose iteration does not end.
+
+    It has a shape, rows and columns, as Hugging Face's have.
+    """
 
     def __init__(self, examples):
-        self.examples = examples
+        self.examples, self.shape = examples, (len(examples), 2)
 
     def __len__(self):
         return len(self.examples)
