@@ -82,7 +82,7 @@ def test_seeds_land_in_one_folder_beside_other_runs_and_are_compared(tmp_path):
     assert problems.empty
     command = [sys.executable, "-m", "mvae_jax.evaluate", str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
-    assert done.stderr == "nothing to score: 2 runs are as they were\n"
+    assert done.stderr == "nothing to score: no run has changed since it was scored\n"
 
 
 def test_what_is_there_is_kept(tmp_path, finished):

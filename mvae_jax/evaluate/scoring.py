@@ -172,7 +172,7 @@ def _rounded(values: np.ndarray) -> list[float | int | None]:
 def _score_pending(runs: list[Run], jobs: int, each: bool) -> None:
     tasks = [(run, name) for run in runs for name in run.pending]
     if not tasks:
-        terminal.say(f"nothing to score: {len(runs)} runs are as they were")
+        terminal.say("nothing to score: no run has changed since it was scored")
         return
     if not each:
         terminal.say(f"scoring {len(tasks)} " + ("replicate" if len(tasks) == 1 else "replicates"))
